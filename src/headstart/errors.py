@@ -1,0 +1,68 @@
+"""Everything headstart raises on purpose.
+
+HeadstartError                 catch this to catch them all
+├── RecipeError                a recipe that cannot be carried out
+├── DatasetError               images or labels that cannot be learned from
+├── BadImage                   one file that is not a usable image (`.reason`)
+├── BackboneError              an unknown backbone or cut
+├── WeightsError               weights missing, damaged or of another network
+├── EngineError                the inference engine refused
+├── CacheError                 the feature cache cannot be used
+├── ClassifierError            a saved classifier or run missing, damaged or too new
+├── HeadError                  a head that cannot be trained on these features
+└── MissingExtra               an optional package is not installed
+
+Each message says what was expected, what was found and what to type next.
+"""
+
+
+class HeadstartError(Exception):
+    """Base of every error headstart raises on purpose."""
+
+
+class RecipeError(HeadstartError, ValueError):
+    """A recipe that cannot be carried out."""
+
+
+class DatasetError(HeadstartError, ValueError):
+    """Images or labels that cannot be learned from."""
+
+
+class BadImage(HeadstartError, ValueError):
+    """One file that is not a usable image; `reason` says why in a few words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class BackboneError(HeadstartError, ValueError):
+    """An unknown backbone or cut; the message offers the nearest names."""
+
+
+class WeightsError(HeadstartError):
+    """Weights that are missing, damaged or belong to another network."""
+
+
+class EngineError(HeadstartError):
+    """The inference engine refused a model or an option."""
+
+
+class CacheError(HeadstartError):
+    """The feature cache cannot be read or written."""
+
+
+class ClassifierError(HeadstartError):
+    """A saved classifier or run that is missing, damaged or too new."""
+
+
+class HeadError(HeadstartError, ValueError):
+    """A head that cannot be trained on these features."""
+
+
+class MissingExtra(HeadstartError, ImportError):
+    """An optional package is not installed; the message names the extra."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional package. Type: pip install 'headstart[{extra}]'")
+        self.extra = extra
