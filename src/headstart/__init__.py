@@ -1,3 +1,45 @@
-"""headstart: transfer learning for images, fast and honest."""
+"""headstart: transfer learning for images, fast and honest.
+
+    import headstart
+    run = headstart.train("photos/")
+    run.classifier.predict("new.jpg")
+
+Names are loaded when first used: `import headstart` itself loads nothing heavy.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "Classifier": "classifier",
+    "Dataset": "dataset",
+    "HeadstartError": "errors",
+    "ImageClassifier": "estimator",
+    "Recipe": "recipe",
+    "Run": "run",
+    "evaluate": "pipeline",
+    "load": "classifier",
+    "train": "pipeline",
+}
+__all__ = sorted(_HOME)
+
+if TYPE_CHECKING:
+    from headstart.classifier import Classifier, load
+    from headstart.dataset import Dataset
+    from headstart.errors import HeadstartError
+    from headstart.estimator import ImageClassifier
+    from headstart.pipeline import evaluate, train
+    from headstart.recipe import Recipe
+    from headstart.run import Run
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"headstart.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'headstart' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,91 @@
+"""Where a backbone's weights come from: a package, a file, a fetched file, or nowhere."""
+
+import hashlib
+import importlib
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from headstart.backbones.catalogue import Backbone
+from headstart.errors import MissingExtra, WeightsError
+
+SUFFIXES = (".h5", ".hdf5", ".keras")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of one backbone; `digest` tells them from all others."""
+
+    kind: str  # "package", "file" or "none"
+    path: Path | None
+    digest: str
+
+
+def resolve(entry: Backbone, choice: str = "default") -> Weights:
+    """The weights that `choice` means for this backbone.
+
+    choice: "default" (the package's, else ImageNet's), "imagenet", "none" (random, for tests) or
+    a file (Keras 2 style HDF5, `.weights.h5`, `.keras`). Nothing is fetched here.
+    Raises WeightsError where the file is not there, naming what to bring and where to put it.
+    """
+    if choice == "none":
+        return Weights("none", None, "none")
+    if choice not in ("default", "imagenet"):
+        return _of_file(_given_file(choice))
+    if entry.bundled:
+        path = _package_file(entry)
+        return Weights("package", path, _digest(path, path.stat().st_mtime_ns))
+    return _of_file(_fetched_file(entry))
+
+
+def _of_file(path: Path) -> Weights:
+    return Weights("file", path, _digest(path, path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=16)
+def _digest(path: Path, _modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def _given_file(choice: str) -> Path:
+    path = Path(choice).expanduser()
+    if not path.is_file():
+        raise WeightsError(
+            f"expected weights 'default', 'imagenet', 'none' or a file, found {choice!r}, "
+            "which is no file. Type: --weights FILE with an existing file"
+        )
+    if path.suffix not in SUFFIXES:
+        raise WeightsError(
+            f"expected weights in a .h5, .weights.h5 or .keras file, found {path.name!r}"
+        )
+    return path
+
+
+def _package_file(entry: Backbone) -> Path:
+    try:
+        package = importlib.import_module(entry.package)
+    except ImportError as error:
+        raise MissingExtra(f"the weights of {entry.name}", "lite") from error
+    (found,) = (Path(package.__file__ or "").parent / "models").glob("*.pth")
+    return found
+
+
+def _fetched_file(entry: Backbone) -> Path:
+    from headstart.backbones.download import address, default_weights_folder
+
+    url, _ = address(entry.name)
+    name = url.rsplit("/", 1)[-1]
+    # Keras keeps what it once fetched under its own folder: no need to fetch it again.
+    keras_home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    places = [default_weights_folder() / name, keras_home / "models" / name]
+    for place in places:
+        if place.is_file():
+            return place
+    raise WeightsError(
+        f"the ImageNet weights of {entry.name} are not on this computer. "
+        f"Type: headstart weights fetch {entry.name}\n"
+        f"Without a network, bring the file {name} and put it at {places[0]} "
+        f"or name it: --weights {name}"
+    )

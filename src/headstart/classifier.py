@@ -1,0 +1,277 @@
+"""The result of a training: save, load, predict.
+
+A classifier is a folder: `classifier.json` (class names, preprocessing, versions),
+`head.safetensors` (what was trained), `model.xml` and `model.bin` (OpenVINO, the whole way from
+one uint8 image to probabilities). Nothing in it is code; loading one runs none.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from headstart import dataset
+from headstart.ahead import ahead
+from headstart.engines.openvino import OpenVinoEngine, cores
+from headstart.errors import BadImage, ClassifierError
+from headstart.files import folder_atomically
+from headstart.heads.stack import Stack, from_arrays
+from headstart.images import Geometry, prepare, prepare_pixels
+
+if TYPE_CHECKING:
+    from headstart.extractor import Extractor
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the classifier says of one image; `error` is why it could not say anything.
+
+    probabilities: by class name, all classes, most probable first.
+    """
+
+    name: str
+    label: str | None
+    probabilities: dict[str, float]
+    error: str | None = None
+
+    @property
+    def probability(self) -> float | None:
+        """Of the label."""
+        return self.probabilities[self.label] if self.label is not None else None
+
+    def top(self, k: int) -> list[tuple[str, float]]:
+        """The k most probable classes with their probabilities."""
+        return list(self.probabilities.items())[:k]
+
+
+class Classifier:
+    """Says which class an image belongs to.
+
+    classes: the C names, in the order of the probabilities. geometry: how an image becomes the
+    network's input. Use `load` to get one from a folder.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        geometry: Geometry,
+        precision: str,
+        stack: Stack,
+        model: Any,
+        description: dict[str, Any] | None = None,
+    ) -> None:
+        self.classes = tuple(classes)
+        self.geometry = geometry
+        self.precision = precision
+        self.stack = stack
+        self.description = description or {}
+        self._model = model
+
+    def __repr__(self) -> str:
+        return f"Classifier({len(self.classes)} classes: {', '.join(self.classes[:8])}" + (
+            ", ...)" if len(self.classes) > 8 else ")"
+        )
+
+    @overload
+    def predict(self, source: "list[Any] | tuple[Any, ...]") -> list[Prediction]: ...
+
+    @overload
+    def predict(self, source: Any) -> Any: ...
+
+    def predict(self, source: Any) -> Any:
+        """One Prediction for one image; a list for a list, a folder, an archive or a (N, H, W, 3)
+        array.
+
+        source: a path, bytes, PIL image, uint8 array, or a list of these. One image that cannot
+        be used raises BadImage; among many it gives a Prediction with `error` set.
+        """
+        if isinstance(source, np.ndarray) and source.ndim == 4:
+            return list(self.stream(list(source)))
+        if isinstance(source, list | tuple):
+            return list(self.stream(_expanded(source)))
+        if isinstance(source, str | Path):
+            items = dataset.images_in([source])
+            if not Path(source).is_file() or len(items) != 1:
+                return list(self.stream(items))
+            source = items[0]
+        (prediction,) = self.stream([source])
+        if prediction.error is not None:
+            raise BadImage(prediction.error)
+        return prediction
+
+    def predict_proba(self, sources: Iterable[Any]) -> np.ndarray:
+        """(N, C) float32 probabilities, columns in the order of `classes`.
+
+        Raises BadImage, naming the image, if one cannot be used.
+        """
+        rows = []
+        for prediction in self.stream(_expanded(sources)):
+            if prediction.error is not None:
+                raise BadImage(f"{prediction.name}: {prediction.error}")
+            rows.append([prediction.probabilities[name] for name in self.classes])
+        return np.array(rows, np.float32).reshape(-1, len(self.classes))
+
+    def stream(self, sources: Iterable[Any]) -> Iterator[Prediction]:
+        """A Prediction for each source, in order, decoding ahead in threads; memory stays flat."""
+        names: list[tuple[str, str | None]] = []
+
+        def good(pool: ThreadPoolExecutor) -> Iterator[np.ndarray]:
+            for name, pixels, error in ahead(pool, self._prepare, enumerate(sources)):
+                names.append((name, error))
+                if pixels is not None:
+                    yield pixels
+
+        with ThreadPoolExecutor(cores()) as pool:
+            given = 0
+            for probabilities in self._engine.run(good(pool)):
+                while names[given][1] is not None:
+                    yield _failed(*names[given])
+                    given += 1
+                yield self._prediction(names[given][0], probabilities)
+                given += 1
+            for name, error in names[given:]:
+                yield _failed(name, error)
+
+    @cached_property
+    def _engine(self) -> OpenVinoEngine:
+        return OpenVinoEngine(self._model, self.precision)
+
+    def _prepare(self, numbered: tuple[int, Any]) -> tuple[str, np.ndarray | None, str | None]:
+        index, source = numbered
+        name = f"image {index + 1}"
+        try:
+            if isinstance(source, str | Path):
+                name = str(source)
+                return name, prepare(Path(source).read_bytes(), self.geometry), None
+            if isinstance(source, dataset.Item):
+                name = source.name
+                return name, prepare(source.read(), self.geometry), None
+            if isinstance(source, bytes | bytearray | memoryview):
+                return name, prepare(bytes(source), self.geometry), None
+            return name, prepare_pixels(source, self.geometry), None
+        except BadImage as error:
+            return name, None, error.reason
+        except OSError as error:
+            return name, None, f"cannot be read: {error.strerror or error}"
+
+    def _prediction(self, name: str, probabilities: np.ndarray) -> Prediction:
+        order = np.argsort(-probabilities, kind="stable")
+        ranked = {self.classes[i]: float(probabilities[i]) for i in order}
+        return Prediction(name, self.classes[order[0]], ranked)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the classifier to `folder`, whole or not at all; an older one is replaced."""
+        import openvino
+        from safetensors.numpy import save_file
+
+        folder = Path(folder)
+        with folder_atomically(folder) as temporary:
+            record = {
+                "format": FORMAT,
+                "classes": list(self.classes),
+                "geometry": asdict(self.geometry),
+                "precision": self.precision,
+                "head": self.stack.description(),
+                **self.description,
+            }
+            text = json.dumps(record, indent=2, ensure_ascii=False)
+            (temporary / "classifier.json").write_text(text + "\n", encoding="utf-8")
+            save_file(self.stack.arrays(), temporary / "head.safetensors")
+            openvino.save_model(self._graph(), temporary / "model.xml", compress_to_fp16=False)
+        return folder
+
+    def _graph(self) -> Any:
+        from headstart.engines.openvino import core
+
+        is_path = isinstance(self._model, str | Path)
+        return core().read_model(str(self._model)) if is_path else self._model
+
+
+def assemble(
+    extractor: "Extractor", stack: Stack, classes: Sequence[str], description: dict[str, Any]
+) -> Classifier:
+    """Extractor and head as one classifier, one OpenVINO model from image to probabilities."""
+    import openvino
+
+    from headstart.engines.openvino import core
+
+    model = None
+    if extractor.model is not None:
+        graph = core().read_model(str(extractor.model))
+        features = graph.get_results()[0].input_value(0)
+        probabilities = stack.to_openvino(features)
+        probabilities.output(0).tensor.set_names({"probabilities"})
+        model = openvino.Model([probabilities.output(0)], graph.get_parameters(), "classifier")
+        model.set_rt_info(json.dumps(list(classes), ensure_ascii=False), ["headstart", "classes"])
+    precision = extractor.description.get("precision", "f32")
+    return Classifier(classes, extractor.geometry, precision, stack, model, description)
+
+
+def load(path: str | Path) -> Classifier:
+    """The classifier in a folder, or in the `classifier` folder of a run.
+
+    Raises ClassifierError if there is none, if it is damaged, or if a newer headstart wrote it.
+    """
+    folder = Path(path)
+    if (folder / "classifier" / "classifier.json").is_file():
+        folder = folder / "classifier"
+    file = folder / "classifier.json"
+    if not file.is_file():
+        raise ClassifierError(
+            f"expected a run or a classifier, found no classifier.json in {folder}. "
+            "Give the folder that headstart train printed"
+        )
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if record["format"] > FORMAT:
+            raise ClassifierError(
+                f"{folder} was written by a newer headstart (format {record['format']}, this one "
+                f"reads up to {FORMAT}). Type: pip install --upgrade headstart"
+            )
+        from safetensors.numpy import load_file
+
+        stack = from_arrays(record["head"], load_file(folder / "head.safetensors"))
+        for part in ("model.xml", "model.bin"):
+            if not (folder / part).is_file():
+                raise ClassifierError(f"{folder} is not whole: {part} is missing")
+        geometry = Geometry(**record["geometry"])
+        return Classifier(
+            record["classes"], geometry, _able(record["precision"]), stack, folder / "model.xml",
+            {key: record[key] for key in record.keys() - _OWN},
+        )  # fmt: skip
+    except ClassifierError:
+        raise
+    except Exception as error:  # damaged in whatever way
+        raise ClassifierError(
+            f"{folder} is damaged ({type(error).__name__}: {error}). Train again, or restore it"
+        ) from error
+
+
+_OWN = {"format", "classes", "geometry", "precision", "head"}
+
+
+def _able(precision: str) -> str:
+    """A classifier trained in bf16 also runs, in f32, on a processor without it."""
+    from headstart.engines.openvino import resolve_precision
+
+    return resolve_precision("auto") if precision == "bf16" else precision
+
+
+def _expanded(sources: Iterable[Any]) -> Iterator[Any]:
+    """Folders and archives in a list stand for the images in them."""
+    for source in sources:
+        if isinstance(source, str | Path):
+            yield from dataset.images_in([source])
+        else:
+            yield source
+
+
+def _failed(name: str, error: str | None) -> Prediction:
+    return Prediction(name, None, {}, error)

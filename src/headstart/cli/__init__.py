@@ -1,0 +1,67 @@
+"""The command line: each command parses, calls one function of the API, and prints.
+
+Nothing heavy is imported here or at the top of the commands' modules, so help answers at once.
+"""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from headstart.errors import HeadstartError
+
+STOPPED = 130  # what a shell expects of a program ended by Ctrl-C
+
+app = typer.Typer(
+    name="headstart",
+    help="A folder of labelled images becomes a tested, deployable classifier.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command whose HeadstartError becomes one message and exit code 2."""
+
+    @functools.wraps(function)
+    def careful(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except HeadstartError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt:
+            print(
+                "\nStopped. Features computed so far are kept: type the same command to go on.",
+                file=sys.stderr,
+            )
+            raise typer.Exit(STOPPED) from None
+
+    return careful
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from headstart import __version__
+
+        print(f"headstart {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and stop."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line."""
+    from headstart.cli import cache, catalogue, predict, train  # noqa: F401  (they register)
+
+    app()

@@ -1,0 +1,113 @@
+"""headstart predict, evaluate."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headstart.cli import app, command
+from headstart.cli.train import AsJson, Quiet, reporter
+
+if TYPE_CHECKING:
+    from headstart.classifier import Prediction
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that train printed.")]
+
+
+@app.command(epilog="Example: headstart predict runs/photos-1 new/ --format csv > labels.csv")
+@command
+def predict(
+    run: RunFolder,
+    photos: Annotated[list[Path], typer.Argument(help="Images, folders or archives.")],
+    form: Annotated[
+        str, typer.Option("--format", metavar="table|csv|jsonl", help="How to print.")
+    ] = "table",
+    top_k: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 1,
+) -> None:
+    """Say which class each image belongs to. Exit code 1 if an image could not be used."""
+    from headstart import dataset
+    from headstart.classifier import load
+    from headstart.errors import HeadstartError
+
+    printers = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}
+    if form not in printers:
+        raise HeadstartError(f"expected --format table, csv or jsonl, found {form!r}")
+    classifier = load(run)
+    items = dataset.images_in(photos)
+    top_k = min(top_k, len(classifier.classes))
+    printer = printers[form](top_k, [item.name for item in items])
+    failed = 0
+    for prediction in classifier.stream(items):
+        printer.show(prediction)
+        if prediction.error is not None:
+            failed += 1
+            if form != "jsonl":
+                print(f"left out {prediction.name}: {prediction.error}", file=sys.stderr)
+    if failed:
+        print(f"{failed} of {len(items)} images could not be used", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+class _Table:
+    def __init__(self, top_k: int, names: list[str]) -> None:
+        self.top_k = top_k
+        self.width = min(60, max((len(name) for name in names), default=0))
+
+    def show(self, prediction: "Prediction") -> None:
+        if prediction.error is None:
+            told = "  ".join(f"{name} {p:.1%}" for name, p in prediction.top(self.top_k))
+            print(f"{prediction.name:<{self.width}}  {told}")
+
+
+class _Csv:
+    def __init__(self, top_k: int, _: list[str]) -> None:
+        import csv
+
+        self.top_k, self.writer = top_k, csv.writer(sys.stdout, lineterminator="\n")
+        more = [f"{part}_{k}" for k in range(2, top_k + 1) for part in ("label", "probability")]
+        self.writer.writerow(["image", "label", "probability", *more, "error"])
+
+    def show(self, prediction: "Prediction") -> None:
+        cells: list[Any] = []
+        for name, probability in prediction.top(self.top_k):
+            cells += [name, f"{probability:.6f}"]
+        cells += [""] * (2 * self.top_k - len(cells))
+        self.writer.writerow([prediction.name, *cells, prediction.error or ""])
+
+
+class _JsonLines:
+    def __init__(self, top_k: int, _: list[str]) -> None:
+        self.top_k = top_k
+
+    def show(self, prediction: "Prediction") -> None:
+        row: dict[str, Any] = {"image": prediction.name, "label": prediction.label}
+        if prediction.error is None:
+            row["probability"] = prediction.probability
+            row["probabilities"] = dict(prediction.top(max(self.top_k, 1)))
+        else:
+            row["error"] = prediction.error
+        print(json.dumps(row, ensure_ascii=False))
+
+
+@app.command(epilog="Example: headstart evaluate runs/photos-1 photos/")
+@command
+def evaluate(
+    run: RunFolder,
+    photos: Annotated[Path, typer.Argument(help="Folder, table or archive of labelled images.")],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at an image that cannot be used.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a classifier on labelled images."""
+    from headstart.evaluation import summary
+    from headstart import pipeline
+
+    metrics = pipeline.evaluate(run, photos, strict=strict, progress=reporter(quiet, as_json))
+    if as_json:
+        print(json.dumps({split: found.to_dict() for split, found in metrics.items()}))
+    else:
+        print(summary(metrics))

@@ -1,0 +1,134 @@
+"""headstart train, demo, recipe."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headstart.cli import app, command
+
+if TYPE_CHECKING:
+    from headstart.progress import Silent
+    from headstart.run import Run
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+
+
+def reporter(quiet: bool, as_json: bool) -> "Silent":
+    """What tells the user how the work goes."""
+    from headstart.progress import Silent, Terminal
+
+    return Silent() if quiet or as_json else Terminal()
+
+
+@app.command(
+    epilog="Example: headstart train photos/ --set views=2 --set augmentation=flip",
+)
+@command
+def train(
+    photos: Annotated[Path, typer.Argument(help="Folder, table or archive of labelled images.")],
+    recipe: Annotated[str, typer.Option(help="A recipe's name or a TOML file.")] = "quick",
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder, new. Default: runs/NAME-N.")
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="See: headstart backbones.", show_default="the recipe's")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="default, imagenet, none or a file.")
+    ] = None,
+    cut: Annotated[
+        str | None,
+        typer.Option(help="Layer whose output serves as features; several joined by +."),
+    ] = None,
+    pooling: Annotated[str | None, typer.Option(help="avg, max, avg+max or flatten.")] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels of the input, height and width.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, f32 or bf16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of split, folds and views.")] = None,
+    balanced: Annotated[
+        bool, typer.Option("--balanced", help="Weigh classes so that rare ones count as much.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at an image that cannot be used.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change any choice of the recipe."),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a classifier on a folder of labelled images."""
+    from headstart import pipeline
+    from headstart.recipe import parse_setting
+
+    options = {"backbone": backbone, "weights": weights, "cut": cut, "pooling": pooling,
+               "size": size, "precision": precision, "seed": seed,
+               "balanced": balanced or None}  # fmt: skip
+    choices: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    choices.update(parse_setting(text) for text in settings or [])
+    progress = reporter(quiet, as_json)
+    run = pipeline.train(
+        photos, recipe, out=out, strict=strict, progress=progress, **choices
+    )
+    show(run, quiet, as_json)
+
+
+def show(run: "Run", quiet: bool, as_json: bool) -> None:
+    """The result of a training: a short summary, the folder alone, or one JSON object."""
+    import json
+
+    if as_json:
+        print(json.dumps(summary(run), ensure_ascii=False))
+    elif quiet:
+        print(run.folder)
+    else:
+        from headstart.evaluation import summary as in_words
+
+        record = run.record
+        cache, seconds = record["cache"], record["seconds"]
+        print(in_words(run.metrics))
+        print(
+            f"\n{seconds['total']:.1f} s; features: {cache['hits']:,} from the cache, "
+            f"{cache['misses']:,} computed\n"
+            f"Run: {run.folder}\n"
+            f"Next: headstart predict {run.folder} NEW_PHOTOS"
+        )
+
+
+def summary(run: "Run") -> dict[str, Any]:
+    """Everything a script needs to know of a run."""
+    record = run.record
+    return {
+        "run": str(run.folder),
+        "classes": record["classes"],
+        "images": record["images"],
+        "metrics": {split: metrics.to_dict() for split, metrics in run.metrics.items()},
+        "cache": record["cache"],
+        "seconds": record["seconds"],
+        "warnings": record["warnings"],
+    }
+
+
+@app.command(epilog="Example: headstart demo --folder demo")
+@command
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where to write images and run.")] = Path("demo"),
+) -> None:
+    """The main job on real images, offline: handwritten digits from scikit-learn."""
+    from headstart.demo import run_demo
+
+    run_demo(folder, reporter(False, False))
+
+
+@app.command(epilog="Example: headstart recipe quick > mine.toml")
+@command
+def recipe(
+    name: Annotated[str, typer.Argument(help="A recipe's name or a TOML file.")] = "quick",
+) -> None:
+    """Show every choice of a recipe as TOML."""
+    from headstart.recipe import load_recipe, recipes
+
+    print(f"# Recipes: {', '.join(recipes())}")
+    print(load_recipe(name).to_toml(), end="")

@@ -1,0 +1,285 @@
+"""Backbone + weights + cuts -> a compiled extractor with a fingerprint.
+
+What an extractor computes is fixed by its description; the network it stands for is built once
+and kept in the cache folder under the description's digest, so that opening it again only reads
+and compiles. Everything from the uint8 image to the pooled features happens inside the graph:
+normalisation, network, pooling.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from headstart.backbones import efficientnet_lite
+from headstart.backbones.catalogue import (
+    NORMALISATIONS,
+    Backbone,
+    Normalisation,
+    backbone,
+    cut_error,
+)
+from headstart.backbones.checkpoint import read_checkpoint
+from headstart.backbones.keras_builder import in_child
+from headstart.backbones.weights import Weights, resolve
+from headstart.engines import Engine
+from headstart.engines import openvino as openvino_engine
+from headstart.errors import BackboneError
+from headstart.files import folder_atomically
+from headstart.folders import cache_folder
+from headstart.images import Geometry
+from headstart.recipe import Recipe
+
+FORMAT = 1  # of what is kept in the cache folder; raised when the same description gives other numbers
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of a backbone: `shape` is (height, width, channels) or (units,)."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+    candidate: bool
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A frozen backbone up to one or more cuts: uint8 images in, features out.
+
+    slices: where each cut's numbers stand in the (D,) features. fingerprint: digest of the
+    description, which names all that shapes the numbers. model: the OpenVINO IR, if there is one.
+    """
+
+    engine: Engine
+    geometry: Geometry
+    slices: dict[str, slice]
+    fingerprint: str
+    description: dict[str, Any]
+    model: Path | None = None
+
+    @property
+    def cuts(self) -> tuple[str, ...]:
+        """Layer names, in the order of the features."""
+        return tuple(self.slices)
+
+    @property
+    def dimensions(self) -> int:
+        """D, how many numbers an image has."""
+        return max((part.stop for part in self.slices.values()), default=0)
+
+    def run(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The (D,) float32 features of each (H, W, 3) uint8 image, in order."""
+        return self.engine.run(images)
+
+    def canary(self) -> np.ndarray:
+        """The (D,) features of one fixed image: they change when the numbers would."""
+        rows, columns, channels = np.ogrid[: self.geometry.height, : self.geometry.width, :3]
+        image = ((rows * 7 + columns * 13 + channels * 61 + rows * columns // 11) % 256).astype(
+            np.uint8
+        )
+        (features,) = self.run([image])
+        return features
+
+
+def open_extractor(recipe: Recipe) -> Extractor:
+    """The recipe's extractor, built on first use and kept in the cache folder.
+
+    Raises BackboneError for an unknown backbone or cut, WeightsError for weights that are
+    missing or do not fit, EngineError if this processor cannot run it.
+    """
+    entry = backbone(recipe.backbone)
+    weights = resolve(entry, recipe.weights)
+    geometry = recipe.geometry(entry.size)
+    _check_size(entry, geometry.height)
+    normalisation = NORMALISATIONS.get(recipe.normalisation, entry.normalisation)
+    network = {
+        "format": FORMAT,
+        "backbone": entry.name,
+        "weights": weights.digest,
+        "size": [geometry.height, geometry.width],
+        "normalisation": str(normalisation),
+        "cuts": list(recipe.cut),
+        "pooling": recipe.pooling,
+        "openvino": openvino_engine.version(),
+    }
+    folder = cache_folder() / "extractors" / _digest(network)
+    if not (folder / "extractor.json").is_file():
+        with folder_atomically(folder) as temporary:
+            _build(temporary, entry, weights, geometry, normalisation, recipe)
+    kept = json.loads((folder / "extractor.json").read_text(encoding="utf-8"))
+    precision = openvino_engine.resolve_precision(recipe.precision)
+    description = {**network, **kept, "geometry": str(geometry), "precision": precision}
+    return Extractor(
+        engine=openvino_engine.OpenVinoEngine(folder / "model.xml", precision),
+        geometry=geometry,
+        slices={cut: slice(*ends) for cut, ends in kept["slices"].items()},
+        fingerprint=_digest(description),
+        description=description,
+        model=folder / "model.xml",
+    )
+
+
+def layers(recipe: Recipe) -> list[Layer]:
+    """Every layer of the recipe's backbone, in order, and which are candidate cuts."""
+    entry = backbone(recipe.backbone)
+    size = recipe.geometry(entry.size).height
+    _check_size(entry, size)
+    if not entry.application:
+        shapes = efficientnet_lite.cut_shapes(_number(entry), size)
+        return [Layer(name, "cut", shape, 0, True) for name, shape in shapes.items()]
+    table = in_child(_request("layers", entry, Weights("none", None, "none"), size))["layers"]
+    pattern = re.compile(entry.cuts)
+    last = table[-1]["name"]
+    return [
+        Layer(
+            row["name"], row["kind"], tuple(row["shape"]), row["parameters"],
+            bool(pattern.fullmatch(row["name"])) or row["name"] == last,
+        )
+        for row in table
+    ]  # fmt: skip
+
+
+def _check_size(entry: Backbone, size: int) -> None:
+    if size < entry.smallest:
+        raise BackboneError(
+            f"{entry.name} takes images of at least {entry.smallest} pixels, found {size}. "
+            f"Type: --size {entry.smallest} or more"
+        )
+
+
+def _digest(description: dict[str, Any]) -> str:
+    text = json.dumps(description, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _number(entry: Backbone) -> int:
+    return int(entry.name[-1])
+
+
+def _request(task: str, entry: Backbone, weights: Weights, size: int) -> dict[str, Any]:
+    return {
+        "task": task,
+        "backbone": entry.name,
+        "size": size,
+        "weights": str(weights.path.absolute()) if weights.path else None,
+        "kind": weights.kind,
+    }
+
+
+def _build(
+    folder: Path,
+    entry: Backbone,
+    weights: Weights,
+    geometry: Geometry,
+    normalisation: Normalisation,
+    recipe: Recipe,
+) -> None:
+    """Write the extractor's model and what must be known of it into `folder`."""
+    import openvino
+
+    with TemporaryDirectory() as scratch:
+        if not entry.application and weights.kind == "package":
+            parameter, maps = _lite_network(entry, weights, geometry, recipe.cut)
+            channels_first = True
+        else:
+            target = Path(scratch) / "network.xml"
+            request = _request("export", entry, weights, geometry.height)
+            answer = in_child({**request, "cuts": list(recipe.cut), "target": str(target)})
+            channels_first = answer["channels_first"]
+            parameter, maps = _exported_network(target, answer["cuts"], geometry, channels_first)
+        image, pixels = _input(geometry, normalisation, channels_first)
+        parameter.output(0).replace(pixels.output(0))
+        model, slices = _pooled(image, maps, recipe.pooling, channels_first)
+        openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+    text = json.dumps({"slices": slices}, indent=1)
+    (folder / "extractor.json").write_text(text, encoding="utf-8")
+
+
+def _lite_network(
+    entry: Backbone, weights: Weights, geometry: Geometry, cuts: tuple[str, ...]
+) -> tuple[Any, dict[str, Any]]:
+    from openvino import opset13 as op
+
+    assert weights.path is not None
+    ops = efficientnet_lite.OpenVinoOps(_number(entry), read_checkpoint(weights.path))
+    parameter = op.parameter([1, 3, geometry.height, geometry.width], np.float32)
+    found = efficientnet_lite.network(_number(entry), parameter, ops)
+    maps = {}
+    for cut in cuts:
+        name = "top_relu" if cut == "last" else cut
+        if name not in found:
+            raise cut_error(entry, cut, list(found))
+        maps[name] = found[name].output(0)
+    return parameter, maps
+
+
+def _exported_network(
+    path: Path, cuts: list[str], geometry: Geometry, channels_first: bool
+) -> tuple[Any, dict[str, Any]]:
+    height, width = geometry.height, geometry.width
+    model = openvino_engine.core().read_model(str(path))
+    model.reshape([1, 3, height, width] if channels_first else [1, height, width, 3])
+    results = [result.input_value(0) for result in model.get_results()]
+    return model.get_parameters()[0], dict(zip(cuts, results, strict=True))
+
+
+def _input(geometry: Geometry, normalisation: Normalisation, channels_first: bool) -> Any:
+    """The uint8 image parameter and the normalised float image made of it."""
+    from openvino import opset13 as op
+
+    image = op.parameter([1, geometry.height, geometry.width, 3], np.uint8, name="image")
+    x = op.convert(image, "f32")
+    if normalisation.bgr:
+        x = op.gather(x, op.constant(np.array([2, 1, 0])), op.constant(3))
+    x = op.subtract(x, op.constant(np.array(normalisation.mean, np.float32)))
+    x = op.divide(x, op.constant(np.array(normalisation.std, np.float32)))
+    if channels_first:
+        x = op.transpose(x, op.constant(np.array([0, 3, 1, 2])))
+    return image, x
+
+
+def _pooled(
+    image: Any, maps: dict[str, Any], pooling: str, channels_first: bool
+) -> tuple[Any, dict[str, tuple[int, int]]]:
+    """The model from image to one (1, D) vector, and where each cut stands in it."""
+    import openvino
+    from openvino import opset13 as op
+
+    parts, slices, start = [], {}, 0
+    for cut, feature_map in maps.items():
+        for vector in _pool(feature_map, pooling, channels_first):
+            parts.append(vector)
+        width = sum(part.get_output_shape(0)[1] for part in parts) - start
+        slices[cut] = (start, start + width)
+        start += width
+    features = op.concat(parts, 1) if len(parts) > 1 else parts[0]
+    features.output(0).tensor.set_names({"features"})
+    return openvino.Model([features.output(0)], [image], "extractor"), slices
+
+
+def _pool(feature_map: Any, pooling: str, channels_first: bool) -> list[Any]:
+    from openvino import opset13 as op
+
+    rank = len(feature_map.get_shape())
+    if rank == 2:  # already a vector
+        return [op.reshape(feature_map, op.constant(np.array([1, -1])), False)]
+    if rank != 4:
+        raise BackboneError(
+            f"a cut must be a feature map or a vector, found shape {list(feature_map.get_shape())}"
+        )
+    if pooling == "flatten":
+        if channels_first:  # Keras flattens (height, width, channels)
+            feature_map = op.transpose(feature_map, op.constant(np.array([0, 2, 3, 1])))
+        return [op.reshape(feature_map, op.constant(np.array([1, -1])), False)]
+    axes = op.constant(np.array([2, 3] if channels_first else [1, 2]))
+    reductions = {"avg": [op.reduce_mean], "max": [op.reduce_max],
+                  "avg+max": [op.reduce_mean, op.reduce_max]}  # fmt: skip
+    return [reduce(feature_map, axes, False) for reduce in reductions[pooling]]

@@ -1,0 +1,285 @@
+"""train(): the whole story on one page."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart import __version__
+from headstart import run as runs
+from headstart.augment import NONE
+from headstart.cache import FeatureCache
+from headstart.classifier import assemble
+from headstart.classifier import load as load_classifier
+from headstart.dataset import Dataset, load
+from headstart.errors import BadImage, DatasetError
+from headstart.evaluation import Metrics
+from headstart.evaluation import evaluate as measured
+from headstart.extractor import Extractor, open_extractor
+from headstart.features import Features, extract, open_space
+from headstart.heads import linear
+from headstart.heads.stack import Stack
+from headstart.progress import Silent
+from headstart.recipe import Recipe, load_recipe
+from headstart.run import Run
+
+SPLITS = ("train", "validation", "test")
+
+
+def train(
+    source: str | Path,
+    recipe: str | Path | Recipe = "quick",
+    *,
+    out: str | Path | None = None,
+    strict: bool = False,
+    progress: Silent | None = None,
+    **choices: Any,
+) -> Run:
+    """Train a classifier on labelled images and save it as a run.
+
+    source: a folder with one folder per class, a table, or an archive of these. recipe: a name, a
+    TOML file or a Recipe; `choices` override single fields of it (`backbone="inception_v3"`).
+    out: the run's folder, new; by default runs/NAME-N. strict: stop at an unusable image.
+    Raises a HeadstartError that says what was expected, what was found and what to type next.
+    """
+    progress = progress or Silent()
+    recipe = load_recipe(recipe, **choices)
+    dataset = _dataset(source, recipe, progress)
+    extractor = _extractor(recipe, progress)
+    features = _features(dataset, recipe, extractor, progress, strict)
+    classes = _usable(dataset, features)
+    stack, crossed = _head(features["train"], classes, recipe, progress)
+    metrics, probabilities = _measured(features, stack, crossed, classes, progress)
+    folder = runs.new_folder(source, out)
+    with progress.stage("save"):
+        classifier = assemble(extractor, stack, classes, _about(extractor, recipe))
+        classifier.save(folder / "classifier")
+        _write(folder, source, dataset, features, recipe, metrics, probabilities, classes, progress)
+    return Run(folder)
+
+
+def evaluate(
+    run: str | Path,
+    source: str | Path,
+    *,
+    strict: bool = False,
+    progress: Silent | None = None,
+) -> dict[str, Metrics]:
+    """Metrics of a classifier on labelled images, by split ("all" where there are no splits).
+
+    Raises DatasetError if the images have a class that the classifier does not know.
+    """
+    progress = progress or Silent()
+    classifier = load_classifier(run)
+    dataset = load(source, split=False)
+    unknown = [name for name in dataset.classes if name not in classifier.classes]
+    if unknown:
+        raise DatasetError(
+            f"expected images of the classes {', '.join(classifier.classes)}, "
+            f"found also {', '.join(unknown)}"
+        )
+    found: dict[str, tuple[list[list[float]], list[int]]] = {}
+    with progress.stage("predict", len(dataset.items), "images"):
+        for item, prediction in zip(
+            dataset.items, classifier.stream(dataset.items), strict=True
+        ):
+            progress.advance()
+            if prediction.error is not None:
+                _refuse([(item, prediction.error)], strict, progress)
+                continue
+            split = item.split or "all"
+            rows, labels = found.setdefault(split, ([], []))
+            rows.append([prediction.probabilities[name] for name in classifier.classes])
+            labels.append(classifier.classes.index(item.label or ""))
+    return {
+        split: measured(np.array(rows, np.float32), np.array(labels), classifier.classes)
+        for split, (rows, labels) in found.items()
+    }
+
+
+def _dataset(source: str | Path, recipe: Recipe, progress: Silent) -> Dataset:
+    with progress.stage("dataset"):
+        dataset = load(
+            source, validation_fraction=recipe.validation_fraction, seed=recipe.seed
+        )
+    for warning in dataset.warnings:
+        progress.warn(warning)
+    counts = {split: len(dataset.split(split)) for split in SPLITS}
+    told = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
+    progress.say(f"{len(dataset.items):,} images of {len(dataset.classes)} classes: {told}")
+    return dataset
+
+
+def _extractor(recipe: Recipe, progress: Silent) -> Extractor:
+    with progress.stage("extractor"):
+        extractor = open_extractor(recipe)
+    size = f"{extractor.geometry.width}x{extractor.geometry.height}"
+    progress.say(
+        f"{recipe.backbone} up to {' + '.join(extractor.cuts)}, {size} pixels, "
+        f"{extractor.dimensions:,} features, {extractor.description['precision']}"
+    )
+    return extractor
+
+
+def _features(
+    dataset: Dataset, recipe: Recipe, extractor: Extractor, progress: Silent, strict: bool
+) -> dict[str, Features]:
+    """By split: all views of the training images, the others as they are."""
+    views = recipe.views if isinstance(recipe.views, int) else 1
+    items = {split: dataset.split(split) for split in SPLITS if dataset.split(split)}
+    total = sum(len(part) * (views if split == "train" else 1) for split, part in items.items())
+    features = {}
+    with FeatureCache() as cache, progress.stage("features", total, "images"):
+        space = open_space(extractor, cache, progress)
+        for split, part in items.items():
+            training = split == "train"
+            features[split] = extract(
+                part,
+                extractor,
+                space,
+                augmentation=recipe.augmentation if training else NONE,
+                views=views if training else 1,
+                seed=recipe.seed,
+                progress=progress,
+            )
+            _refuse(features[split].bad, strict, progress)
+    return features
+
+
+def _refuse(bad: Iterable[tuple[Any, str]], strict: bool, progress: Silent) -> None:
+    for item, reason in bad:
+        if strict:
+            raise BadImage(f"{item.name}: {reason}. Without --strict it would be left out")
+        progress.warn(f"left out {item.name}: {reason}")
+
+
+def _usable(dataset: Dataset, features: dict[str, Features]) -> tuple[str, ...]:
+    """The classes, each of which must still have training images."""
+    left = {item.label for item in features["train"].items}
+    lost = [name for name in dataset.classes if name not in left]
+    if lost:
+        raise DatasetError(
+            f"expected usable training images of every class, found none of {', '.join(lost)}. "
+            "Add images or remove the class"
+        )
+    return dataset.classes
+
+
+def _head(
+    features: Features, classes: tuple[str, ...], recipe: Recipe, progress: Silent
+) -> tuple[Stack, np.ndarray]:
+    """The trained head, and the out-of-fold (N, C) probabilities of the training images."""
+    labels = _labels(features, classes)
+    count, views, dimensions = features.values.shape
+    with progress.stage("head"):
+        head = linear.fit(
+            features.values.reshape(count * views, dimensions),
+            np.repeat(labels, views),
+            len(classes),
+            groups=np.repeat(np.arange(count), views),
+            class_weight="balanced" if recipe.balanced else None,
+            folds=recipe.folds,
+            seed=recipe.seed,
+        )
+    return head.stack(), head.out_of_fold[::views]
+
+
+def _measured(
+    features: dict[str, Features],
+    stack: Stack,
+    crossed: np.ndarray | None,
+    classes: tuple[str, ...],
+    progress: Silent,
+) -> tuple[dict[str, Metrics], dict[str, np.ndarray]]:
+    """Metrics by split, and the (N, C) probabilities they come from."""
+    with progress.stage("evaluation"):
+        probabilities = {
+            split: stack.probabilities(part.values[:, 0]) for split, part in features.items()
+        }
+        metrics = {
+            split: measured(probabilities[split], _labels(part, classes), classes)
+            for split, part in features.items()
+        }
+        if crossed is not None:
+            labels = _labels(features["train"], classes)
+            metrics["cross_validation"] = measured(crossed, labels, classes)
+    return metrics, probabilities
+
+
+def _labels(features: Features, classes: tuple[str, ...]) -> np.ndarray:
+    """(N,) class numbers."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    return np.array([numbers[item.label] for item in features.items], np.int64)
+
+
+def _about(extractor: Extractor, recipe: Recipe) -> dict[str, Any]:
+    """What a classifier tells of its origin."""
+    return {
+        "headstart": __version__,
+        "recipe": recipe.name,
+        "backbone": recipe.backbone,
+        "cuts": list(extractor.cuts),
+        "pooling": recipe.pooling,
+        "extractor": extractor.fingerprint,
+    }
+
+
+def _write(
+    folder: Path,
+    source: str | Path,
+    dataset: Dataset,
+    features: dict[str, Features],
+    recipe: Recipe,
+    metrics: dict[str, Metrics],
+    probabilities: dict[str, np.ndarray],
+    classes: tuple[str, ...],
+    progress: Silent,
+) -> None:
+    """Everything of the run but its classifier; run.json, the last, says that it is whole."""
+    bad = [row for part in features.values() for row in part.bad]
+    runs.write_table(
+        folder / "unreadable.csv", ["image", "reason"], ((item.name, why) for item, why in bad)
+    )
+    runs.write_table(
+        folder / "predictions.csv",
+        ["image", "content", "split", "label", "predicted", *classes],
+        _prediction_rows(features, probabilities, classes),
+    )
+    (folder / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    runs.write_json(
+        folder / "metrics.json", {split: found.to_dict() for split, found in metrics.items()}
+    )
+    seconds = {stage: round(spent, 3) for stage, spent in progress.seconds.items()}
+    runs.write_json(
+        folder / "run.json",
+        {
+            "format": runs.FORMAT,
+            "headstart": __version__,
+            "source": str(source),
+            "dataset": dataset.fingerprint(),
+            "classes": list(classes),
+            "images": {
+                **{split: len(part.items) for split, part in features.items()},
+                "unreadable": len(bad),
+            },
+            "cache": {
+                "hits": sum(part.hits for part in features.values()),
+                "misses": sum(part.misses for part in features.values()),
+            },
+            "warnings": progress.warnings,
+            "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
+        },
+    )
+
+
+def _prediction_rows(
+    features: dict[str, Features], probabilities: dict[str, np.ndarray], classes: tuple[str, ...]
+) -> Iterable[list[Any]]:
+    for split, part in features.items():
+        if split == "train":
+            continue
+        for item, row in zip(part.items, probabilities[split], strict=True):
+            predicted = classes[int(row.argmax())]
+            rounded = [f"{p:.6g}" for p in row]
+            yield [item.name, item.content_hash.hex(), split, item.label, predicted, *rounded]

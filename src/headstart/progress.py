@@ -1,0 +1,92 @@
+"""What a long job tells of itself while it runs. `Silent` says nothing; `Terminal` draws bars."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Silent:
+    """Says nothing, but keeps the warnings and how long each stage took (seconds)."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[None]:
+        """Around one stage of the work; `advance` counts towards `total`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - started
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def advance(self, count: int = 1) -> None:
+        """`count` more units are done."""
+
+    def say(self, text: str) -> None:
+        """One line for the user."""
+
+    def warn(self, text: str) -> None:
+        """One line the user should not miss."""
+        self.warnings.append(text)
+
+
+class Terminal(Silent):
+    """Bars with images per second and time left on a terminal; plain lines when piped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from rich.console import Console
+
+        # Standard output carries results alone, so that it can be piped.
+        self.console = Console(file=sys.stderr, highlight=False)
+        self.bar: Any = None
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[None]:
+        """A bar while the stage runs, if it counts something and this is a terminal."""
+        with super().stage(name, total, unit):
+            if not total or not self.console.is_terminal:
+                yield
+                return
+            with self._progress(unit) as progress:
+                self.bar = progress, progress.add_task(name, total=total)
+                try:
+                    yield
+                finally:
+                    self.bar = None
+
+    def _progress(self, unit: str) -> Any:
+        from rich import progress as rich
+
+        class Speed(rich.ProgressColumn):
+            def render(self, task: Any) -> str:
+                return f"{task.speed:,.0f} {unit}/s" if task.speed else ""
+
+        columns = (
+            rich.TextColumn("{task.description}"),
+            rich.BarColumn(),
+            rich.MofNCompleteColumn(),
+            Speed(),
+            rich.TimeRemainingColumn(compact=True),
+        )
+        return rich.Progress(*columns, console=self.console, transient=True)
+
+    def advance(self, count: int = 1) -> None:
+        """Move the bar."""
+        if self.bar:
+            progress, task = self.bar
+            progress.advance(task, count)
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """A line above the bar, marked."""
+        super().warn(text)
+        self.console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)

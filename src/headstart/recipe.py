@@ -1,0 +1,177 @@
+"""Every choice of a training run, in one validated object, readable as TOML."""
+
+import difflib
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from headstart import augment
+from headstart.augment import Augmentation
+from headstart.errors import RecipeError
+from headstart.images import Geometry
+
+AUGMENTATIONS = {"none": augment.NONE, "flip": augment.FLIP, "lesson": augment.LESSON}
+
+
+def _augmentation(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in AUGMENTATIONS:
+            raise ValueError(f"expected one of {', '.join(AUGMENTATIONS)} or a table")
+        return AUGMENTATIONS[value]
+    return value
+
+
+def _cuts(value: Any) -> Any:
+    return [part for part in value.split("+") if part] if isinstance(value, str) else value
+
+
+class Recipe(BaseModel):
+    """Every choice of a training run. Frozen; `changed` gives a copy with other choices.
+
+    The defaults are those of the recipe `quick`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    name: str = "quick"
+    # What sees the images.
+    backbone: str = "efficientnet_lite0"
+    weights: str = "default"
+    size: int | None = Field(None, ge=8, le=2048)  # pixels; None: what the backbone was trained on
+    resize: Literal["squash", "crop", "pad"] = "squash"
+    interpolation: Literal["antialias", "nearest", "bilinear", "bicubic"] = "antialias"
+    normalisation: Literal["backbone", "0..1", "-1..1", "raw", "caffe", "torch"] = "backbone"
+    cut: Annotated[tuple[str, ...], BeforeValidator(_cuts)] = Field(("last",), min_length=1)
+    pooling: Literal["avg", "max", "avg+max", "flatten"] = "avg"
+    precision: Literal["auto", "f32", "bf16"] = "auto"
+    # What is learned from.
+    views: int | Literal["fresh"] = 1
+    augmentation: Annotated[Augmentation, BeforeValidator(_augmentation)] = augment.NONE
+    validation_fraction: float = Field(0.2, gt=0, lt=1)
+    balanced: bool = False
+    seed: int = Field(0, ge=0)
+    # The head.
+    head: Literal["linear", "neural"] = "linear"
+    folds: int = Field(5, ge=2, le=20)
+    # A neural head: layers between the features and the last Dense, which is added by itself.
+    layers: tuple[str, ...] = ("dense 256 relu", "dropout")
+    dropout: float = Field(0.2, ge=0, lt=1)  # of every "dropout" without a rate of its own
+    optimizer: str = "adam"  # any Keras optimizer by name
+    learning_rate: float = Field(1e-3, gt=0)
+    schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "constant"
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(32, ge=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    patience: int = Field(0, ge=0)  # early stopping after so many epochs without gain; 0: never
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        if isinstance(self.views, int) and self.views < 1:
+            raise ValueError("views: expected 1 or more, or 'fresh'")
+        if self.views == "fresh" and self.head == "linear":
+            raise ValueError("views = 'fresh' needs head = 'neural'; a linear head takes a number")
+        if self.views != 1 and self.augmentation == augment.NONE:
+            raise ValueError("more than one view needs an augmentation, such as 'flip'")
+        return self
+
+    def changed(self, **choices: Any) -> "Recipe":
+        """A copy with other choices. Raises RecipeError for unknown names and bad values."""
+        return _validated({**self._given(), **choices})
+
+    def geometry(self, size: int) -> Geometry:
+        """How an image becomes the input, for a backbone trained on `size` pixels."""
+        side = self.size or size
+        return Geometry(side, side, self.resize, self.interpolation)
+
+    def to_toml(self) -> str:
+        """The recipe as TOML, each choice on its line, the augmentation last."""
+        simple = self.model_dump(mode="json", exclude={"augmentation"}, exclude_none=True)
+        lines = [f"{key} = {_toml(value)}" for key, value in simple.items()]
+        lines += ["", "[augmentation]"]
+        table = self.model_dump(mode="json", include={"augmentation"})["augmentation"]
+        lines += [f"{key} = {_toml(value)}" for key, value in table.items() if value is not None]
+        return "\n".join(lines) + "\n"
+
+    def _given(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(part) for part in value) + "]"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return repr(value)
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that come with headstart."""
+    folder = resources.files("headstart") / "recipes"
+    return sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def load_recipe(recipe: "str | Path | Recipe" = "quick", **choices: Any) -> Recipe:
+    """A recipe by name, from a TOML file, or as it is; `choices` override single fields.
+
+    Raises RecipeError for an unknown name, an unreadable file or choices that do not fit.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe.changed(**choices) if choices else recipe
+    return _validated({**_table(recipe), **choices})
+
+
+def _table(recipe: str | Path) -> dict[str, Any]:
+    path = Path(recipe)
+    if path.suffix == ".toml":
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
+    elif str(recipe) in recipes():
+        file = resources.files("headstart") / "recipes" / f"{recipe}.toml"
+        text = file.read_text(encoding="utf-8")
+    else:
+        raise RecipeError(
+            f"no recipe is called {str(recipe)!r}. Expected one of {', '.join(recipes())}, "
+            "or a .toml file"
+        )
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"the recipe {path} is not valid TOML: {error}") from error
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """`key=value` from the command line; the value is read as TOML, else taken as text."""
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip():
+        raise RecipeError(f"expected --set key=value, found {text!r}")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _validated(table: dict[str, Any]) -> Recipe:
+    try:
+        return Recipe(**table)
+    except ValidationError as error:
+        raise RecipeError("\n".join(_explained(detail) for detail in error.errors())) from error
+    except TypeError as error:
+        raise RecipeError(str(error)) from error
+
+
+def _explained(detail: Any) -> str:
+    field = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(field, list(Recipe.model_fields), n=3)
+        hint = f"Near: {', '.join(near)}. " if near else ""
+        return f"a recipe has no choice {field!r}. {hint}Type: headstart recipe"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}, found {detail['input']!r}" if field else message

@@ -1,0 +1,120 @@
+"""The folder of one training: classifier, recipe, metrics, predictions, what was left out.
+
+    run.json          what was trained on what, versions, seconds
+    recipe.toml       every choice; headstart train --recipe RUN/recipe.toml does it again
+    metrics.json      by split, every accuracy with its interval
+    predictions.csv   each validation and test image with its probabilities
+    unreadable.csv    images left out, each with its reason
+    classifier/       what headstart predict uses
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from headstart.classifier import Classifier, load
+from headstart.errors import ClassifierError, RecipeError
+from headstart.evaluation import Metrics
+from headstart.files import write_atomically
+from headstart.recipe import Recipe, load_recipe
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training in its folder."""
+
+    folder: Path
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What run.json holds. Raises ClassifierError if it is missing, damaged or too new."""
+        record = self._json("run.json")
+        if record.get("format", 0) > FORMAT:
+            raise ClassifierError(
+                f"{self.folder} was written by a newer headstart. "
+                "Type: pip install --upgrade headstart"
+            )
+        return record
+
+    @cached_property
+    def metrics(self) -> dict[str, Metrics]:
+        """By split: train, cross_validation, validation, test."""
+        return {name: Metrics.from_dict(row) for name, row in self._json("metrics.json").items()}
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """Ready to predict."""
+        return load(self.folder)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """Every choice of the training."""
+        return load_recipe(self.folder / "recipe.toml")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            content = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ClassifierError(
+                f"expected a finished run, found no {name} in {self.folder}. "
+                "Give the folder that headstart train printed"
+            ) from None
+        except ValueError as error:
+            raise ClassifierError(f"{self.folder / name} is damaged: {error}") from error
+        if not isinstance(content, dict):
+            raise ClassifierError(f"{self.folder / name} is damaged: expected an object")
+        return content
+
+    def __repr__(self) -> str:
+        measured = next(
+            (self.metrics[s] for s in ("test", "validation", "train") if s in self.metrics), None
+        )
+        accuracy = f", accuracy {measured.accuracy:.1%}" if measured and measured.accuracy else ""
+        return f"Run({str(self.folder)!r}{accuracy})"
+
+
+def new_folder(source: str | Path, out: str | Path | None) -> Path:
+    """A new folder for a run: `out`, or the first free runs/NAME-N.
+
+    Raises RecipeError if `out` exists and is not empty: a run never overwrites another.
+    """
+    if out is not None:
+        folder = Path(out)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise RecipeError(
+                f"expected a new folder for the run, found {folder} with something in it. "
+                "Type: --out with another name"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    name = Path(source).resolve().name.split(".")[0] or "run"
+    number = 1
+    while True:
+        folder = Path("runs") / f"{name}-{number}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:  # another run took it
+            number += 1
+
+
+def write_table(path: Path, header: list[str], rows: Iterable[Iterable[Any]]) -> None:
+    """A CSV file, whole or not at all."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomically(path, buffer.getvalue().encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """A JSON file, whole or not at all."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())
