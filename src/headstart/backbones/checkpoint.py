@@ -38,8 +38,10 @@ class _Tensors(pickle.Unpickler):
         return pid  # ("storage", type, key, device, length, view)
 
 
-def _tensor(storage: Any, offset: int, size: tuple[int, ...], *_: Any) -> Any:
-    return storage, offset, size
+def _tensor(
+    storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
+) -> Any:
+    return storage, offset, size, stride
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
@@ -73,7 +75,12 @@ def _read(file: IO[bytes]) -> dict[str, np.ndarray]:
         if len(storages[key]) != length:
             raise ValueError("cut short")
     tensors = {}
-    for name, (storage, offset, size) in state.items():
-        count = int(np.prod(size, dtype=np.int64))
-        tensors[name] = storages[storage[2]][offset : offset + count].reshape(size)
+    for name, (storage, offset, size, stride) in state.items():
+        # Kernels that came from TensorFlow are stored transposed: only the strides tell.
+        numbers = storages[storage[2]]
+        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+        if min((offset, *stride, *size)) < 0 or last >= len(numbers):
+            raise ValueError(f"{name} lies outside its storage")
+        steps = [step * numbers.itemsize for step in stride]
+        tensors[name] = np.lib.stride_tricks.as_strided(numbers[offset:], size, steps).copy()
     return tensors
