@@ -20,7 +20,6 @@ from headstart.dataset import Item
 from headstart.engines.openvino import cores
 from headstart.errors import BadImage, CacheError
 from headstart.extractor import Extractor
-from headstart.images import prepare
 from headstart.progress import Silent
 
 KEEP = 256  # vectors written to the cache at a time: what a killed run can lose
@@ -140,7 +139,7 @@ def _computed(
 
     def decoded(one: _Work) -> list[np.ndarray] | str:
         try:
-            pixels = prepare(one.item.read(), extractor.geometry)
+            pixels = one.item.prepare(extractor.geometry)
         except BadImage as error:
             return error.reason
         except OSError as error:

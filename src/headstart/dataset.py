@@ -1,0 +1,416 @@
+"""Folder, archive or table -> Dataset: images with their labels, classes and splits.
+
+Classes travel by name. Where no validation images are given, an image's side of the split
+depends on its own bytes (and the seed) alone.
+"""
+
+import difflib
+import hashlib
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from headstart.archives import is_archive, opened
+from headstart.errors import DatasetError
+from headstart.images import Geometry, prepare
+from headstart.tables import TABLES, read_table
+
+SPLIT_NAMES = {
+    "train": "train", "training": "train",
+    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+PASSED_OVER = {"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"}
+SIDE_FILES = {".txt", ".md", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html",
+              ".py", ".ipynb", ".pdf", ".parquet", ".db", ".log", ".npy", ".npz", ".ini", ".toml",
+              ".zip", ".tar", ".gz", ".rst", ".doc", ".docx", ".xls", ".xlsx", ".mat"}  # fmt: skip
+
+
+def content_hash(data: bytes) -> bytes:
+    """16 bytes that stand for an image's content (BLAKE2b)."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image file. name: what users see. label and split: None where there is none."""
+
+    path: Path
+    name: str
+    label: str | None = None
+    split: str | None = None
+
+    def read(self) -> bytes:
+        """The file's bytes. Raises OSError."""
+        return self.path.read_bytes()
+
+    def prepare(self, geometry: Geometry) -> np.ndarray:
+        """The network's input (height, width, 3) uint8. Raises BadImage, OSError."""
+        return prepare(self.read(), geometry)
+
+    @cached_property
+    def content_hash(self) -> bytes:
+        """16 bytes of the content; of the name where the file cannot be read."""
+        try:
+            return content_hash(self.read())
+        except OSError:
+            return content_hash(b"unreadable " + str(self.path).encode("utf-8", "replace"))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images. classes: in natural order. warnings: what the user should know."""
+
+    items: tuple[Item, ...]
+    classes: tuple[str, ...]
+    warnings: tuple[str, ...] = field(default=())
+
+    def split(self, name: str) -> tuple[Item, ...]:
+        """The items of "train", "validation" or "test", in a fixed order."""
+        return tuple(item for item in self.items if item.split == name)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many images each class has, by split."""
+        counted: dict[str, Counter[str]] = defaultdict(Counter)
+        for item in self.items:
+            counted[item.split or "all"][item.label or ""] += 1
+        return {
+            split: {name: counted[split][name] for name in self.classes}
+            for split in ("train", "validation", "test", "all")
+            if split in counted
+        }
+
+    def fingerprint(self) -> str:
+        """Of content, labels and splits; names and places do not matter."""
+        rows = sorted((i.content_hash.hex(), i.label or "", i.split or "") for i in self.items)
+        return hashlib.sha256(repr(rows).encode()).hexdigest()[:24]
+
+
+def load(
+    source: str | Path, *, validation_fraction: float = 0.2, seed: int = 0, split: bool = True
+) -> Dataset:
+    """The labelled images in a folder, table or archive.
+
+    source: a folder with one folder per class; one with train/ and validation/ (or valid, val)
+    and perhaps test/ above them; a CSV, JSON-lines or Parquet table with path, label and perhaps
+    split; a zip or tar of one of these. split: make a validation split where none is given, by
+    content, stratified; without it items keep the split they come with, or None.
+    Raises DatasetError if there is nothing to learn from, saying how images are to be arranged.
+    """
+    path = _existing(Path(source))
+    items, warnings = _items(path)
+    if not items:
+        raise DatasetError(f"expected images in {path}, found none. {ARRANGE}")
+    _hash_all(items)
+    classes = _classes(items)
+    if split:
+        warnings += _check(items, classes, path)
+        if not any(item.split == "validation" for item in items):
+            items = _divided(items, validation_fraction, seed)
+            warnings += _thin(items, classes)
+        else:
+            items = [replace_split(item) for item in items]
+            warnings += _leaks(items)
+    return Dataset(tuple(items), classes, tuple(warnings))
+
+
+ARRANGE = (
+    "Arrange them as one folder for each class, such as photos/cats/1.jpg and photos/dogs/2.jpg"
+)
+
+
+def images_in(sources: Iterable[str | Path]) -> list[Item]:
+    """Every image file named or contained in folders and archives, unlabelled, in natural order.
+
+    Raises DatasetError for a path that does not exist.
+    """
+    found: list[Item] = []
+    for source in sources:
+        path = _existing(Path(source))
+        if is_archive(path):
+            folder = opened(path)
+            found += [
+                Item(file, f"{path}/{file.relative_to(folder).as_posix()}")
+                for file in _files(folder)
+            ]
+        elif path.is_dir():
+            found += [Item(file, str(file)) for file in _files(path)]
+        else:
+            found.append(Item(path, str(path)))
+    return found
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key by which "2" comes before "10"."""
+    parts, digits = [], ""
+    for character in [*name, ""]:
+        if character.isascii() and character.isdigit():
+            digits += character
+            continue
+        if digits:
+            parts.append((0, int(digits), digits))
+            digits = ""
+        if character:
+            parts.append((1, 0, character.casefold()))
+    return (*parts, (2, 0, name))
+
+
+def _existing(path: Path) -> Path:
+    path = path.expanduser()
+    if path.exists():
+        return path
+    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, siblings, n=3)
+    hint = f". Near: {', '.join(str(path.parent / name) for name in near)}" if near else ""
+    raise DatasetError(f"expected a folder, table or archive, found nothing at {path}{hint}")
+
+
+def _items(path: Path) -> tuple[list[Item], list[str]]:
+    if is_archive(path):
+        path = opened(path)
+        table = _table_in(path)
+        if table is not None:
+            return _table_items(table)
+    if path.is_file():
+        if path.suffix.lower() in TABLES:
+            return _table_items(path)
+        raise DatasetError(
+            f"expected a folder, a table ({', '.join(sorted(TABLES))}) or an archive, "
+            f"found the file {path}. {ARRANGE}"
+        )
+    return _folder_items(path)
+
+
+def _table_in(folder: Path) -> Path | None:
+    """The one table at the top of an unpacked archive, or in its one folder."""
+    entries = _entries(folder)
+    if len(entries) == 1 and entries[0].is_dir():
+        return _table_in(entries[0])
+    tables = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in TABLES]
+    return tables[0] if len(tables) == 1 else None
+
+
+def _table_items(path: Path) -> tuple[list[Item], list[str]]:
+    rows = read_table(path)
+    items, missing, seen, repeated = [], [], set(), 0
+    for row in rows:
+        file = path.parent / row.path
+        if not file.is_file():
+            missing.append(row.path)
+            continue
+        if (file, row.label) in seen:
+            repeated += 1
+            continue
+        seen.add((file, row.label))
+        split = SPLIT_NAMES.get(row.split.lower()) if row.split else None
+        if row.split and split is None:
+            raise DatasetError(
+                f"expected a split among train, validation and test, found {row.split!r} "
+                f"in line {row.line} of {path}"
+            )
+        items.append(Item(file, row.path, _name(row.label), split))
+    warnings = []
+    if missing:
+        if not items:
+            raise DatasetError(
+                f"expected paths relative to {path.parent}, found none of the {len(missing)} "
+                f"files, such as {missing[0]}"
+            )
+        warnings.append(f"{len(missing)} files of the table are missing: {_some(missing)}")
+    if repeated:
+        warnings.append(f"{repeated} rows of the table are repeated: each counted once")
+    return items, warnings
+
+
+def _folder_items(path: Path) -> tuple[list[Item], list[str]]:
+    folders = [entry for entry in _entries(path) if entry.is_dir()]
+    loose = [entry for entry in _entries(path) if entry.is_file() and _is_candidate(entry)]
+    # An archive or a download often wraps all in one folder more.
+    if len(folders) == 1 and not loose and _is_wrapper(folders[0]):
+        return _folder_items(folders[0])
+    splits = {f: SPLIT_NAMES[f.name.lower()] for f in folders if f.name.lower() in SPLIT_NAMES}
+    warnings: list[str] = []
+    if "train" in splits.values():
+        others = [f.name for f in folders if f not in splits]
+        if others:
+            warnings.append(f"passed over beside the splits: {', '.join(others)}")
+        items = [
+            item for folder, name in splits.items() for item in _class_folders(folder, name, path)
+        ]
+    else:
+        items = _class_folders(path, None, path)
+    if loose:
+        if not items:
+            raise DatasetError(
+                f"expected one folder for each class in {path}, found {len(loose)} images "
+                f"and no class folders. {ARRANGE}"
+            )
+        warnings.append(f"{len(loose)} images outside the class folders are passed over: "
+                        f"{_some([file.name for file in loose])}")  # fmt: skip
+    return items, warnings
+
+
+def _is_wrapper(folder: Path) -> bool:
+    inside = [entry for entry in _entries(folder) if entry.is_dir()]
+    loose = [entry for entry in _entries(folder) if entry.is_file() and _is_candidate(entry)]
+    return bool(inside) and not loose and folder.name.lower() not in SPLIT_NAMES
+
+
+def _class_folders(folder: Path, split: str | None, root: Path) -> list[Item]:
+    items = []
+    for entry in _entries(folder):
+        if not entry.is_dir():
+            continue
+        files = _files(entry)
+        if not files:
+            raise DatasetError(
+                f"expected images in every class folder, found none in {entry}. "
+                "Add images or remove the folder"
+            )
+        label = _name(entry.name)
+        items += [Item(f, f.relative_to(root).as_posix(), label, split) for f in files]
+    return items
+
+
+def _name(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder and not to be passed over, in natural order."""
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise DatasetError(f"cannot read the folder {folder}: {error.strerror}") from error
+    kept = [
+        entry
+        for entry in entries
+        if not entry.name.startswith(".") and entry.name.lower() not in PASSED_OVER
+    ]
+    return sorted(kept, key=lambda entry: natural(entry.name))
+
+
+def _is_candidate(file: Path) -> bool:
+    return file.suffix.lower() not in SIDE_FILES
+
+
+def _files(folder: Path) -> list[Path]:
+    """Every candidate image below a folder; links are followed, loops are not."""
+    return list(_walk(folder, frozenset()))
+
+
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in above:
+        return
+    for entry in _entries(folder):
+        if entry.is_dir():
+            yield from _walk(entry, above | {real})
+        elif _is_candidate(entry):
+            yield entry
+
+
+def _hash_all(items: Sequence[Item]) -> None:
+    """Read every file once, some at a time: the hash stays with the item."""
+    with ThreadPoolExecutor(4) as pool:
+        for _ in pool.map(lambda item: item.content_hash, items, chunksize=32):
+            pass
+
+
+def replace_split(item: Item) -> Item:
+    """The same item, in training if it was in no split."""
+    return item if item.split else _moved(item, "train")
+
+
+def _moved(item: Item, split: str) -> Item:
+    moved = replace(item, split=split)
+    moved.__dict__["content_hash"] = item.content_hash  # already read
+    return moved
+
+
+def _classes(items: Sequence[Item]) -> tuple[str, ...]:
+    return tuple(sorted({item.label or "" for item in items}, key=natural))
+
+
+def _check(items: Sequence[Item], classes: tuple[str, ...], path: Path) -> list[str]:
+    """Errors and warnings about labels."""
+    if len(classes) < 2:
+        raise DatasetError(
+            f"expected two classes or more in {path}, found one: {classes[0]}. {ARRANGE}"
+        )
+    learned = {item.label for item in items if item.split in (None, "train")}
+    strangers = [name for name in classes if name not in learned]
+    if strangers:
+        raise DatasetError(
+            f"expected training images of every class, found none of {', '.join(strangers)}"
+        )
+    warnings = []
+    labels: dict[bytes, dict[str, str]] = defaultdict(dict)
+    for item in items:
+        labels[item.content_hash].setdefault(item.label or "", item.name)
+    twice = [names for names in labels.values() if len(names) > 1]
+    if twice:
+        shown = _some([" = ".join(names.values()) for names in twice])
+        warnings.append(f"{len(twice)} images are the same under two labels: {shown}")
+    return warnings
+
+
+def _thin(items: Sequence[Item], classes: tuple[str, ...]) -> list[str]:
+    """Classes that cannot be measured."""
+    counts = Counter((item.split, item.label) for item in items)
+    lacking = [name for name in classes if not counts["validation", name]]
+    if not lacking:
+        return []
+    return [f"too few images to validate: {', '.join(lacking)} (no validation image)"]
+
+
+def _leaks(items: Sequence[Item]) -> list[str]:
+    training = {item.content_hash for item in items if item.split == "train"}
+    leaked = [i.name for i in items if i.split != "train" and i.content_hash in training]
+    if not leaked:
+        return []
+    return [
+        f"{len(leaked)} validation or test images are also training images, which flatters the "
+        f"figures: {_some(leaked)}"
+    ]
+
+
+def _divided(items: Sequence[Item], fraction: float, seed: int) -> list[Item]:
+    """Put each image that has no split on the side that its own content says.
+
+    An image's place is a number in 0..1 made of its bytes and the seed, and it is a validation
+    image below `fraction`: no other image matters, so adding or moving files moves nobody else,
+    and identical bytes stay together. Each class is divided by the same rule, so the shares are
+    those asked for within chance (n images: fraction +- sqrt(f (1 - f) / n)). Only a class left
+    with one side empty lends its nearest image to it, and gives it back once it has another.
+    """
+    places = {item.content_hash: _place(item.content_hash, seed) for item in items}
+    sides = {key: "validation" if place < fraction else "train" for key, place in places.items()}
+    by_class: dict[str, list[bytes]] = defaultdict(list)
+    for item in items:
+        if item.split is None:
+            by_class[item.label or ""].append(item.content_hash)
+    for keys in by_class.values():
+        distinct = sorted(set(keys), key=lambda key: places[key])
+        if len(distinct) < 2:
+            sides[distinct[0]] = "train"
+        elif all(sides[key] == "train" for key in distinct):
+            sides[distinct[0]] = "validation"
+        elif all(sides[key] == "validation" for key in distinct):
+            sides[distinct[-1]] = "train"
+    return [item if item.split else _moved(item, sides[item.content_hash]) for item in items]
+
+
+def _place(key: bytes, seed: int) -> float:
+    digest = hashlib.blake2b(key + seed.to_bytes(8, "little"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") / 2**64
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -1,0 +1,252 @@
+"""The linear head: multinomial logistic regression, its strength chosen by cross-validation.
+
+Only training images take part in the choice: each is predicted by a head that has not seen it
+(nor any other view of it), and the strength with the lowest out-of-fold log loss wins.
+Letters: N rows, D features, C classes, V views, L strengths.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from headstart.errors import HeadError
+from headstart.heads.solver import (
+    BLOCK,
+    Preconditioner,
+    Standardised,
+    logits,
+    solve,
+    standardised,
+)
+from headstart.heads.stack import Dense, Stack
+
+STRENGTHS = tuple(float(10.0**k) for k in np.arange(1, -4.01, -0.5))
+CHOOSING, FINAL = 3e-2, 1e-3  # tolerances: a choice needs less than a result
+WORK = 3e12  # multiplications that choosing may cost; beyond it fewer folds are tried
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One strength: its out-of-fold mean log loss and accuracy, with the loss' standard error."""
+
+    strength: float
+    log_loss: float
+    log_loss_error: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """weight (D, C) and bias (C,) on features as the extractor gives them.
+
+    out_of_fold: (N, C) probabilities of rows by heads that had not seen them, nan where no fold
+    covered the row. temperature: what the logits were divided by to calibrate them.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    strength: float
+    tried: tuple[Tried, ...]
+    out_of_fold: np.ndarray
+    temperature: float
+    iterations: int
+
+    def stack(self) -> Stack:
+        """The head as plain arrays, with its softmax."""
+        return Stack((Dense(self.weight, self.bias, "softmax"),))
+
+
+def fit(
+    features: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    *,
+    groups: np.ndarray | None = None,
+    class_weight: str | np.ndarray | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    strengths: tuple[float, ...] = STRENGTHS,
+) -> LinearHead:
+    """Train on (N, D) float32 features and (N,) labels 0..C-1.
+
+    groups: (N,) int; rows of one group (views of an image) are never on both sides of a fold.
+    class_weight: "balanced", (C,) weights, or None. Deterministic for a seed.
+    Raises HeadError for features that are not finite or labels that do not fit.
+    """
+    _check(features, labels, classes)
+    data = standardised(features)
+    weight = _row_weights(labels, classes, class_weight)
+    fold_of = assign_folds(labels, groups, folds, seed)
+    columns = 1 if classes == 2 else classes
+    grid = np.array(sorted(strengths, reverse=True))
+    preconditioner = Preconditioner(data, grid)
+    used = _affordable(features.shape, columns, len(grid), int(fold_of.max()) + 1)
+    tried, best, crossed = _choose(
+        data, labels, weight, fold_of, used, grid, columns, preconditioner
+    )
+    final, iterations = solve(
+        data, labels, (weight / weight.sum())[None], grid[[best]], columns, preconditioner,
+        tolerance=FINAL, most=300,
+    )  # fmt: skip
+    covered = ~np.isnan(crossed[:, 0])
+    heat = temperature(crossed[covered], labels[covered])
+    crossed = crossed / np.float32(heat)
+    w, b = _plain(data, final[0])
+    return LinearHead(
+        weight=w / np.float32(heat),
+        bias=b / np.float32(heat),
+        strength=float(grid[best]),
+        tried=tuple(tried),
+        out_of_fold=_softmax(crossed),
+        temperature=heat,
+        iterations=int(iterations[0]),
+    )
+
+
+def assign_folds(
+    labels: np.ndarray, groups: np.ndarray | None, folds: int, seed: int
+) -> np.ndarray:
+    """(N,) fold numbers, stratified by class, whole groups together, at random by the seed."""
+    if groups is None:
+        groups = np.arange(len(labels))
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    of_group = labels[first]
+    rng = np.random.default_rng(seed)
+    fold = np.empty(len(first), int)
+    offset = 0
+    for label in np.unique(of_group):
+        members = rng.permutation(np.flatnonzero(of_group == label))
+        fold[members] = (offset + np.arange(len(members))) % folds
+        offset += len(members)  # small classes do not all begin with the same fold
+    _, fold = np.unique(fold, return_inverse=True)
+    result: np.ndarray = fold[inverse]
+    return result
+
+
+def temperature(scores: np.ndarray, labels: np.ndarray) -> float:
+    """The number by which (N, C) logits are divided to minimise log loss (Guo et al. 2017,
+    https://arxiv.org/abs/1706.04599), within 1/4..4; 1 where there is too little to tell.
+    """
+    if len(labels) < 20:
+        return 1.0
+    picked = np.arange(len(labels))
+
+    def loss(log_heat: float) -> float:
+        z = scores / np.exp(log_heat)
+        z = z - z.max(axis=1, keepdims=True)
+        return float((np.log(np.exp(z).sum(axis=1)) - z[picked, labels]).mean(dtype=np.float64))
+
+    low, high = -np.log(4), np.log(4)
+    golden = (5**0.5 - 1) / 2
+    for _ in range(30):  # the loss is convex in 1 / temperature: one minimum
+        a, b = high - golden * (high - low), low + golden * (high - low)
+        low, high = (low, b) if loss(a) < loss(b) else (a, high)
+    found = (low + high) / 2
+    return float(np.exp(found)) if loss(found) < loss(0.0) - 1e-4 else 1.0
+
+
+def _check(features: np.ndarray, labels: np.ndarray, classes: int) -> None:
+    if features.ndim != 2 or len(features) != len(labels):
+        raise HeadError(
+            f"expected (N, D) features and (N,) labels, found {features.shape} and {labels.shape}"
+        )
+    if len(labels) < 2 or classes < 2:
+        raise HeadError(f"expected two images of two classes at least, found {len(labels)}")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise HeadError(f"expected labels 0..{classes - 1}, found {labels.min()}..{labels.max()}")
+    bad = 0
+    for start in range(0, len(features), BLOCK):
+        bad += int((~np.isfinite(features[start : start + BLOCK])).any(axis=1).sum())
+    if bad:
+        raise HeadError(
+            f"expected finite features, found nan or infinity in {bad} of {len(features)} images. "
+            "Type: --precision f32"
+        )
+
+
+def _row_weights(
+    labels: np.ndarray, classes: int, class_weight: str | np.ndarray | None
+) -> np.ndarray:
+    if class_weight is None:
+        return np.ones(len(labels))
+    if isinstance(class_weight, str):
+        counts = np.bincount(labels, minlength=classes)
+        class_weight = len(labels) / (classes * np.maximum(counts, 1))
+    return np.asarray(class_weight, np.float64)[labels]
+
+
+def _affordable(shape: tuple[int, ...], columns: int, strengths: int, folds: int) -> int:
+    """How many of the folds are tried."""
+    cost = 20 * 4.0 * shape[0] * shape[1] * columns * strengths
+    return int(np.clip(WORK // max(cost, 1), 1, folds))
+
+
+def _choose(
+    data: Standardised,
+    labels: np.ndarray,
+    weight: np.ndarray,
+    fold_of: np.ndarray,
+    used: int,
+    grid: np.ndarray,
+    columns: int,
+    preconditioner: Preconditioner,
+) -> tuple[list[Tried], int, np.ndarray]:
+    """What was tried, the best strength's index, and its (N, C) out-of-fold logits."""
+    masks = np.stack([weight * (fold_of != fold) for fold in range(used)])
+    masks /= masks.sum(axis=1, keepdims=True)
+    covered = fold_of < used
+    tried: list[Tried] = []
+    best, best_scores = 0, np.empty(0)
+    weights = None
+    for index, strength in enumerate(grid):
+        strengths = np.full(used, strength)
+        weights, _ = solve(
+            data, labels, masks, strengths, columns, preconditioner,
+            start=weights, tolerance=CHOOSING,
+        )  # fmt: skip
+        scores = _out_of_fold(data, fold_of, weights, used)
+        tried.append(_tried(strength, scores[covered], labels[covered], weight[covered]))
+        if tried[-1].log_loss <= tried[best].log_loss:
+            best, best_scores = index, scores
+        elif tried[-1].log_loss > tried[best].log_loss + 2 * tried[best].log_loss_error + 0.02:
+            break  # weaker ones only get worse from here
+    return tried, best, best_scores
+
+
+def _out_of_fold(
+    data: Standardised, fold_of: np.ndarray, weights: np.ndarray, used: int
+) -> np.ndarray:
+    """(N, C) logits of each row by the head of its own fold."""
+    columns = weights.shape[2]
+    scores = np.full((len(fold_of), columns), np.nan, np.float32)
+    for start in range(0, len(fold_of), BLOCK):
+        rows = slice(start, min(start + BLOCK, len(fold_of)))
+        fold = fold_of[rows]
+        inside = np.flatnonzero(fold < used)
+        scores[start + inside] = logits(data, weights, rows)[inside, fold[inside]]
+    return np.concatenate([-scores / 2, scores / 2], axis=1) if columns == 1 else scores
+
+
+def _tried(strength: float, scores: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> Tried:
+    z = scores - scores.max(axis=1, keepdims=True)
+    losses = np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(labels)), labels]
+    mean = float(np.average(losses, weights=weight))
+    error = float(np.sqrt(np.average((losses - mean) ** 2, weights=weight) / len(labels)))
+    right = scores.argmax(axis=1) == labels
+    return Tried(float(strength), mean, error, float(np.average(right, weights=weight)))
+
+
+def _plain(data: Standardised, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(D, C) and (C,) on features that are not standardised."""
+    scaled = weights[:-1].astype(np.float64) * data.inverse_scale[:, None]
+    bias = weights[-1] - data.mean.astype(np.float64) @ scaled
+    if scaled.shape[1] == 1:
+        scaled = np.concatenate([-scaled / 2, scaled / 2], axis=1)
+        bias = np.concatenate([-bias / 2, bias / 2])
+    return scaled.astype(np.float32), bias.astype(np.float32)
+
+
+def _softmax(z: np.ndarray) -> np.ndarray:
+    exponents = np.exp(z - z.max(axis=1, keepdims=True))
+    result: np.ndarray = exponents / exponents.sum(axis=1, keepdims=True)
+    return result

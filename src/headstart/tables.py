@@ -1,0 +1,114 @@
+"""Tables of labelled images: CSV, JSON lines, Parquet."""
+
+import csv
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headstart.errors import DatasetError, MissingExtra
+
+TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}
+COLUMNS = {
+    "path": ("path", "image", "file", "filename", "file_name", "image_path", "filepath"),
+    "label": ("label", "class", "category", "target", "class_name"),
+    "split": ("split", "subset", "set", "partition"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table; `line` counts from 1 and includes the header."""
+
+    line: int
+    path: str
+    label: str
+    split: str | None
+
+
+def read_table(path: Path) -> list[Row]:
+    """The rows of a table. Raises DatasetError for a missing column, path or label."""
+    records = _records(path)
+    if not records:
+        raise DatasetError(f"expected rows in {path}, found none")
+    found = list(records[0][1])
+    names = {part: _column(part, found, path) for part in COLUMNS}
+    rows = []
+    for line, record in records:
+        cells = {}
+        for part, name in names.items():
+            value = record.get(name) if name else None
+            cells[part] = "" if value is None else str(value).strip()
+        for part in ("path", "label"):
+            if not cells[part]:
+                raise DatasetError(f"expected a {part} in line {line} of {path}, found none")
+        rows.append(Row(line, cells["path"], cells["label"], cells["split"] or None))
+    return rows
+
+
+def _column(part: str, found: list[str], path: Path) -> str | None:
+    lowered = {name.strip().lower(): name for name in found}
+    for synonym in COLUMNS[part]:
+        if synonym in lowered:
+            return lowered[synonym]
+    if part == "split":
+        return None
+    near = difflib.get_close_matches(part, lowered, n=1)
+    hint = f" Did you mean {lowered[near[0]]!r}?" if near else ""
+    raise DatasetError(
+        f"expected a column {part!r} in {path}, found {', '.join(map(repr, found))}.{hint} "
+        f"Name it {part}"
+    )
+
+
+def _records(path: Path) -> list[tuple[int, Mapping[str, Any]]]:
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            return list(enumerate(_parquet(path), 1))
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if suffix in (".jsonl", ".ndjson"):
+                return _json_lines(file, path)
+            sample = file.read(4096)
+            file.seek(0)
+            delimiter = "\t" if suffix == ".tsv" else _delimiter(sample)
+            reader = csv.DictReader(file, delimiter=delimiter)
+            return [(reader.line_num, row) for row in reader]
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"expected {path} in UTF-8: {error.reason}") from error
+    except csv.Error as error:
+        raise DatasetError(f"{path} is not a table: {error}") from error
+
+
+def _delimiter(sample: str) -> str:
+    header = sample.split("\n", 1)[0]
+    return max(",;\t", key=header.count)
+
+
+def _json_lines(file: Iterable[str], path: Path) -> list[tuple[int, Mapping[str, Any]]]:
+    records = []
+    for number, text in enumerate(file, 1):
+        if not text.strip():
+            continue
+        try:
+            record = json.loads(text)
+        except ValueError as error:
+            raise DatasetError(f"line {number} of {path} is not JSON: {error}") from error
+        if not isinstance(record, dict):
+            raise DatasetError(f"expected an object in line {number} of {path}, found {text[:40]}")
+        records.append((number, record))
+    return records
+
+
+def _parquet(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise MissingExtra("reading Parquet", "parquet") from error
+    try:
+        rows: list[Mapping[str, Any]] = parquet.read_table(path).to_pylist()
+    except Exception as error:  # pyarrow's own
+        raise DatasetError(f"{path} is not Parquet: {error}") from error
+    return rows
