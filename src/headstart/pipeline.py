@@ -170,18 +170,26 @@ def _head(
     features: Features, classes: tuple[str, ...], recipe: Recipe, progress: Silent
 ) -> tuple[Stack, np.ndarray]:
     """The trained head, and the out-of-fold (N, C) probabilities of the training images."""
-    labels = _labels(features, classes)
-    count, views, dimensions = features.values.shape
     with progress.stage("head"):
-        head = linear.fit(
-            features.values.reshape(count * views, dimensions),
-            np.repeat(labels, views),
-            len(classes),
-            groups=np.repeat(np.arange(count), views),
-            class_weight="balanced" if recipe.balanced else None,
-            folds=recipe.folds,
-            seed=recipe.seed,
-        )
+        return fit_head(features.values, _labels(features, classes), len(classes), recipe)
+
+
+def fit_head(
+    values: np.ndarray, labels: np.ndarray, classes: int, recipe: Recipe
+) -> tuple[Stack, np.ndarray]:
+    """The recipe's head trained on (N, V, D) features and (N,) labels, and its out-of-fold
+    (N, C) probabilities.
+    """
+    count, views, dimensions = values.shape
+    head = linear.fit(
+        values.reshape(count * views, dimensions),
+        np.repeat(labels, views),
+        classes,
+        groups=np.repeat(np.arange(count), views),
+        class_weight="balanced" if recipe.balanced else None,
+        folds=recipe.folds,
+        seed=recipe.seed,
+    )
     return head.stack(), head.out_of_fold[::views]
 
 

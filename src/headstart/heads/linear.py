@@ -22,6 +22,7 @@ from headstart.heads.stack import Dense, Stack
 
 STRENGTHS = tuple(float(10.0**k) for k in np.arange(1, -4.01, -0.5))
 CHOOSING, FINAL = 3e-2, 1e-3  # tolerances: a choice needs less than a result
+PATIENCE = 2  # strengths without gain before the search ends
 WORK = 3e12  # multiplications that choosing may cost; beyond it fewer folds are tried
 
 
@@ -79,14 +80,14 @@ def fit(
     fold_of = assign_folds(labels, groups, folds, seed)
     columns = 1 if classes == 2 else classes
     grid = np.array(sorted(strengths, reverse=True))
-    preconditioner = Preconditioner(data, grid)
+    preconditioner = Preconditioner(data)
     used = _affordable(features.shape, columns, len(grid), int(fold_of.max()) + 1)
-    tried, best, crossed = _choose(
+    tried, best, crossed, start = _choose(
         data, labels, weight, fold_of, used, grid, columns, preconditioner
     )
     final, iterations = solve(
         data, labels, (weight / weight.sum())[None], grid[[best]], columns, preconditioner,
-        tolerance=FINAL, most=300,
+        start=start, tolerance=FINAL, most=300,
     )  # fmt: skip
     covered = ~np.isnan(crossed[:, 0])
     heat = temperature(crossed[covered], labels[covered])
@@ -190,14 +191,16 @@ def _choose(
     grid: np.ndarray,
     columns: int,
     preconditioner: Preconditioner,
-) -> tuple[list[Tried], int, np.ndarray]:
-    """What was tried, the best strength's index, and its (N, C) out-of-fold logits."""
+) -> tuple[list[Tried], int, np.ndarray, np.ndarray]:
+    """What was tried, the best strength's index, its (N, C) out-of-fold logits, and the mean of
+    its folds' weights (1, D + 1, K), near which the final head lies.
+    """
     masks = np.stack([weight * (fold_of != fold) for fold in range(used)])
     masks /= masks.sum(axis=1, keepdims=True)
     covered = fold_of < used
     tried: list[Tried] = []
     best, best_scores = 0, np.empty(0)
-    weights = None
+    weights, start = None, np.empty(0)
     for index, strength in enumerate(grid):
         strengths = np.full(used, strength)
         weights, _ = solve(
@@ -208,9 +211,10 @@ def _choose(
         tried.append(_tried(strength, scores[covered], labels[covered], weight[covered]))
         if tried[-1].log_loss <= tried[best].log_loss:
             best, best_scores = index, scores
-        elif tried[-1].log_loss > tried[best].log_loss + 2 * tried[best].log_loss_error + 0.02:
+            start = weights.mean(axis=0, keepdims=True)
+        elif index >= best + PATIENCE:
             break  # weaker ones only get worse from here
-    return tried, best, best_scores
+    return tried, best, best_scores, start
 
 
 def _out_of_fold(

@@ -65,42 +65,39 @@ def standardised(features: np.ndarray) -> Standardised:
 
 
 class Preconditioner:
-    """The inverse of (BOUND * Gram + strength), for each of a few strengths.
+    """The inverse of (BOUND * Gram + strength), for any strength.
 
-    Where there are fewer rows than features the inverse is taken in the rows (Woodbury).
+    One eigendecomposition serves them all; where there are fewer rows than features it is taken
+    in the rows (Woodbury's identity).
     """
 
-    def __init__(self, data: Standardised, strengths: np.ndarray) -> None:
+    def __init__(self, data: Standardised) -> None:
         count, dimensions = data.features.shape
         self.rows = None
         if count < dimensions:
             rows = (data.features - data.mean) * data.inverse_scale
             self.rows = rows * np.float32(np.sqrt(BOUND / count))
-            base = self.rows @ self.rows.T
+            matrix = self.rows @ self.rows.T
         else:
-            base = np.float32(BOUND) * data.gram
-        eye = np.eye(len(base), dtype=np.float32)
-        self.inverses = {
-            float(strength): np.linalg.inv(base + np.float32(strength) * eye)
-            for strength in np.unique(strengths)
-        }
+            matrix = np.float32(BOUND) * data.gram
+        values, self.vectors = np.linalg.eigh(matrix)
+        self.values = np.maximum(values, 0)
 
     def apply(self, gradient: np.ndarray, strengths: np.ndarray) -> np.ndarray:
         """(P, D + 1, K) times the inverse; the last row is the intercept's."""
+        problems, rows, columns = gradient.shape
+        strength = np.repeat(strengths, columns).astype(np.float32)
+        part = gradient[:, :-1].transpose(1, 0, 2).reshape(rows - 1, -1)
+        if self.rows is None:
+            inner = self.vectors.T @ part
+            solved = self.vectors @ (inner / (self.values[:, None] + strength))
+        else:
+            inner = self.vectors.T @ (self.rows @ part)
+            inner = self.vectors @ (inner / (self.values[:, None] + strength))
+            solved = (part - self.rows.T @ inner) / strength
         result = np.empty_like(gradient)
+        result[:, :-1] = solved.reshape(rows - 1, problems, columns).transpose(1, 0, 2)
         result[:, -1] = gradient[:, -1] / np.float32(BOUND)
-        for strength, inverse in self.inverses.items():
-            chosen = np.flatnonzero(strengths == strength)
-            if not chosen.size:
-                continue
-            part = gradient[chosen, :-1]
-            flat = part.transpose(1, 0, 2).reshape(part.shape[1], -1)
-            if self.rows is None:
-                solved = inverse @ flat
-            else:
-                solved = (flat - self.rows.T @ (inverse @ (self.rows @ flat))) / np.float32(strength)
-            shape = (part.shape[1], len(chosen), part.shape[2])
-            result[chosen, :-1] = solved.reshape(shape).transpose(1, 0, 2)
         return result
 
 
@@ -184,7 +181,9 @@ def solve(
     preconditioned gradient's norm falls below `tolerance` times the objective's root.
     """
     problems, dimensions = len(strengths), data.features.shape[1]
-    weights = np.zeros((problems, dimensions + 1, columns), np.float32) if start is None else start
+    weights = np.zeros((problems, dimensions + 1, columns), np.float32)
+    if start is not None:
+        weights[:] = start
     iterations = np.zeros(problems, int)
     active = np.arange(problems)
     value, gradient = objective(data, labels, row_weights, strengths, weights)

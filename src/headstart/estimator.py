@@ -1,0 +1,129 @@
+"""headstart as a scikit-learn estimator."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from headstart import dataset, pipeline
+from headstart.augment import NONE, Augmentation
+from headstart.cache import FeatureCache
+from headstart.classifier import assemble
+from headstart.errors import BadImage, DatasetError
+from headstart.extractor import open_extractor
+from headstart.features import extract, open_space
+from headstart.images import Geometry, prepare, prepare_pixels
+from headstart.progress import Silent
+from headstart.recipe import load_recipe
+
+
+@dataclass(frozen=True)
+class _Given:
+    """An image given in memory, as the features expect an item of a dataset."""
+
+    image: Any
+    name: str
+
+    def prepare(self, geometry: Geometry) -> np.ndarray:
+        """The network's input (height, width, 3) uint8. Raises BadImage."""
+        if isinstance(self.image, bytes):
+            return prepare(self.image, geometry)
+        return prepare_pixels(self.image, geometry)
+
+    @cached_property
+    def content_hash(self) -> bytes:
+        """16 bytes of the pixels and their shape."""
+        if isinstance(self.image, bytes):
+            return dataset.content_hash(self.image)
+        pixels = np.asarray(self.image)
+        shape = f"pixels {pixels.shape} {pixels.dtype} {getattr(self.image, 'mode', '')}".encode()
+        return hashlib.blake2b(shape + pixels.tobytes(), digest_size=16).digest()
+
+
+class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """An image classifier with scikit-learn's interface.
+
+    Parameters are choices of the recipe; None leaves the recipe's own. X is a sequence of paths,
+    bytes, PIL images or uint8 arrays, or one (N, H, W, 3) uint8 array; y the N labels. Features
+    are cached, so cross-validation and grid search see each image once.
+    """
+
+    def __init__(
+        self,
+        recipe: str = "quick",
+        *,
+        backbone: str | None = None,
+        weights: str | None = None,
+        cut: str | None = None,
+        pooling: str | None = None,
+        size: int | None = None,
+        views: int | None = None,
+        augmentation: str | Augmentation | None = None,
+        balanced: bool | None = None,
+        precision: str | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.backbone = backbone
+        self.weights = weights
+        self.cut = cut
+        self.pooling = pooling
+        self.size = size
+        self.views = views
+        self.augmentation = augmentation
+        self.balanced = balanced
+        self.precision = precision
+        self.seed = seed
+
+    def fit(self, X: Any, y: Sequence[Any]) -> "ImageClassifier":
+        """Train on N images and their N labels. Raises BadImage, naming the image, or
+        DatasetError for fewer than two classes or lengths that differ.
+        """
+        choices = {k: v for k, v in self.get_params().items() if v is not None and k != "recipe"}
+        recipe = load_recipe(self.recipe, **choices)
+        items = [_item(image, index) for index, image in enumerate(X)]
+        labels = np.asarray(y)
+        if len(items) != len(labels):
+            raise DatasetError(f"expected a label an image, found {len(items)} and {len(labels)}")
+        self.classes_, numbers = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise DatasetError(f"expected two classes or more, found {len(self.classes_)}")
+        extractor = open_extractor(recipe)
+        with FeatureCache() as cache:
+            features = extract(
+                items,
+                extractor,
+                open_space(extractor, cache, Silent()),
+                augmentation=recipe.augmentation if recipe.views != 1 else NONE,
+                views=recipe.views if isinstance(recipe.views, int) else 1,
+                seed=recipe.seed,
+            )
+        if features.bad:
+            item, reason = features.bad[0]
+            raise BadImage(f"{item.name}: {reason}")
+        stack, _ = pipeline.fit_head(features.values, numbers, len(self.classes_), recipe)
+        names = [str(name) for name in self.classes_]
+        self.classifier_ = assemble(extractor, stack, names, {"backbone": recipe.backbone})
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """(N,) labels, as given to `fit`."""
+        labels: np.ndarray = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return labels
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """(N, C) probabilities, columns in the order of `classes_`."""
+        check_is_fitted(self, "classifier_")
+        return self.classifier_.predict_proba(X)
+
+
+def _item(image: Any, index: int) -> Any:
+    if isinstance(image, str | Path):
+        return dataset.Item(Path(image), str(image))
+    return _Given(image, f"image {index + 1}")
