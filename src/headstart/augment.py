@@ -45,6 +45,30 @@ _ERASED_AREA = (0.02, 0.4)  # of the image; both ranges are those of Zhong et al
 _ERASED_RATIO = (0.3, 1 / 0.3)  # width over height
 
 
+def _check(name: str, value: object) -> None:
+    limits = _LIMITS.get(name, [])
+    values = (value,) if len(limits) == 1 else value
+    fits = (
+        isinstance(values, tuple)
+        and len(values) == len(limits)
+        and all(isinstance(v, Real) and not isinstance(v, bool) for v in values)
+        and all(low <= v <= high for v, (low, high) in zip(values, limits, strict=True))
+        and (len(limits) != 2 or values[0] <= values[1])
+    )
+    if name in _EXACT:
+        fits, expected = isinstance(value, bool), "true or false"
+    elif name == "fill_mode":
+        fits, expected = value in FILL_MODES, f"one of {', '.join(FILL_MODES)}"
+    elif name == "colour_jitter":
+        expected = "brightness, contrast, saturation (0 to 1 each) and hue (0 to 0.5)"
+    else:
+        low, high = limits[0]
+        number = "a number" if len(limits) == 1 else "two numbers, the lower first,"
+        expected = f"{number} from {low} to {high}"
+    if not fits:
+        raise RecipeError(f"augmentation: expected {name} to be {expected}; found {value!r}")
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """The ranges that views are drawn from; everything is off by default.
@@ -165,33 +189,6 @@ def view(
     return apply(pixels, drawn)
 
 
-# Checking and naming
-
-
-def _check(name: str, value: object) -> None:
-    limits = _LIMITS.get(name, [])
-    values = (value,) if len(limits) == 1 else value
-    fits = (
-        isinstance(values, tuple)
-        and len(values) == len(limits)
-        and all(isinstance(v, Real) and not isinstance(v, bool) for v in values)
-        and all(low <= v <= high for v, (low, high) in zip(values, limits, strict=True))
-        and (len(limits) != 2 or values[0] <= values[1])
-    )
-    if name in _EXACT:
-        fits, expected = isinstance(value, bool), "true or false"
-    elif name == "fill_mode":
-        fits, expected = value in FILL_MODES, f"one of {', '.join(FILL_MODES)}"
-    elif name == "colour_jitter":
-        expected = "brightness, contrast, saturation (0 to 1 each) and hue (0 to 0.5)"
-    else:
-        low, high = limits[0]
-        number = "a number" if len(limits) == 1 else "two numbers, the lower first,"
-        expected = f"{number} from {low} to {high}"
-    if not fits:
-        raise RecipeError(f"augmentation: expected {name} to be {expected}; found {value!r}")
-
-
 def _part(name: str, value: object) -> str:
     if value is True:
         return name
@@ -204,9 +201,6 @@ def _on(augmentation: Augmentation) -> set[str]:
     """Names of the transforms that are on."""
     changed = {f.name for f in fields(augmentation) if getattr(augmentation, f.name) != f.default}
     return changed - _SETTINGS
-
-
-# Drawing
 
 
 def _symmetries(augmentation: Augmentation) -> list[tuple[int, bool, bool]]:
