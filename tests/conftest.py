@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: the real images and weights, where they are present."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,12 @@ import pytest
 SHARED = Path(os.environ.get("HEADSTART_SHARED", Path(__file__).parents[2] / "shared"))
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or writes the user's own cache folder."""
-    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +35,20 @@ def photos(shared: Path) -> Path:
 def inception_weights(shared: Path) -> Path:
     """InceptionV3 without its top in Keras 2 style HDF5."""
     return shared / "weights" / "inception_v3_notop.h5"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small labelled set: 24 red and 24 blue pictures with noise, 64x48, as PNG and JPEG."""
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(0)
+    for index in range(48):
+        label, colour = [("red", (200, 60, 60)), ("blue", (60, 60, 200))][index % 2]
+        pixels = np.clip(np.array(colour) + rng.normal(0, 40, (48, 64, 3)), 0, 255)
+        target = folder / label / f"{index}.{'png' if index % 3 else 'jpg'}"
+        target.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(target)
+    return folder

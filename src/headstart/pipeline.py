@@ -45,6 +45,7 @@ def train(
     """
     progress = progress or Silent()
     recipe = load_recipe(recipe, **choices)
+    runs.check_new(out)
     dataset = _dataset(source, recipe, progress)
     extractor = _extractor(recipe, progress)
     features = _features(dataset, recipe, extractor, progress, strict)

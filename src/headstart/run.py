@@ -80,20 +80,24 @@ class Run:
         return f"Run({str(self.folder)!r}{accuracy})"
 
 
-def new_folder(source: str | Path, out: str | Path | None) -> Path:
-    """A new folder for a run: `out`, or the first free runs/NAME-N.
+def check_new(out: str | Path | None) -> None:
+    """Raises RecipeError if `out` exists and is not empty: a run never overwrites another."""
+    if out is None:
+        return
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RecipeError(
+            f"expected a new folder for the run, found {folder} with something in it. "
+            "Type: --out with another name"
+        )
 
-    Raises RecipeError if `out` exists and is not empty: a run never overwrites another.
-    """
+
+def new_folder(source: str | Path, out: str | Path | None) -> Path:
+    """A new folder for a run: `out`, or the first free runs/NAME-N."""
     if out is not None:
-        folder = Path(out)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RecipeError(
-                f"expected a new folder for the run, found {folder} with something in it. "
-                "Type: --out with another name"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        check_new(out)
+        Path(out).mkdir(parents=True, exist_ok=True)
+        return Path(out)
     name = Path(source).resolve().name.split(".")[0] or "run"
     number = 1
     while True:
