@@ -1,55 +1,60 @@
 """The feature cache: what the frozen extractor said of an image, kept.
 
-One folder for each extractor fingerprint: an LMDB environment (crash-safe: a killed writer loses
-its last transaction and harms nothing; many readers beside one writer, in any number of
-processes) and `space.json`, which says in words what the numbers are. A key is image content and
-view, a value is the bytes of a feature vector behind a checksum.
+One space (a folder) for each extractor fingerprint: an LMDB environment and `space.json`, which
+says in words what the numbers are. A key is image content and view; a value is the bytes of a
+feature vector behind a checksum. A killed writer loses the transaction it was in and harms
+nothing; any number of processes may read and write at once. Compiled extractors lie in the same
+cache folder, where `info` counts them and `prune` removes them.
 """
 
 import json
 import os
-import shutil
-import struct
-import threading
+import secrets
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+import lmdb
 import numpy as np
 
 from headstart.errors import CacheError
-from headstart.files import write_atomically
+from headstart.files import identity, is_temporary, remove, write_atomically
 from headstart.folders import cache_folder
+from headstart.store import ADVICE, CHECKSUM, Damaged, Environment, acquire, cannot, release, whole
 
 CANARY = b"canary"
-FIRST_MAP = 64 * 2**20  # bytes; doubled when full
-CHECKSUM = struct.Struct("<I")
-PAGE = 4096
-ASIDE = ".aside-"
+KINDS = ("features", "extractors")
+DAY = 86400  # seconds
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class SpaceInfo:
-    """What one folder of the cache holds; times in seconds since 1970."""
+class Kept:
+    """One folder of the cache.
+
+    name: `features/<fingerprint>`, `features/<fingerprint>.aside-<date>` or `extractors/<digest>`.
+    entries: number of vectors, 0 if they cannot be read and for extractors.
+    created, last_used: seconds since 1970.
+    """
 
     name: str
     description: dict[str, Any]
     entries: int
     bytes: int
+    created: float
     last_used: float
 
 
 class FeatureCache:
-    """All features kept on this computer, in `folder` (by default the user's cache folder)."""
+    """All that is kept on this computer, in `folder` (by default the user's cache folder)."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = (folder or cache_folder()) / "features"
-        self._open: list[Space] = []
+        self.folder = folder or cache_folder()
+        self._opened: list[Space] = []
 
     def __enter__(self) -> "FeatureCache":
         return self
@@ -61,76 +66,76 @@ class FeatureCache:
 
     def close(self) -> None:
         """Close every space that was opened."""
-        while self._open:
-            self._open.pop().close()
+        while self._opened:
+            self._opened.pop().close()
 
     def space(self, fingerprint: str, description: Mapping[str, Any]) -> "Space":
         """The features of one extractor, made if new.
 
-        Raises CacheError if the folder can be neither read nor written.
+        Raises CacheError if the folder can be neither read nor written: go on without the cache.
         """
-        space = Space(self.folder / fingerprint, description)
-        self._open.append(space)
+        space = Space(self.folder / "features" / fingerprint, description)
+        self._opened.append(space)
         return space
 
-    def info(self) -> list[SpaceInfo]:
+    def info(self) -> list[Kept]:
         """What is kept, the most recently used first."""
-        found = []
-        for folder in self._folders():
-            found.append(_info(folder))
-        return sorted(found, key=lambda info: -info.last_used)
+        return sorted(map(_kept, self._folders()), key=lambda entry: -entry.last_used)
 
     def verify(self) -> dict[str, int]:
-        """Read everything: the number of damaged values by folder, -1 if it cannot be read."""
-        damaged = {}
-        for folder in self._folders():
-            try:
-                with Space(folder, None) as space:
-                    damaged[folder.name] = -1 if space.warnings else space.damaged()
-            except CacheError:
-                damaged[folder.name] = -1
-        return damaged
+        """Read every feature: the number of damaged values by name, -1 if unreadable."""
+        spaces = [folder for folder in self._folders() if (folder / "data.mdb").exists()]
+        return {_name(folder): _examined(folder, _damaged, -1) for folder in spaces}
 
     def prune(
-        self, *, max_bytes: int | None = None, older_than: float | None = None
-    ) -> list[SpaceInfo]:
-        """Remove the least recently used spaces until at most `max_bytes` are kept, and all not
-        used for `older_than` days. Spaces in use by a running process stay.
+        self,
+        *,
+        max_bytes: int | None = None,
+        older_than: float | None = None,
+        all: bool = False,
+    ) -> list[Kept]:
+        """Remove what was not used for `older_than` days, then the least recently used until at
+        most `max_bytes` are kept; or `all`. What a running process uses stays.
+
+        Returns what was removed.
         """
-        kept = sum(info.bytes for info in self.info())
         now, removed = time.time(), []
-        for info in reversed(self.info()):
-            too_old = older_than is not None and now - info.last_used > older_than * 86400
+        entries = self.info()
+        kept = sum(entry.bytes for entry in entries)
+        for entry in reversed(entries):
+            too_old = older_than is not None and now - entry.last_used > older_than * DAY
             too_much = max_bytes is not None and kept > max_bytes
-            if (too_old or too_much) and _remove(self.folder / info.name):
-                kept -= info.bytes
-                removed.append(info)
+            if (all or too_old or too_much) and remove(self.folder / entry.name):
+                kept -= entry.bytes
+                removed.append(entry)
+        for folder in self._folders(temporary=True):
+            if now - folder.stat().st_mtime > DAY:  # of a process killed long ago
+                remove(folder)
         return removed
 
-    def _folders(self) -> list[Path]:
-        try:
-            return [path for path in sorted(self.folder.iterdir()) if path.is_dir()]
-        except OSError:
-            return []
-
-
-# LMDB must not open one environment twice in a process: those open are shared and counted.
-_environments: dict[Path, tuple[Any, int]] = {}
-_lock = threading.RLock()
+    def _folders(self, *, temporary: bool = False) -> list[Path]:
+        found = []
+        for kind in KINDS:
+            with suppress(OSError):
+                found += [path for path in (self.folder / kind).iterdir() if path.is_dir()]
+        return sorted(path for path in found if is_temporary(path) is temporary)
 
 
 class Space:
-    """The features of one extractor. Thread-safe. `warnings` tells what was found amiss.
+    """The features of one extractor. Thread-safe.
 
-    Raises CacheError if the folder cannot be opened.
+    `warnings` says what was found amiss at opening. Raises CacheError if it cannot be opened.
     """
 
-    def __init__(self, folder: Path, description: Mapping[str, Any] | None) -> None:
+    def __init__(self, folder: Path, description: Mapping[str, Any]) -> None:
         self.folder = folder
+        self.description = description
         self.warnings: list[str] = []
-        self._description = description
-        self._writable = True
-        self._begin()
+        self._environment: Environment | None = None
+        try:
+            self._open()
+        except Damaged as damage:
+            self.warnings.append(self.set_aside(f"the kept features are damaged ({damage})"))
 
     def __enter__(self) -> "Space":
         return self
@@ -140,218 +145,162 @@ class Space:
     ) -> None:
         self.close()
 
-    def _begin(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._writable = os.access(self.folder, os.W_OK)
-            self._refuse_short_file()
-            self._environment = self._acquire()
-            self._usable()
-        except CacheError:
-            raise
-        except Exception as error:  # LMDB's own, or a file cut short under it
-            if isinstance(error, OSError) and not self.folder.is_dir():
-                raise CacheError(
-                    f"cannot make the cache folder {self.folder}: {error.strerror}. "
-                    "Set HEADSTART_CACHE to a folder that can be written"
-                ) from error
-            self.close()
-            self.warnings.append(self.set_aside(f"the kept features are damaged ({error})"))
-        if self._description is not None and self._writable:
-            self._note()
-
-    def _note(self) -> None:
-        """Keep the description beside the data, and the time of use as the file's own."""
-        text = json.dumps(self._description, indent=1, sort_keys=True)
-        try:
-            write_atomically(self.folder / "space.json", text.encode())
-        except OSError:
-            self._writable = False  # full or read-only: reading goes on
-
-    def _refuse_short_file(self) -> None:
-        """A data file shorter than LMDB believes would kill the process at the first access."""
-        file = self.folder / "data.mdb"
-        if not file.exists() or file.stat().st_size == 0:
-            return
-        size = file.stat().st_size
-        head = file.open("rb").read(2 * PAGE)
-        pages = 0
-        for start in (0, PAGE):
-            meta = head[start + 16 : start + 160]
-            if len(meta) < 144 or struct.unpack_from("<I", meta)[0] != 0xBEEFC0DE:
-                raise ValueError("not an LMDB file")
-            # magic, version, address, map size, two databases of 48 bytes, last page, transaction
-            last_page, transaction = struct.unpack_from("<QQ", meta, 24 + 96)
-            pages = max(pages, last_page + 1) if transaction else pages
-        if size < pages * PAGE:
-            raise ValueError("cut short")
-
-    def _acquire(self) -> Any:
-        import lmdb
-
-        with _lock:
-            environment, users = _environments.get(self.folder, (None, 0))
-            if environment is None:
-                try:
-                    size = (self.folder / "data.mdb").stat().st_size
-                except OSError:
-                    size = 0
-                map_size = max(FIRST_MAP, 2 * size)
-                try:
-                    environment = lmdb.open(
-                        str(self.folder), map_size=map_size, readonly=not self._writable,
-                        lock=self._writable, max_readers=512, metasync=False,
-                    )  # fmt: skip
-                except lmdb.ReadonlyError as error:
-                    raise CacheError(f"{self.folder} cannot be read: {error}") from error
-            _environments[self.folder] = (environment, users + 1)
-        return environment
-
-    def _usable(self) -> None:
-        with self._reading() as transaction:
-            transaction.stat()
+    def _open(self) -> None:
+        self._identity = identity(self.folder)
+        self._environment = acquire(self.folder)
+        self._identity = self._environment.identity
+        now = time.time()
+        created = _note(self.folder).get("created", now)
+        note = {"created": created, "last_used": now, "description": dict(self.description)}
+        with suppress(OSError):  # read-only or full: only this use goes unrecorded
+            write_atomically(self.folder / "space.json", json.dumps(note, indent=1).encode())
 
     def close(self) -> None:
         """Leave the environment to its other users, or close it. May be called twice."""
-        with _lock:
-            if getattr(self, "_environment", None) is None:
-                return
-            environment, users = _environments[self.folder]
-            if users > 1:
-                _environments[self.folder] = (environment, users - 1)
-            else:
-                del _environments[self.folder]
-                environment.close()
-            self._environment = None
+        environment, self._environment = self._environment, None
+        if environment is not None:
+            release(environment)
 
-    @contextmanager
-    def _reading(self) -> Iterator[Any]:
-        import lmdb
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Copies of the kept values, None for those missing or damaged."""
 
-        try:
-            transaction = self._environment.begin()
-        except lmdb.MapResizedError:  # another process let it grow
-            self._environment.set_mapsize(0)
-            transaction = self._environment.begin()
-        with transaction:
-            yield transaction
+        def copied(transaction: Any) -> list[bytes | None]:
+            values = ((key, transaction.get(key)) for key in keys)
+            return [
+                bytes(value[CHECKSUM.size :]) if value is not None and whole(key, value) else None
+                for key, value in values
+            ]
+
+        return self._read(copied, [None] * len(keys))
 
     def get_into(self, keys: Sequence[bytes], rows: np.ndarray) -> np.ndarray:
-        """Copy the kept values into `rows` (N, bytes) uint8; (N,) bool says which were found."""
-        found = np.zeros(len(keys), bool)
+        """Copy the kept values into `rows` (N, bytes) uint8; (N,) bool says which were found.
+
+        Values of another length count as missing. Rows not found are left as they are.
+        """
         width = rows.shape[1]
-        with self._reading() as transaction:
+
+        def copied(transaction: Any) -> np.ndarray:
+            found = np.zeros(len(keys), bool)
             for index, key in enumerate(keys):
                 value = transaction.get(key)
-                if value is not None and len(value) == width + CHECKSUM.size and _whole(value):
-                    rows[index] = np.frombuffer(value, np.uint8, width, CHECKSUM.size)
-                    found[index] = True
-        return found
+                if value is None or len(value) != CHECKSUM.size + width or not whole(key, value):
+                    continue
+                rows[index] = np.frombuffer(value, np.uint8, width, CHECKSUM.size)
+                found[index] = True
+            return found
 
-    def get(self, key: bytes) -> bytes | None:
-        """One kept value, or None."""
-        with self._reading() as transaction:
-            value = transaction.get(key)
-        return value[CHECKSUM.size :] if value is not None and _whole(value) else None
+        return self._read(copied, np.zeros(len(keys), bool))
+
+    def _read(self, job: Callable[[Any], T], nothing: T) -> T:
+        """What `job` reads in a transaction; `nothing` once the space has turned out unusable."""
+        environment = self._environment  # another thread may close the space meanwhile
+        if environment is None:
+            return nothing
+        try:
+            return environment.read(job)
+        except lmdb.Error:  # damaged since it was opened; the next opening will set it aside
+            self.close()
+            return nothing
 
     def put(self, items: Mapping[bytes, bytes]) -> None:
-        """Keep values; on return they are on disk, all of them.
+        """Keep values, all in one transaction; on return they are on disk.
 
-        Raises CacheError if they cannot be kept (disk full, read-only): nothing older is lost.
+        Raises CacheError if they cannot be kept (disk full, read-only): what was kept before
+        stays, and the caller goes on without keeping.
         """
-        import lmdb
-
-        if not self._writable:
-            raise CacheError(f"{self.folder} cannot be written")
+        environment = self._environment
+        if environment is None:
+            raise CacheError(f"{self.folder} is closed or could not be read. {ADVICE}")
         try:
-            self._growing(lambda: self._put(items))
+            environment.write(items)
         except (lmdb.Error, OSError) as error:
-            raise CacheError(f"{self.folder}: {error}") from error
-
-    def _put(self, items: Mapping[bytes, bytes]) -> None:
-        with self._environment.begin(write=True) as transaction:
-            for key, value in items.items():
-                transaction.put(key, CHECKSUM.pack(zlib.crc32(value)) + value)
-
-    def _growing(self, write: Callable[[], None]) -> None:
-        import lmdb
-
-        while True:
-            try:
-                return write()
-            except lmdb.MapFullError:
-                size = self._environment.info()["map_size"]
-                if shutil.disk_usage(self.folder).free < size // 8:
-                    raise
-                self._environment.set_mapsize(2 * size)
-            except lmdb.MapResizedError:
-                self._environment.set_mapsize(0)
+            raise cannot("write", self.folder, error) from error
 
     def canary(self) -> bytes | None:
         """The extractor's features of its canary image, as they were kept."""
-        return self.get(CANARY)
+        return self.get([CANARY])[0]
 
     def set_canary(self, value: bytes) -> None:
         """Keep the canary's features. Raises CacheError as `put` does."""
         self.put({CANARY: value})
 
-    def damaged(self) -> int:
-        """How many values do not fit their checksum; reads everything."""
-        with self._reading() as transaction:
-            return sum(not _whole(value) for _, value in transaction.cursor())
-
     def set_aside(self, reason: str) -> str:
         """Move what is kept out of the way and begin anew; the text tells the user.
 
-        Raises CacheError if the folder cannot be moved.
+        Raises CacheError if it cannot be moved: the space then keeps and returns nothing.
         """
-        aside = self.folder.with_name(f"{self.folder.name}{ASIDE}{time.strftime('%Y%m%d-%H%M%S')}")
-        with _lock:
-            self.close()
-            try:
-                os.rename(self.folder, aside)
-            except OSError as error:
-                raise CacheError(
-                    f"{reason}, and {self.folder} cannot be moved: {error.strerror}"
-                ) from error
-        description, self._description = self._description, self._description or {}
-        self._begin()
-        self._description = description
-        return f"{reason}: kept features set aside in {aside}, computing them again"
-
-
-def _whole(value: bytes) -> bool:
-    if len(value) < CHECKSUM.size:
-        return False
-    (checksum,) = CHECKSUM.unpack_from(value)
-    return checksum == zlib.crc32(memoryview(value)[CHECKSUM.size :])
-
-
-def _info(folder: Path) -> SpaceInfo:
-    try:
-        description = json.loads((folder / "space.json").read_text(encoding="utf-8"))
-        last_used = (folder / "space.json").stat().st_mtime
-    except (OSError, ValueError):
-        description, last_used = {}, folder.stat().st_mtime
-    try:
-        with Space(folder, None) as space, space._reading() as transaction:
-            entries = transaction.stat()["entries"] - (transaction.get(CANARY) is not None)
-    except CacheError:
-        entries = 0
-    size = sum(file.stat().st_blocks * 512 for file in folder.iterdir() if file.is_file())
-    return SpaceInfo(folder.name, description, entries, size, last_used)
-
-
-def _remove(folder: Path) -> bool:
-    """Whether nobody uses the folder; then it is gone."""
-    with _lock:
-        if folder in _environments:
-            return False
+        self.close()
+        date = time.strftime("%Y-%m-%d-%H%M%S")
+        aside = self.folder.with_name(f"{self.folder.name}.aside-{date}-{secrets.token_hex(2)}")
         try:
-            with Space(folder, None) as space:
-                # Readers of other processes stand in LMDB's own table; the dead are cleared first.
-                space._environment.reader_check()
-        except CacheError:
-            pass
-        shutil.rmtree(folder, ignore_errors=True)
-    return not folder.exists()
+            if identity(self.folder) == self._identity:  # else another process was quicker
+                os.rename(self.folder, aside)
+        except OSError as error:
+            raise CacheError(
+                f"{reason}, and {self.folder} cannot be set aside ({error.strerror}). {ADVICE}"
+            ) from error
+        try:
+            self._open()
+        except Damaged as damage:  # new and already damaged: a disk to be given up
+            raise CacheError(f"{self.folder} cannot be used ({damage}). {ADVICE}") from damage
+        return (
+            f"{reason}: set aside as {aside.name}, to be computed again. "
+            "To make room, type: headstart cache prune --older-than 30"
+        )
+
+
+def _examined(folder: Path, job: Callable[[Environment], int], unreadable: int) -> int:
+    """`job` of a space's environment, `unreadable` if it is that; nothing is set aside."""
+    try:
+        environment = acquire(folder)
+    except (CacheError, Damaged):
+        return unreadable
+    try:
+        return job(environment)
+    except lmdb.Error:
+        return unreadable
+    finally:
+        release(environment)
+
+
+def _count(environment: Environment) -> int:
+    return environment.read(lambda t: t.stat()["entries"] - (t.get(CANARY) is not None))
+
+
+def _damaged(environment: Environment) -> int:
+    return environment.read(lambda t: sum(not whole(key, value) for key, value in t.cursor()))
+
+
+def _name(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}"
+
+
+def _note(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "space.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _files(folder: Path) -> Iterator[os.stat_result]:
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.is_file():
+                yield path.stat()
+
+
+def _kept(folder: Path) -> Kept:
+    note, files, made = _note(folder), list(_files(folder)), folder.stat().st_mtime
+    # Whoever uses an extractor reads it: most systems note that, once a day at least.
+    used = max((max(file.st_atime, file.st_mtime) for file in files), default=made)
+    kept = (folder / "data.mdb").exists()
+    return Kept(
+        name=_name(folder),
+        description=note.get("description", {}),
+        entries=_examined(folder, _count, 0) if kept else 0,
+        bytes=sum(getattr(file, "st_blocks", -(-file.st_size // 512)) * 512 for file in files),
+        created=note.get("created", made),
+        last_used=note.get("last_used", used),
+    )
