@@ -38,9 +38,9 @@ def verify() -> None:
     with FeatureCache() as found:
         damaged = found.verify()
     for name, count in damaged.items():
-        state = "cannot be read" if count is None else f"{count} damaged" if count else "whole"
+        state = "cannot be read" if count < 0 else f"{count} damaged" if count else "whole"
         print(f"{name:<42}{state}")
-    if any(count is None or count for count in damaged.values()):
+    if any(damaged.values()):
         print("Damaged vectors are computed again when they are needed.")
         raise typer.Exit(1)
 
