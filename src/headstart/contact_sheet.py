@@ -10,7 +10,7 @@ from headstart.errors import RecipeError
 
 _PAPER, _INK, _FAINT, _LINE = (252, 252, 250), (32, 33, 36), (120, 122, 126), (222, 222, 218)
 _MARGIN, _GAP, _CAPTION = 28, 10, 24  # pixels
-_COLUMNS = 6  # views side by side; more go on further lines
+_COLUMNS = 6  # most views side by side; more go on further lines
 
 
 def contact_sheet(
@@ -40,8 +40,8 @@ def contact_sheet(
         )
     height, width, _ = shapes.pop()
     title, small, tiny = (ImageFont.load_default(size) for size in (20, 13, 12))
-    columns = min(views, _COLUMNS)
-    lines = -(-views // columns)
+    lines = -(-views // _COLUMNS)
+    columns = -(-views // lines)
     row_height = lines * (height + _CAPTION) + _GAP
     divider = _MARGIN + width + _GAP  # a line between the images and their views
     sheet_width = max(divider + _GAP + columns * (width + _GAP) - _GAP + _MARGIN, 420)

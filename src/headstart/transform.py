@@ -106,13 +106,14 @@ def _warp(pixels: np.ndarray, draw: Draw) -> np.ndarray:
     # Float coordinates rather than warpAffine: as exact, quicker, and they can be wrapped.
     (a, b, c), (d, e, f) = matrix
     across, down = np.arange(width), np.arange(height)[:, None]
-    xs = ((a * across + c) + b * down).astype(np.float32)
-    ys = ((d * across + f) + e * down).astype(np.float32)
+    xs = (a * across + c).astype(np.float32) + (b * down).astype(np.float32)
+    ys = (d * across + f).astype(np.float32) + (e * down).astype(np.float32)
     if draw.fill_mode in ("constant", "wrap"):
         inside_x, inside_y = (xs >= 0) & (xs <= width - 1), (ys >= 0) & (ys <= height - 1)
         if draw.fill_mode == "wrap":  # first and last pixel coincide, as in SciPy
-            xs = np.where(inside_x, xs, np.mod(xs, max(width - 1, 1)))
-            ys = np.where(inside_y, ys, np.mod(ys, max(height - 1, 1)))
+            period_x, period_y = max(width - 1, 1), max(height - 1, 1)
+            xs = np.where(inside_x, xs, xs - np.floor(xs / period_x) * period_x)
+            ys = np.where(inside_y, ys, ys - np.floor(ys / period_y) * period_y)
         else:  # no blend of the edge with the constant, as in SciPy
             xs = np.where(inside_x & inside_y, xs, np.float32(-9))
     return cv2.remap(
