@@ -53,7 +53,7 @@ def test_depth_scaling_spares_the_first_and_the_last_stage(number: int, blocks: 
 
 
 def test_width_scaling_rounds_to_multiples_of_eight() -> None:
-    assert [filters for *_, filters in efficientnet_lite.blocks(2)][0] == 16  # 17.6
+    assert efficientnet_lite.blocks(2)[0][-1] == 16  # 17.6
     assert efficientnet_lite.blocks(2)[-1][-1] == 352
 
 
@@ -141,7 +141,7 @@ def test_the_checkpoint_reader_runs_no_code(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     evil = f"cos\nsystem\n(Vtouch {marker}\ntR.".encode()
     write_checkpoint(tmp_path / "evil", evil)
-    with pytest.raises(WeightsError, match="reference to os.system: refused"):
+    with pytest.raises(WeightsError, match=r"reference to os\.system: refused"):
         read_checkpoint(tmp_path / "evil")
     assert not os.path.exists(marker)
 

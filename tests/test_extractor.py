@@ -216,7 +216,8 @@ def test_weights_saved_by_todays_keras(tmp_path: Path, suffix: str) -> None:
     program = f"""
 import keras
 keras.utils.set_random_seed(3)
-model = keras.applications.MobileNetV3Small(include_top=False, weights=None, input_shape=(64, 64, 3))
+build = keras.applications.MobileNetV3Small
+model = build(include_top=False, weights=None, input_shape=(64, 64, 3))
 model.{"save_weights" if "weights" in suffix else "save"}({str(target)!r})
 """
     done = subprocess.run(

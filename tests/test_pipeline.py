@@ -115,9 +115,10 @@ def test_bad_images_are_left_out_named_and_counted(tiny: Path, tmp_path: Path) -
     (photos / "red" / "broken.jpg").write_bytes(b"<html>not found</html>")
     run = headstart.train(photos, out=tmp_path / "run")
     assert run.record["images"]["unreadable"] == 1
-    assert "red/broken.jpg,not an image (looks like HTML)" in (
-        run.folder / "unreadable.csv"
-    ).read_text()
+    assert (
+        "red/broken.jpg,not an image (looks like HTML)"
+        in (run.folder / "unreadable.csv").read_text()
+    )
     with pytest.raises(BadImage, match=r"red/broken\.jpg: not an image"):
         headstart.train(photos, out=tmp_path / "strict", strict=True)
 
@@ -149,7 +150,7 @@ def test_evaluate_refuses_classes_it_does_not_know(
 
 
 def test_a_run_is_never_overwritten(run: headstart.Run, tiny: Path) -> None:
-    with pytest.raises(RecipeError, match="found .* with something in it"):
+    with pytest.raises(RecipeError, match="with something in it"):
         headstart.train(tiny, out=run.folder)
 
 
@@ -169,7 +170,7 @@ def test_a_damaged_classifier_is_refused(run: headstart.Run, tmp_path: Path, par
 
     shutil.copytree(run.folder / "classifier", tmp_path / "c")
     (tmp_path / "c" / part).write_bytes(b"x")
-    with pytest.raises(headstart.HeadstartError, match="damaged|cannot compile"):
+    with pytest.raises(headstart.HeadstartError, match=r"damaged|cannot compile"):
         headstart.load(tmp_path / "c").predict(np.zeros((8, 8, 3), np.uint8))
 
 
@@ -208,8 +209,8 @@ def test_predicting_imports_nothing_heavy(run: headstart.Run, tiny: Path) -> Non
     program = f"""
 import sys, headstart
 headstart.load({str(run.folder)!r}).predict({str(tiny / "red" / "0.jpg")!r})
-heavy = {{"keras", "tensorflow", "torch", "sklearn", "scipy", "pydantic", "lmdb"}} & set(sys.modules)
-print(sorted(heavy))
+heavy = {{"keras", "tensorflow", "torch", "sklearn", "scipy", "pydantic", "lmdb"}}
+print(sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

@@ -39,7 +39,9 @@ def test_openvino_and_numpy_agree(activation: str) -> None:
     stack = Stack(
         (
             Affine(rng.normal(size=6).astype("f4"), rng.normal(size=6).astype("f4")),
-            Dense(rng.normal(size=(6, 5)).astype("f4"), rng.normal(size=5).astype("f4"), activation),
+            Dense(
+                rng.normal(size=(6, 5)).astype("f4"), rng.normal(size=5).astype("f4"), activation
+            ),
             Dense(rng.normal(size=(5, 3)).astype("f4"), np.zeros(3, "f4"), "softmax"),
         )
     )

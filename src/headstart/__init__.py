@@ -23,9 +23,19 @@ _HOME = {
     "load": "classifier",
     "train": "pipeline",
 }
-__all__ = sorted(_HOME)
+__all__ = [
+    "Classifier",
+    "Dataset",
+    "HeadstartError",
+    "ImageClassifier",
+    "Recipe",
+    "Run",
+    "evaluate",
+    "load",
+    "train",
+]
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # so that editors and type checkers see them
     from headstart.classifier import Classifier, load
     from headstart.dataset import Dataset
     from headstart.errors import HeadstartError

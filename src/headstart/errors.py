@@ -64,5 +64,7 @@ class MissingExtra(HeadstartError, ImportError):
     """An optional package is not installed; the message names the extra."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional package. Type: pip install 'headstart[{extra}]'")
+        super().__init__(
+            f"{what} needs an optional package. Type: pip install 'headstart[{extra}]'"
+        )
         self.extra = extra

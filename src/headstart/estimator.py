@@ -46,7 +46,7 @@ class _Given:
         return hashlib.blake2b(shape + pixels.tobytes(), digest_size=16).digest()
 
 
-class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class ImageClassifier(ClassifierMixin, BaseEstimator):
     """An image classifier with scikit-learn's interface.
 
     Parameters are choices of the recipe; None leaves the recipe's own. X is a sequence of paths,

@@ -71,9 +71,7 @@ class Metrics:
             values[name] = tuple(values[name]) if values[name] else None
         values["reliability"] = tuple(Bin(**row) for row in values["reliability"])
         values["classes"] = tuple(
-            ClassMetrics(
-                **{**row, "recall_interval": tuple(row["recall_interval"] or ()) or None}
-            )
+            ClassMetrics(**{**row, "recall_interval": tuple(row["recall_interval"] or ()) or None})
             for row in values["classes"]
         )
         values["confusion"] = tuple(tuple(row) for row in values["confusion"])
@@ -292,7 +290,8 @@ def _details(found: Metrics) -> list[str]:
         lines.append(f"balanced accuracy {found.balanced_accuracy:.1%} (classes count alike)")
     if len(found.classes) > 2:
         weakest = min(
-            (row for row in found.classes if row.recall is not None), key=lambda row: row.recall or 0
+            (row for row in found.classes if row.recall is not None),
+            key=lambda row: row.recall or 0,
         )
         if weakest.recall is not None and weakest.recall < 1:
             lines.append(

@@ -36,7 +36,9 @@ from headstart.folders import cache_folder
 from headstart.images import Geometry
 from headstart.recipe import Recipe
 
-FORMAT = 1  # of what is kept in the cache folder; raised when the same description gives other numbers
+FORMAT = (
+    1  # of what is kept in the cache folder; raised when the same description gives other numbers
+)
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def extract(
 
 
 def _key(item: Item, augmentation: Augmentation, seed: int, k: int) -> bytes:
-    """Image content and view; the extractor is the space. View 0 is the same whatever the recipe."""
+    """Image content and view; the extractor is the space. View 0 is the same for any recipe."""
     if k == 0:
         return item.content_hash + bytes(8)
     drawn = f"{augmentation} seed={seed} view={k}".encode()
@@ -128,7 +128,7 @@ def _key(item: Item, augmentation: Augmentation, seed: int, k: int) -> bytes:
 
 def _missing(items: Sequence[Item], found: np.ndarray) -> list[_Work]:
     rows = np.flatnonzero(~found.all(axis=1))
-    return [_Work(int(i), items[i], np.flatnonzero(~found[i]).tolist()) for i in rows]
+    return [_Work(i, items[i], np.flatnonzero(~found[i]).tolist()) for i in rows.tolist()]
 
 
 def _computed(

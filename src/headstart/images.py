@@ -7,6 +7,7 @@ bytes, never from the name. Shapes: pixels are (H, W, 3) uint8.
 import io
 import struct
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -319,10 +320,8 @@ def _finish(image: Any) -> np.ndarray:
     """A loaded PIL image, of any mode, as upright RGB."""
     from PIL import Image, ImageOps
 
-    try:
+    with suppress(Exception):  # malformed EXIF must not lose the picture
         image = ImageOps.exif_transpose(image)
-    except Exception:  # malformed EXIF must not lose the picture
-        pass
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I", "F"):
         return _scaled_to_8_bits(image)
     if image.mode == "LAB":

@@ -82,9 +82,7 @@ def evaluate(
         )
     found: dict[str, tuple[list[list[float]], list[int]]] = {}
     with progress.stage("predict", len(dataset.items), "images"):
-        for item, prediction in zip(
-            dataset.items, classifier.stream(dataset.items), strict=True
-        ):
+        for item, prediction in zip(dataset.items, classifier.stream(dataset.items), strict=True):
             progress.advance()
             if prediction.error is not None:
                 _refuse([(item, prediction.error)], strict, progress)
@@ -101,9 +99,7 @@ def evaluate(
 
 def _dataset(source: str | Path, recipe: Recipe, progress: Silent) -> Dataset:
     with progress.stage("dataset"):
-        dataset = load(
-            source, validation_fraction=recipe.validation_fraction, seed=recipe.seed
-        )
+        dataset = load(source, validation_fraction=recipe.validation_fraction, seed=recipe.seed)
     for warning in dataset.warnings:
         progress.warn(warning)
     counts = {split: len(dataset.split(split)) for split in SPLITS}
@@ -219,7 +215,7 @@ def _measured(
 def _labels(features: Features, classes: tuple[str, ...]) -> np.ndarray:
     """(N,) class numbers."""
     numbers = {name: number for number, name in enumerate(classes)}
-    return np.array([numbers[item.label] for item in features.items], np.int64)
+    return np.array([numbers[item.label or ""] for item in features.items], np.int64)
 
 
 def _about(extractor: Extractor, recipe: Recipe) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """The folder of one training: classifier, recipe, metrics, predictions, what was left out.
 
-    run.json          what was trained on what, versions, seconds
-    recipe.toml       every choice; headstart train --recipe RUN/recipe.toml does it again
-    metrics.json      by split, every accuracy with its interval
-    predictions.csv   each validation and test image with its probabilities
-    unreadable.csv    images left out, each with its reason
-    classifier/       what headstart predict uses
+run.json          what was trained on what, versions, seconds
+recipe.toml       every choice; headstart train --recipe RUN/recipe.toml does it again
+metrics.json      by split, every accuracy with its interval
+predictions.csv   each validation and test image with its probabilities
+unreadable.csv    images left out, each with its reason
+classifier/       what headstart predict uses
 """
 
 import csv

@@ -88,7 +88,7 @@ def _delimiter(sample: str) -> str:
 
 
 def _json_lines(file: Iterable[str], path: Path) -> list[tuple[int, Mapping[str, Any]]]:
-    records = []
+    records: list[tuple[int, Mapping[str, Any]]] = []
     for number, text in enumerate(file, 1):
         if not text.strip():
             continue

@@ -89,7 +89,7 @@ def load_weights(model: Any, path: Path) -> None:
             model.load_weights(path)
         else:
             with h5py.File(path, "r") as file:
-                group = file["model_weights"] if "model_weights" in file else file
+                group = file.get("model_weights", file)
                 if "layer_names" not in group.attrs:
                     raise WeightsError(
                         f"{path} is HDF5 but holds no Keras weights (no 'layer_names' in it)"
@@ -191,9 +191,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
             raise cut_error(entry, cut, names)
     outputs = [model.get_layer(cut).output for cut in cuts]
     model.trainable = False
-    keras.Model(model.input, outputs).export(
-        request["target"], format="openvino", verbose=False
-    )
+    keras.Model(model.input, outputs).export(request["target"], format="openvino", verbose=False)
     return {"cuts": cuts, "channels_first": channels_first}
 
 

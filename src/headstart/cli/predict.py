@@ -31,7 +31,7 @@ def predict(
     from headstart.classifier import load
     from headstart.errors import HeadstartError
 
-    printers = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}
+    printers: dict[str, type[Any]] = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}
     if form not in printers:
         raise HeadstartError(f"expected --format table, csv or jsonl, found {form!r}")
     classifier = load(run)
@@ -103,8 +103,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a classifier on labelled images."""
-    from headstart.evaluation import summary
     from headstart import pipeline
+    from headstart.evaluation import summary
 
     metrics = pipeline.evaluate(run, photos, strict=strict, progress=reporter(quiet, as_json))
     if as_json:

@@ -35,9 +35,7 @@ def train(
     backbone: Annotated[
         str | None, typer.Option(help="See: headstart backbones.", show_default="the recipe's")
     ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="default, imagenet, none or a file.")
-    ] = None,
+    weights: Annotated[str | None, typer.Option(help="default, imagenet, none or a file.")] = None,
     cut: Annotated[
         str | None,
         typer.Option(help="Layer whose output serves as features; several joined by +."),
@@ -69,9 +67,7 @@ def train(
     choices: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     choices.update(parse_setting(text) for text in settings or [])
     progress = reporter(quiet, as_json)
-    run = pipeline.train(
-        photos, recipe, out=out, strict=strict, progress=progress, **choices
-    )
+    run = pipeline.train(photos, recipe, out=out, strict=strict, progress=progress, **choices)
     show(run, quiet, as_json)
 
 
