@@ -11,7 +11,7 @@ SOURCE = Path(headstart.__file__).parent
 ARROW = [
     "errors", "folders", "files", "ahead", "progress", "images", "transform", "augment",
     "contact_sheet", "recipe", "archives", "tables", "dataset", "backbones", "engines",
-    "extractor", "store", "cache", "features", "heads", "selection", "finetune", "evaluation",
+    "extractor", "store", "cache", "features", "views", "heads", "selection", "finetune", "evaluation",
     "verdict", "audit", "classifier", "run", "pipeline", "estimator", "demo", "report", "export",
     "serve", "cli", "__main__",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ["train", "predict", "evaluate", "demo", "recipe", "backbones", "layers",
+COMMANDS = ["train", "predict", "evaluate", "demo", "recipe", "augment", "backbones", "layers",
             "weights fetch", "cache info", "cache verify", "cache prune"]  # fmt: skip
 
 
@@ -176,6 +176,19 @@ def test_backbones_lists_them() -> None:
     text = headstart("backbones").stdout
     assert "inception_v3" in text
     assert "(default)" in text
+
+
+def test_augment_draws_a_contact_sheet(tiny: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    target = tmp_path / "views.png"
+    done = headstart("augment", tiny, "--views", 3, "--images", 2, "--size", 40, "--out", target)
+    assert done.returncode == 0, done.stderr
+    with Image.open(target) as picture:
+        assert picture.width > 4 * 40
+        assert picture.height > 2 * 40
+    done = headstart("augment", tiny, "--augmentation", "twirl", "--out", target)
+    assert "expected one of none, flip, lesson" in done.stderr
 
 
 def test_layers_of_the_bundled_backbone() -> None:

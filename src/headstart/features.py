@@ -6,6 +6,7 @@ whatever the number of images, and the engine never waits for the disk.
 """
 
 import hashlib
+import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,8 +21,10 @@ from headstart.dataset import Item
 from headstart.engines.openvino import cores
 from headstart.errors import BadImage, CacheError
 from headstart.extractor import Extractor
+from headstart.folders import cache_folder
 from headstart.progress import Silent
 
+IN_MEMORY = 400 * 2**20  # bytes of features; more go into a mapped file
 KEEP = 256  # vectors written to the cache at a time: what a killed run can lose
 
 
@@ -90,7 +93,7 @@ def extract(
     View 0 is the image itself. An image that cannot be used is left out and listed in `bad`.
     """
     progress = progress or Silent()
-    values = np.empty((len(items), views, extractor.dimensions), np.float32)
+    values = _room((len(items), views, extractor.dimensions))
     keys = [_key(item, augmentation, seed, k) for item in items for k in range(views)]
     found = np.zeros(len(keys), bool)
     if space is not None and keys:
@@ -161,6 +164,18 @@ def _computed(
     with ThreadPoolExecutor(cores(), "decode") as pool:
         for vector in extractor.run(images(pool)):
             yield *running.popleft(), vector
+
+
+def _room(shape: tuple[int, int, int]) -> np.ndarray:
+    """An empty (N, V, D) float32 array: in memory, or in a file without a name if it is large."""
+    size = 4 * int(np.prod(shape, dtype=np.int64))
+    if size <= IN_MEMORY:
+        return np.empty(shape, np.float32)
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.truncate(size)
+        return np.memmap(file, np.float32, "r+", shape=shape)
 
 
 class _Keeper:

@@ -1,15 +1,16 @@
 """Bytes -> upright RGB uint8 at input size, or a BadImage with its reason.
 
 One decoder and one resizer for training, prediction and serving. The format is read from the
-bytes, never from the name. Shapes: pixels are (H, W, 3) uint8.
+bytes, never from the name. Shapes: pixels are (H, W, 3) uint8. Everything here may run in many
+threads at once.
 """
 
+import importlib
 import io
+import re
 import struct
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import cv2
@@ -17,10 +18,7 @@ import numpy as np
 
 from headstart.errors import BadImage
 
-VERSION = 1  # raised when the same bytes give other pixels
-MOST_PIXELS = 50_000_000  # decoded: about 350 MB at the worst
-MOST_STORED = 300_000_000  # of a JPEG that is decoded at reduced scale
-REDUCTIONS = (8, 4, 2)
+VERSION = 2  # raised when the same bytes give other pixels
 
 # Several images are decoded at once in our own threads: OpenCV's would fight with them.
 cv2.setNumThreads(1)
@@ -46,33 +44,39 @@ class Geometry:
     def __str__(self) -> str:
         return f"v{VERSION} {self.height}x{self.width} {self.resize} {self.interpolation}"
 
+    @property
+    def at_least(self) -> tuple[int, int]:
+        """The (height, width) an image must keep when it is reduced before it is resized.
+
+        Twice the input leaves the averaging enough to work with, so ordinary photos stay exact
+        and only large ones are reduced. Nearest picks single pixels, and reduction would change
+        which: there nothing below 25 million pixels is reduced.
+        """
+        if self.interpolation == "nearest":
+            return 2500, 2500
+        return 2 * self.height, 2 * self.width
+
 
 def prepare(data: bytes, geometry: Geometry) -> np.ndarray:
     """The input (height, width, 3) made of an image file's bytes. Raises BadImage."""
-    # Twice the input leaves the resizer enough to average; only large photos are reduced.
-    return resize(decode(data, (2 * geometry.height, 2 * geometry.width)), geometry)
+    return resize(decode(data, geometry.at_least), geometry)
 
 
 def prepare_pixels(image: Any, geometry: Geometry) -> np.ndarray:
-    """The input made of an array or a PIL image. Raises BadImage.
+    """The input (height, width, 3) made of an array or a PIL image. Raises BadImage.
 
-    The numbers are those of the file the pixels were decoded from; where a file so large would
-    have been decoded at reduced scale, the pixels are reduced likewise.
+    The numbers are those of the file the pixels were decoded from; a large JPEG's, which is
+    decoded at reduced scale, differ by the little that its decoder averages differently.
     """
-    pixels = from_pixels(image)
-    height, width = pixels.shape[:2]
-    factor = _reduction(height, width, (2 * geometry.height, 2 * geometry.width))
-    if factor > 1:
-        size = (-(-width // factor), -(-height // factor))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return resize(pixels, geometry)
+    return resize(_reduced(from_pixels(image), geometry.at_least), geometry)
 
 
 def decode(data: bytes, at_least: tuple[int, int] | None = None) -> np.ndarray:
-    """The upright RGB pixels of an image file's bytes.
+    """The upright RGB pixels (H, W, 3) of an image file's bytes; of an animation the first frame.
 
-    at_least: (height, width); a JPEG may be decoded at reduced scale as long as both sides stay
-    so large. Raises BadImage with the reason if the bytes are no whole, usable image.
+    at_least: (height, width); the image may be reduced by 2, 4 or 8 as long as both sides stay
+    so large. Raises BadImage with the reason if the bytes are no whole, usable image, or one too
+    large to be decoded within some 400 MB.
     """
     if not data:
         raise BadImage("empty file")
@@ -80,7 +84,7 @@ def decode(data: bytes, at_least: tuple[int, int] | None = None) -> np.ndarray:
         pixels = _decode_jpeg(data, at_least)
         if pixels is not None:
             return pixels
-    return _decode_with_pillow(data)
+    return _reduced(_decode_with_pillow(data), at_least)
 
 
 def resize(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -100,22 +104,62 @@ def from_pixels(image: Any) -> np.ndarray:
     """
     if not isinstance(image, np.ndarray):
         if hasattr(image, "getbands") and hasattr(image, "convert"):
-            return _finish(image)
-        raise BadImage(f"expected an image, found {type(image).__name__}")
+            return _loaded(image, "image", MOST_PIXELS)
+        raise BadImage(f"expected an array or a PIL image, found {type(image).__name__}")
     if image.dtype != np.uint8:
-        hint = "multiply by 255 if it is 0..1, then " if image.dtype.kind == "f" else ""
-        raise BadImage(f"expected a uint8 array, found {image.dtype}: {hint}use .astype('uint8')")
+        scale = "multiply by 255 if it is 0..1, then " if image.dtype.kind == "f" else ""
+        raise BadImage(f"expected a uint8 array, found {image.dtype}: {scale}use .astype('uint8')")
     if image.ndim == 2:
         image = image[:, :, None]
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:
-        raise BadImage(f"expected an array of height, width and 1, 3 or 4, found {image.shape}")
-    if image.shape[2] == 1:
-        image = np.repeat(image, 3, axis=2)
+        hint = ": use .transpose(1, 2, 0)" if image.ndim == 3 and image.shape[0] in (1, 3) else ""
+        raise BadImage(
+            f"expected an array of shape (height, width, 1, 3 or 4), found {image.shape}{hint}"
+        )
     if image.shape[2] == 4:
         from PIL import Image
 
-        return _finish(Image.fromarray(image, "RGBA"))
-    return np.ascontiguousarray(image)
+        return _rgb(Image.fromarray(image), 255.0)
+    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+
+
+# --- limits and reduction -----------------------------------------------------------------
+
+# Decided on the header, before anything is decoded. Behind each: the most memory a pixel takes on
+# its way, as measured, into 400 MB.
+MOST_PIXELS = 50_000_000
+MOST_BUFFERED = 30_000_000  # JPEGs whose coefficients must all be kept: 10 to 12 bytes
+MOST_WEBP = 22_000_000  # 16 bytes
+MOST_AVIF = 35_000_000  # 10 bytes
+MOST_BY_PYTHON = 4_000_000  # decoders that Pillow has in Python only: about a second
+MOST_STORED = 300_000_000  # a JPEG decoded row by row at reduced scale: about two seconds
+MOST_SCANNED = 1_000_000_000  # pixels x scans of a JPEG: a second of passing over them
+
+
+def _check_size(width: int, height: int, most: int, decoded: int | None = None) -> None:
+    if (width * height if decoded is None else decoded) > most:
+        million = most // 10**6
+        raise BadImage(f"too many pixels ({width}x{height}, at most {million} million)")
+
+
+def _reduction(height: int, width: int, at_least: tuple[int, int] | None) -> int:
+    """The largest of 8, 4, 2, 1 that leaves both sides as large as asked."""
+    if at_least is not None:
+        for factor in (8, 4, 2):
+            if -(-height // factor) >= at_least[0] and -(-width // factor) >= at_least[1]:
+                return factor
+    return 1
+
+
+def _reduced(pixels: np.ndarray, at_least: tuple[int, int] | None) -> np.ndarray:
+    """What a JPEG of these pixels would be reduced to, by the mean of each block."""
+    height, width = pixels.shape[:2]
+    factor = _reduction(height, width, at_least)
+    if factor == 1:
+        return pixels
+    size = (-(-width // factor), -(-height // factor))
+    result: np.ndarray = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return result
 
 
 # --- JPEG ---------------------------------------------------------------------------------
@@ -128,86 +172,88 @@ class _Frame:
     height: int
     width: int
     components: int
-    progressive: bool
+    buffered: bool  # several scans: the decoder keeps every coefficient, whatever the scale
     orientation: int
 
 
 def _decode_jpeg(data: bytes, at_least: tuple[int, int] | None) -> np.ndarray | None:
-    """None where Pillow should have the last word."""
+    """The upright pixels, Pillow's to the last bit; None where Pillow is to have the last word."""
     import simplejpeg
 
     frame = _frame(data)
-    if frame is None or frame.components not in (1, 3):
+    if frame is None:
         return None
     height, width = frame.height, frame.width
-    turned = frame.orientation >= 5
-    if at_least is not None and turned:
+    if frame.buffered:
+        scans = data.count(b"\xff\xda")
+        if scans * height * width > MOST_SCANNED:
+            raise BadImage(f"too many scans ({scans} of {width}x{height})")
+        _check_size(width, height, MOST_BUFFERED)
+    if frame.components not in (1, 3):
+        return None
+    if at_least is not None and frame.orientation >= 5:
         at_least = at_least[1], at_least[0]
     factor = _reduction(height, width, at_least)
-    _check_pixels(height // factor, width // factor, width, height)
-    # A progressive JPEG needs all of its coefficients in memory whatever the scale.
-    if frame.progressive or height * width > MOST_STORED:
-        _check_pixels(height, width, width, height)
-    limits = {} if factor == 1 else {
-        "min_height": -(-height // factor), "min_width": -(-width // factor), "min_factor": 1
-    }  # fmt: skip
+    _check_size(width, height, MOST_STORED)
+    _check_size(width, height, MOST_PIXELS, decoded=height * width // factor**2)
+    smallest = {"min_height": -(-height // factor), "min_width": -(-width // factor)}
     try:
-        pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True, **limits)
-    except ValueError:
+        pixels = simplejpeg.decode_jpeg(data, "RGB", **(smallest if factor > 1 else {}))
+    except ValueError as error:
+        text = str(error)
+        if text.startswith("Premature end"):
+            raise BadImage("cut short") from None
+        # Bytes too many are harmless; any other corruption leaves grey or garbage behind it.
+        if text.startswith("Corrupt JPEG data: ") and "extraneous" not in text:
+            raise BadImage(f"damaged JPEG: {text.removeprefix('Corrupt JPEG data: ')}") from None
         return None
     return _upright(pixels, frame.orientation)
 
 
-def _reduction(height: int, width: int, at_least: tuple[int, int] | None) -> int:
-    """The largest of 8, 4, 2, 1 that leaves both sides as large as asked."""
-    if at_least is None:
-        return 1
-    for factor in REDUCTIONS:
-        if height // factor >= at_least[0] and width // factor >= at_least[1]:
-            return factor
-    return 1
+_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive: what simplejpeg is trusted with
 
 
 def _frame(data: bytes) -> _Frame | None:
-    """Walk the segments up to the frame header; None if they make no sense."""
-    position, orientation = 2, 1
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            return None
+    """Walk the segments up to the first scan; None if they make no sense or are unusual."""
+    position, shape, progressive, orientation = 2, None, False, None
+    while position + 10 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:  # fill byte
             position += 1
             continue
-        if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:
-            position += 2
-            continue
-        (length,) = struct.unpack_from(">H", data, position + 2)
-        if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
-            found = _orientation(data[position + 10 : position + 2 + length])
-            orientation = found if orientation == 1 else orientation
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            if position + 10 > len(data):
+        body = position + 4
+        end = position + 2 + (data[position + 2] << 8 | data[position + 3])
+        if marker == 0xE1 and orientation is None and data[body : body + 6] == b"Exif\0\0":
+            orientation = _orientation(data[body:end])
+        elif marker in _FRAMES:
+            precision, *shape = struct.unpack_from(">BHHB", data, body)
+            progressive = marker == 0xC2
+            if precision != 8 or 0 in shape:
                 return None
-            _, height, width, components = struct.unpack_from(">BHHB", data, position + 4)
-            if not height or not width:
+        elif marker == 0xDA:
+            if shape is None:
                 return None
-            return _Frame(height, width, components, marker in (0xC2, 0xC6, 0xCA), orientation)
-        if marker == 0xDA or length < 2:
+            height, width, components = shape
+            buffered = progressive or data[body] != components
+            return _Frame(height, width, components, buffered, orientation or 1)
+        elif marker < 0xC4 or 0xD0 <= marker <= 0xD9 or end < body:
             return None
-        position += 2 + length
+        position = end
     return None
 
 
-def _orientation(tiff: bytes) -> int:
-    """EXIF orientation 1..8 in a TIFF header; 1 where there is none or it is malformed."""
+def _orientation(exif: bytes) -> int:
+    """EXIF orientation 1..8; 1 where there is none or it is malformed or out of range."""
+    tiff = exif.removeprefix(b"Exif\0\0")
     try:
         order = {b"II": "<", b"MM": ">"}[tiff[:2]]
-        (offset,) = struct.unpack_from(f"{order}I", tiff, 4)
-        (count,) = struct.unpack_from(f"{order}H", tiff, offset)
-        for index in range(count):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", tiff, offset + 2 + 12 * index)
+        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(f"{order}HH", tiff, entry)
             if tag == 0x0112:
-                return value if kind == 3 and 1 <= value <= 8 else 1
+                (value,) = struct.unpack_from(order + {3: "H", 4: "I"}[kind], tiff, entry + 8)
+                return value if 1 <= value <= 8 else 1
     except (KeyError, struct.error):
         pass
     return 1
@@ -230,138 +276,155 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 # --- everything else ----------------------------------------------------------------------
 
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "ICO",
-            "PPM", "TGA", "JPEG2000", "PCX")  # fmt: skip
-
-
-@lru_cache(maxsize=1)
-def _with_heif() -> None:
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
+# First bytes, Pillow's plug-in, most pixels. The plug-ins are called by name, not through
+# Image.open: that one may start other programs (Ghostscript for EPS), and judges the size by a
+# limit that belongs to the user's process.
+_FORMATS = [
+    (rb"\xff\xd8\xff", "Jpeg", MOST_BUFFERED),
+    (rb"\x89PNG\r\n\x1a\n", "Png", MOST_PIXELS),
+    (rb"RIFF....WEBP", "WebP", MOST_WEBP),
+    (rb"GIF8[79]a", "Gif", MOST_PIXELS),
+    (rb"BM", "Bmp", MOST_PIXELS),
+    (rb"II[*+]\0|MM\0[*+]", "Tiff", MOST_PIXELS),
+    (rb"P[1-6]\s", "Ppm", MOST_PIXELS),
+    (rb"....ftyp(....)*?avi[fs]", "Avif", MOST_AVIF),
+    (rb"....ftyp(hei[cxms]|hev[cx]|heif|mif1|msf1)", "Heif", MOST_PIXELS),
+]
+_OTHERS = [
+    (rb"\s*<(!doctype html|html|head|body)", "not an image (looks like HTML)"),
+    (rb"\s*<(\?xml|svg)", "not an image of pixels (looks like XML or SVG)"),
+    (rb"\s*[{\[]", "not an image (looks like JSON)"),
+    (rb"%PDF-", "not an image (looks like PDF)"),
+    (rb"\0+$", "not an image (nothing but zeros)"),
+]
 
 
 def _decode_with_pillow(data: bytes) -> np.ndarray:
-    """Pillow's pixels; whatever it raises becomes a BadImage."""
-    from PIL import Image, UnidentifiedImageError
+    for pattern, name, most in _FORMATS:
+        if re.match(pattern, data[:64], re.DOTALL):
+            break
+    else:
+        for pattern, reason in _OTHERS:
+            if re.match(pattern, data[:4096], re.DOTALL | re.IGNORECASE):
+                raise BadImage(reason)
+        raise BadImage("not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC or PPM image")
+    if name == "Heif":
+        plugin = importlib.import_module("pillow_heif")
+    else:
+        plugin = importlib.import_module(f"PIL.{name}ImagePlugin")
+    kind = name if name == "WebP" else name.upper()
+    with _reasons(kind):
+        image = getattr(plugin, f"{name}ImageFile")(io.BytesIO(data))
+    with image:
+        return _loaded(image, kind, most)
 
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        _with_heif()
-    size = _declared_size(data)
-    if size is not None:
-        _check_pixels(size[1], size[0], *size)
-    # Pillow warns of what we decide by ourselves; catch_warnings is not thread-safe, so only
-    # the filter is changed, once, and only for Pillow's own modules.
-    _quiet_pillow()
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            _check_pixels(image.height, image.width, image.width, image.height)
-            image.load()  # once: a second load of a corrupt file can succeed silently
-            return _finish(image)
-    except BadImage:
-        raise
-    except UnidentifiedImageError:
-        raise BadImage(_what_it_looks_like(data)) from None
-    except Image.DecompressionBombError:
-        raise BadImage(f"too many pixels (at most {MOST_PIXELS // 10**6} million)") from None
-    except MemoryError:
-        raise BadImage("takes too much memory") from None
-    except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error...
-        text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "truncated" in text or "Truncated" in text:
+
+def _loaded(image: Any, kind: str, most: int) -> np.ndarray:
+    """The upright RGB pixels of a PIL image that may not be loaded yet."""
+    with _reasons(kind):
+        _check_size(*image.size, most)
+        tile = getattr(image, "tile", None)
+        if tile and tile[0][0] in ("bmp_rle", "ppm_plain"):
+            _check_size(*image.size, MOST_BY_PYTHON)
+        float_range = 255.0
+        if kind == "TIFF" or getattr(image, "format", None) == "TIFF":
+            float_range = 1.0
+            tags = image.tag_v2
+            if 322 in tags and 323 in tags:
+                _check_size(tags[322], tags[323], most)
+        image.load()  # once: a second load of a corrupt file can succeed silently
+        # Not getexif(), which can raise and warn. TIFF and HEIC come upright, AVIF's own
+        # rotation comes as EXIF.
+        exif = image.info.get("exif")
+        pixels = _rgb(image, float_range)
+        return _upright(pixels, _orientation(exif) if isinstance(exif, bytes) else 1)
+
+
+class _reasons:
+    """A context that turns whatever a decoder raises into a BadImage."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __enter__(self) -> None:
+        # Pillow warns of metadata we do not use. catch_warnings is not thread-safe, so the
+        # filter stays; it is asked for anew because others' catch_warnings may drop it.
+        if _NOISE not in warnings.filters:
+            warnings.filterwarnings("ignore", category=UserWarning, module=_NOISE[3].pattern)
+
+    def __exit__(self, _: Any, error: BaseException | None, __: Any) -> None:
+        from PIL import Image
+
+        if error is None or isinstance(error, BadImage) or not isinstance(error, Exception):
+            return
+        bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+        if isinstance(error, bombs):
+            raise BadImage(f"too many pixels (at most {MOST_PIXELS // 10**6} million)") from None
+        if isinstance(error, MemoryError):
+            raise BadImage("takes too much memory") from None
+        # decoders raise OSError, ValueError, SyntaxError, struct.error, ...
+        text = " ".join(str(error).split())[:100] or type(error).__name__
+        if re.search("truncated|unexpected end|end of file", text, re.IGNORECASE):
             raise BadImage("cut short") from None
-        raise BadImage(f"damaged ({text})") from None
+        raise BadImage(f"damaged {self.kind}: {text}") from None
 
 
-_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"heif"}
+_NOISE = ("ignore", None, UserWarning, re.compile(r"PIL\.\w+ImagePlugin"), 0)
+
+# --- modes --------------------------------------------------------------------------------
+
+_STRIP = 1 << 20  # pixels converted at a time, so that a large image is never held thrice
 
 
-@lru_cache(maxsize=1)
-def _quiet_pillow() -> None:
-    warnings.filterwarnings("ignore", module=r"PIL\..*")
-
-
-def _declared_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height from the header of the formats that Pillow refuses with a bare error."""
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
-        width, height = struct.unpack_from(">II", data, 16)
-        return width, height
-    if data[:4] == b"GIF8" and len(data) >= 10:
-        width, height = struct.unpack_from("<HH", data, 6)
-        return width, height
-    return None
-
-
-def _check_pixels(decoded_height: int, decoded_width: int, width: int, height: int) -> None:
-    if decoded_height * decoded_width > MOST_PIXELS:
-        raise BadImage(
-            f"too many pixels ({width}x{height}, at most {MOST_PIXELS // 10**6} million)"
-        )
-
-
-def _what_it_looks_like(data: bytes) -> str:
-    head = data[:512].lstrip().lower()
-    if head.startswith((b"<!doctype", b"<html", b"<head", b"<body")):
-        return "not an image (looks like HTML)"
-    if head.startswith((b"<svg", b"<?xml")):
-        return "not a pixel image (looks like SVG or XML)"
-    if data[:5] == b"%PDF-":
-        return "not an image (looks like PDF)"
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return "damaged PNG"
-    if data[:3] == b"\xff\xd8\xff":
-        return "damaged JPEG"
-    if data[:4] in (b"II*\0", b"MM\0*"):
-        return "damaged TIFF"
-    return "not an image that can be read"
-
-
-def _finish(image: Any) -> np.ndarray:
-    """A loaded PIL image, of any mode, as upright RGB."""
-    from PIL import Image, ImageOps
-
-    with suppress(Exception):  # malformed EXIF must not lose the picture
-        image = ImageOps.exif_transpose(image)
-    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I", "F"):
-        return _scaled_to_8_bits(image)
-    if image.mode == "LAB":
-        return _from_lab(np.asarray(image))
-    transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
-    if transparent:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    pixels = np.array(image.convert("RGB"))
-    if pixels.ndim != 3 or 0 in pixels.shape:
+def _rgb(image: Any, float_range: float) -> np.ndarray:
+    """The pixels (H, W, 3) of a loaded PIL image of any mode, transparency over white."""
+    width, height = image.size
+    if not width or not height:
         raise BadImage("has no pixels")
+    rows = max(1, _STRIP // width)
+    if rows >= height:
+        return _strip_rgb(image, float_range)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(height, top + rows)))
+        pixels[top : top + rows] = _strip_rgb(strip, float_range)
     return pixels
 
 
-def _scaled_to_8_bits(image: Any) -> np.ndarray:
-    """By the range the mode declares, never by the image's own extremes."""
+def _strip_rgb(image: Any, float_range: float) -> np.ndarray:
+    from PIL import Image
+
+    mode = image.mode
+    if mode in ("I", "F") or mode.startswith("I;16"):
+        return _grey_of_deep(image, float_range)
+    if mode == "LAB":
+        from PIL import ImageCms
+
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        image = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    elif mode == "La":
+        image = image.convert("LA")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+def _grey_of_deep(image: Any, float_range: float) -> np.ndarray:
+    """16 bits or floats to 8 bits, by the range the mode declares, never by the extremes found.
+
+    Pillow keeps 16-bit pictures in I;16 and in I, and floats of 0..255 in F; those of a TIFF
+    file are 0..1 by convention.
+    """
     values = np.asarray(image)
-    if image.mode == "F":
-        values = values.astype(np.float64)
-        top = 1.0 if np.nanmax(values, initial=0) <= 1 else 255.0
-        scaled = np.nan_to_num(values) * (255 / top)
-    elif image.mode == "I":  # 32-bit container of 16-bit pictures, as a rule
-        top = 255.0 if values.max(initial=0) <= 255 else 65535.0
-        scaled = values * (255 / top)
-    else:
-        scaled = values.astype(np.uint16) / 257
+    top = float_range if image.mode == "F" else 65535.0
+    scaled = np.nan_to_num(values.astype(np.float32), posinf=top, neginf=0.0) * (255.0 / top)
     grey = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        grey = np.where(values == transparent, np.uint8(255), grey)
+        grey[values == transparent] = 255
     return np.repeat(grey[:, :, None], 3, axis=2)
-
-
-def _from_lab(values: np.ndarray) -> np.ndarray:
-    """Pillow's LAB bytes (L 0..255 for 0..100, a and b signed) to sRGB, through OpenCV."""
-    lightness = values[:, :, 0].astype(np.float32) * (100 / 255)
-    ab = values[:, :, 1:].astype(np.uint8).view(np.int8).astype(np.float32)
-    rgb = cv2.cvtColor(np.dstack([lightness, ab]), cv2.COLOR_Lab2RGB)
-    return np.clip(np.rint(rgb * 255), 0, 255).astype(np.uint8)
 
 
 # --- geometry -----------------------------------------------------------------------------
@@ -397,9 +460,8 @@ def _interpolated(pixels: np.ndarray, height: int, width: int, how: Interpolatio
     h, w = pixels.shape[:2]
     if (h, w) == (height, width):
         return np.ascontiguousarray(pixels)
-    if how == "nearest":  # the centre of each output pixel, as Pillow does
-        rows = ((np.arange(height) + 0.5) * (h / height)).astype(np.intp)
-        columns = ((np.arange(width) + 0.5) * (w / width)).astype(np.intp)
+    if how == "nearest":
+        rows, columns = _nearest(h, height), _nearest(w, width)
         return np.ascontiguousarray(pixels[rows[:, None], columns])
     shrinking = h >= height and w >= width
     flag = {
@@ -412,3 +474,15 @@ def _interpolated(pixels: np.ndarray, height: int, width: int, how: Interpolatio
         pixels = cv2.resize(pixels, (min(w, width), min(h, height)), interpolation=cv2.INTER_AREA)
     result: np.ndarray = cv2.resize(pixels, (width, height), interpolation=flag)
     return result
+
+
+def _nearest(size: int, wanted: int) -> np.ndarray:
+    """The `wanted` places in 0..size-1 that Pillow's NEAREST picks.
+
+    They are the centres of the output pixels; Pillow adds up the steps one by one, and so must
+    we to be off by the same rounding.
+    """
+    step = size / wanted
+    steps = np.full(wanted, step)
+    steps[0] = step * 0.5
+    return np.minimum(np.cumsum(steps).astype(np.intp), size - 1)

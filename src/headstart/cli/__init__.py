@@ -62,6 +62,12 @@ def _options(
 
 def main() -> None:
     """Run the command line."""
-    from headstart.cli import cache, catalogue, predict, train  # noqa: F401  (they register)
+    from headstart.cli import (  # noqa: F401  (they register themselves)
+        augment,
+        cache,
+        catalogue,
+        predict,
+        train,
+    )
 
     app()
