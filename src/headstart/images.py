@@ -136,10 +136,9 @@ MOST_STORED = 300_000_000  # a JPEG decoded row by row at reduced scale: about t
 MOST_SCANNED = 1_000_000_000  # pixels x scans of a JPEG: a second of passing over them
 
 
-def _check_size(width: int, height: int, most: int, decoded: int | None = None) -> None:
-    if (width * height if decoded is None else decoded) > most:
-        million = most // 10**6
-        raise BadImage(f"too many pixels ({width}x{height}, at most {million} million)")
+def _check_size(width: int, height: int, most: int) -> None:
+    if width * height > most:
+        raise BadImage(f"too many pixels ({width}x{height}, at most {most // 10**6} million)")
 
 
 def _reduction(height: int, width: int, at_least: tuple[int, int] | None) -> int:
@@ -181,21 +180,19 @@ def _decode_jpeg(data: bytes, at_least: tuple[int, int] | None) -> np.ndarray | 
     import simplejpeg
 
     frame = _frame(data)
-    if frame is None:
+    if frame is None or frame.buffered:
+        stored = frame.height * frame.width if frame else MOST_BUFFERED
+        scans = data.count(b"\xff\xda")
+        if stored <= MOST_BUFFERED and scans * stored > MOST_SCANNED:
+            raise BadImage(f"too many scans ({scans})")
+    if frame is None or frame.components not in (1, 3):
         return None
     height, width = frame.height, frame.width
-    if frame.buffered:
-        scans = data.count(b"\xff\xda")
-        if scans * height * width > MOST_SCANNED:
-            raise BadImage(f"too many scans ({scans} of {width}x{height})")
-        _check_size(width, height, MOST_BUFFERED)
-    if frame.components not in (1, 3):
-        return None
     if at_least is not None and frame.orientation >= 5:
         at_least = at_least[1], at_least[0]
     factor = _reduction(height, width, at_least)
-    _check_size(width, height, MOST_STORED)
-    _check_size(width, height, MOST_PIXELS, decoded=height * width // factor**2)
+    by_rows = min(MOST_STORED, MOST_PIXELS * factor**2)
+    _check_size(width, height, MOST_BUFFERED if frame.buffered else by_rows)
     smallest = {"min_height": -(-height // factor), "min_width": -(-width // factor)}
     try:
         pixels = simplejpeg.decode_jpeg(data, "RGB", **(smallest if factor > 1 else {}))
@@ -300,14 +297,15 @@ _OTHERS = [
 
 
 def _decode_with_pillow(data: bytes) -> np.ndarray:
-    for pattern, name, most in _FORMATS:
-        if re.match(pattern, data[:64], re.DOTALL):
-            break
-    else:
+    formats = (row[1:] for row in _FORMATS if re.match(row[0], data[:64], re.DOTALL))
+    name, most = next(formats, (None, 0))
+    if name is None:
         for pattern, reason in _OTHERS:
             if re.match(pattern, data[:4096], re.DOTALL | re.IGNORECASE):
                 raise BadImage(reason)
-        raise BadImage("not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC or PPM image")
+        raise BadImage(
+            "not an image of a kind that is read (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC, PPM)"
+        )
     if name == "Heif":
         plugin = importlib.import_module("pillow_heif")
     else:
@@ -322,10 +320,10 @@ def _decode_with_pillow(data: bytes) -> np.ndarray:
 def _loaded(image: Any, kind: str, most: int) -> np.ndarray:
     """The upright RGB pixels of a PIL image that may not be loaded yet."""
     with _reasons(kind):
-        _check_size(*image.size, most)
         tile = getattr(image, "tile", None)
         if tile and tile[0][0] in ("bmp_rle", "ppm_plain"):
-            _check_size(*image.size, MOST_BY_PYTHON)
+            most = MOST_BY_PYTHON
+        _check_size(image.width, image.height, most)
         float_range = 255.0
         if kind == "TIFF" or getattr(image, "format", None) == "TIFF":
             float_range = 1.0
@@ -408,7 +406,7 @@ def _strip_rgb(image: Any, float_range: float) -> np.ndarray:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _grey_of_deep(image: Any, float_range: float) -> np.ndarray:
