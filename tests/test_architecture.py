@@ -11,8 +11,9 @@ SOURCE = Path(headstart.__file__).parent
 ARROW = [
     "errors", "folders", "files", "ahead", "progress", "images", "transform", "augment",
     "contact_sheet", "recipe", "archives", "tables", "dataset", "backbones", "engines",
-    "extractor", "store", "cache", "features", "views", "heads", "selection", "finetune", "evaluation",
-    "verdict", "audit", "classifier", "run", "pipeline", "estimator", "demo", "report", "export",
+    "extractor", "store", "cache", "features", "views", "heads", "keras_model", "report",
+    "selection", "finetune", "evaluation",
+    "verdict", "audit", "classifier", "run", "pipeline", "estimator", "demo", "export",
     "serve", "cli", "__main__",
 ]  # fmt: skip
 

@@ -11,13 +11,14 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from headstart import dataset, pipeline
+from headstart import dataset
 from headstart.augment import NONE, Augmentation
 from headstart.cache import FeatureCache
 from headstart.classifier import assemble
 from headstart.errors import BadImage, DatasetError
 from headstart.extractor import open_extractor
 from headstart.features import extract, open_space
+from headstart.heads.training import fit_linear
 from headstart.images import Geometry, prepare, prepare_pixels
 from headstart.progress import Silent
 from headstart.recipe import load_recipe
@@ -107,9 +108,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         if features.bad:
             item, reason = features.bad[0]
             raise BadImage(f"{item.name}: {reason}")
-        stack, _ = pipeline.fit_head(features.values, numbers, len(self.classes_), recipe)
+        trained = fit_linear(features.values, numbers, len(self.classes_), recipe)
         names = [str(name) for name in self.classes_]
-        self.classifier_ = assemble(extractor, stack, names, {"backbone": recipe.backbone})
+        self.classifier_ = assemble(extractor, trained.stack, names, {"backbone": recipe.backbone})
         return self
 
     def predict(self, X: Any) -> np.ndarray:

@@ -1,6 +1,6 @@
 """train(): the whole story on one page."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from headstart.evaluation import Metrics
 from headstart.evaluation import evaluate as measured
 from headstart.extractor import Extractor, open_extractor
 from headstart.features import Features, extract, open_space
-from headstart.heads import linear
-from headstart.heads.stack import Stack
+from headstart.files import write_atomically
+from headstart.heads.training import Trained, fit_linear, fit_neural
 from headstart.progress import Silent
 from headstart.recipe import Recipe, load_recipe
+from headstart.report.curves import curves_picture
 from headstart.run import Run
+from headstart.views import FreshViews
 
 SPLITS = ("train", "validation", "test")
 
@@ -34,6 +36,7 @@ def train(
     out: str | Path | None = None,
     strict: bool = False,
     progress: Silent | None = None,
+    callbacks: Sequence[Any] = (),
     **choices: Any,
 ) -> Run:
     """Train a classifier on labelled images and save it as a run.
@@ -41,22 +44,55 @@ def train(
     source: a folder with one folder per class, a table, or an archive of these. recipe: a name, a
     TOML file or a Recipe; `choices` override single fields of it (`backbone="inception_v3"`).
     out: the run's folder, new; by default runs/NAME-N. strict: stop at an unusable image.
+    callbacks: Keras callbacks for a neural head, such as TensorBoard's.
     Raises a HeadstartError that says what was expected, what was found and what to type next.
     """
-    progress = progress or Silent()
     recipe = load_recipe(recipe, **choices)
     runs.check_new(out)
+    return _carry_out(Path(source), recipe, strict, progress or Silent(), callbacks, out=out)
+
+
+def resume(
+    run: str | Path, *, progress: Silent | None = None, callbacks: Sequence[Any] = ()
+) -> Run:
+    """Go on with a training that was stopped: from the features and the last epoch it kept.
+
+    The result is that of a training that was never stopped. A finished run is returned as it is.
+    Raises ClassifierError if `run` is not the folder of a training.
+    """
+    folder = Path(run)
+    if (folder / "run.json").is_file():
+        return Run(folder)
+    started = runs.started(folder)
+    recipe = load_recipe(folder / "recipe.toml")
+    source, strict = Path(started["source"]), started["strict"]
+    return _carry_out(source, recipe, strict, progress or Silent(), callbacks, folder=folder)
+
+
+def _carry_out(
+    source: Path,
+    recipe: Recipe,
+    strict: bool,
+    progress: Silent,
+    callbacks: Sequence[Any],
+    *,
+    out: str | Path | None = None,
+    folder: Path | None = None,
+) -> Run:
+    """The whole story; with `folder`, of a training that had begun there."""
     dataset = _dataset(source, recipe, progress)
     extractor = _extractor(recipe, progress)
     features = _features(dataset, recipe, extractor, progress, strict)
     classes = _usable(dataset, features)
-    stack, crossed = _head(features["train"], classes, recipe, progress)
-    metrics, probabilities = _measured(features, stack, crossed, classes, progress)
-    folder = runs.new_folder(source, out)
+    resumed, folder = folder is not None, folder or runs.start(source, recipe, strict, out)
+    trained = _head(features, classes, recipe, extractor, folder, progress, resumed, callbacks)
+    metrics, probabilities = _measured(features, trained, classes, progress)
     with progress.stage("save"):
-        classifier = assemble(extractor, stack, classes, _about(extractor, recipe))
-        classifier.save(folder / "classifier")
-        _write(folder, source, dataset, features, recipe, metrics, probabilities, classes, progress)
+        about = _about(extractor, recipe)
+        assemble(extractor, trained.stack, classes, about).save(folder / "classifier")
+        _write_keras(folder, recipe, trained, extractor)
+        _write(folder, source, dataset, features, trained, metrics, probabilities, progress)
+        runs.finish(folder)
     return Run(folder)
 
 
@@ -123,6 +159,7 @@ def _features(
     dataset: Dataset, recipe: Recipe, extractor: Extractor, progress: Silent, strict: bool
 ) -> dict[str, Features]:
     """By split: all views of the training images, the others as they are."""
+    # Fresh views are computed while the head trains: here only the images themselves.
     views = recipe.views if isinstance(recipe.views, int) else 1
     items = {split: dataset.split(split) for split in SPLITS if dataset.split(split)}
     total = sum(len(part) * (views if split == "train" else 1) for split, part in items.items())
@@ -164,51 +201,75 @@ def _usable(dataset: Dataset, features: dict[str, Features]) -> tuple[str, ...]:
 
 
 def _head(
-    features: Features, classes: tuple[str, ...], recipe: Recipe, progress: Silent
-) -> tuple[Stack, np.ndarray]:
-    """The trained head, and the out-of-fold (N, C) probabilities of the training images."""
-    with progress.stage("head"):
-        return fit_head(features.values, _labels(features, classes), len(classes), recipe)
+    features: dict[str, Features],
+    classes: tuple[str, ...],
+    recipe: Recipe,
+    extractor: Extractor,
+    folder: Path,
+    progress: Silent,
+    resumed: bool,
+    callbacks: Sequence[Any],
+) -> Trained:
+    """The head that the recipe asks for, trained on the training images."""
+    part = features["train"]
+    labels = _labels(part, classes)
+    if recipe.head == "linear":
+        with progress.stage("head"):
+            return fit_linear(part.values, labels, len(classes), recipe)
+    looked_at = None
+    if "validation" in features:
+        values = features["validation"].values[:, 0]
+        looked_at = values, _labels(features["validation"], classes)
+    fresh = None
+    if recipe.views == "fresh":
+        fresh = FreshViews(
+            part.items, extractor, recipe.augmentation, recipe.seed, recipe.batch_size
+        )
+
+    def tell(row: dict[str, float]) -> None:
+        progress.advance()
+        told = f", validation accuracy {row['val_accuracy']:.1%}" if "val_accuracy" in row else ""
+        progress.say(
+            f"epoch {row['epoch']:>3}/{recipe.epochs}  loss {row['loss']:.4f}, "
+            f"accuracy {row['accuracy']:.1%}{told}  ({row['seconds']:.1f} s)"
+        )
+
+    with progress.stage("head", recipe.epochs, "epochs"):
+        return fit_neural(
+            part.values, labels, looked_at, len(classes), recipe, folder,
+            fresh=fresh, resume=resumed, on_epoch=tell, callbacks=callbacks,
+        )  # fmt: skip
 
 
-def fit_head(
-    values: np.ndarray, labels: np.ndarray, classes: int, recipe: Recipe
-) -> tuple[Stack, np.ndarray]:
-    """The recipe's head trained on (N, V, D) features and (N,) labels, and its out-of-fold
-    (N, C) probabilities.
-    """
-    count, views, dimensions = values.shape
-    head = linear.fit(
-        values.reshape(count * views, dimensions),
-        np.repeat(labels, views),
-        classes,
-        groups=np.repeat(np.arange(count), views),
-        class_weight="balanced" if recipe.balanced else None,
-        folds=recipe.folds,
-        seed=recipe.seed,
-    )
-    return head.stack(), head.out_of_fold[::views]
+def _write_keras(folder: Path, recipe: Recipe, trained: Trained, extractor: Extractor) -> None:
+    """Where Keras has trained the head, the whole as a plain Keras model too."""
+    if recipe.head == "neural":
+        from headstart.keras_model import keras_model
+
+        temporary = folder / ".model.keras"
+        keras_model(recipe, trained.stack, extractor.cuts).save(temporary, zipped=True)
+        temporary.replace(folder / "model.keras")
 
 
 def _measured(
     features: dict[str, Features],
-    stack: Stack,
-    crossed: np.ndarray | None,
+    trained: Trained,
     classes: tuple[str, ...],
     progress: Silent,
 ) -> tuple[dict[str, Metrics], dict[str, np.ndarray]]:
     """Metrics by split, and the (N, C) probabilities they come from."""
     with progress.stage("evaluation"):
         probabilities = {
-            split: stack.probabilities(part.values[:, 0]) for split, part in features.items()
+            split: trained.stack.probabilities(part.values[:, 0])
+            for split, part in features.items()
         }
         metrics = {
             split: measured(probabilities[split], _labels(part, classes), classes)
             for split, part in features.items()
         }
-        if crossed is not None:
+        if trained.out_of_fold is not None:
             labels = _labels(features["train"], classes)
-            metrics["cross_validation"] = measured(crossed, labels, classes)
+            metrics["cross_validation"] = measured(trained.out_of_fold, labels, classes)
     return metrics, probabilities
 
 
@@ -235,13 +296,13 @@ def _write(
     source: str | Path,
     dataset: Dataset,
     features: dict[str, Features],
-    recipe: Recipe,
+    trained: Trained,
     metrics: dict[str, Metrics],
     probabilities: dict[str, np.ndarray],
-    classes: tuple[str, ...],
     progress: Silent,
 ) -> None:
     """Everything of the run but its classifier; run.json, the last, says that it is whole."""
+    classes = dataset.classes
     bad = [row for part in features.values() for row in part.bad]
     runs.write_table(
         folder / "unreadable.csv", ["image", "reason"], ((item.name, why) for item, why in bad)
@@ -251,7 +312,8 @@ def _write(
         ["image", "content", "split", "label", "predicted", *classes],
         _prediction_rows(features, probabilities, classes),
     )
-    (folder / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    if trained.history:
+        write_atomically(folder / "curves.png", curves_picture({"": trained.history}))
     runs.write_json(
         folder / "metrics.json", {split: found.to_dict() for split, found in metrics.items()}
     )
@@ -272,6 +334,8 @@ def _write(
                 "hits": sum(part.hits for part in features.values()),
                 "misses": sum(part.misses for part in features.values()),
             },
+            "kept_epoch": trained.kept_epoch,
+            "history": trained.history,
             "warnings": progress.warnings,
             "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
         },

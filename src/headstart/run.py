@@ -53,6 +53,24 @@ class Run:
         """Ready to predict."""
         return load(self.folder)
 
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """By epoch: loss, accuracy, val_loss, val_accuracy; empty for a linear head."""
+        history: dict[str, list[float]] = self.record.get("history", {})
+        return history
+
+    def keras_model(self) -> Any:
+        """The classifier as a plain Keras model, from the backbone's input to the probabilities.
+
+        Its input is normalised pixels, as `headstart.keras_model.normalised` makes them.
+        """
+        from headstart.heads.neural import backend
+        from headstart.keras_model import keras_model
+
+        backend()
+        about = self.classifier.description
+        return keras_model(self.recipe, self.classifier.stack, tuple(about["cuts"]))
+
     @cached_property
     def recipe(self) -> Recipe:
         """Every choice of the training."""
@@ -92,8 +110,34 @@ def check_new(out: str | Path | None) -> None:
         )
 
 
-def new_folder(source: str | Path, out: str | Path | None) -> Path:
-    """A new folder for a run: `out`, or the first free runs/NAME-N."""
+def start(source: Path, recipe: Recipe, strict: bool, out: str | Path | None) -> Path:
+    """A new folder for a run, with what it takes to go on with it if it is stopped."""
+    folder = _new_folder(source, out)
+    write_atomically(folder / "recipe.toml", recipe.to_toml().encode())
+    write_json(folder / "started.json", {"source": str(source.resolve()), "strict": strict})
+    return folder
+
+
+def started(folder: Path) -> dict[str, Any]:
+    """What `start` wrote. Raises ClassifierError if no training began there."""
+    try:
+        content: dict[str, Any] = json.loads((folder / "started.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ClassifierError(
+            f"expected the folder of a training that was stopped, found no started.json in "
+            f"{folder}. Give the folder that headstart train printed"
+        ) from error
+    return content
+
+
+def finish(folder: Path) -> None:
+    """There is nothing to go on with any more."""
+    for name in ("started.json", "checkpoint.safetensors", "best.safetensors"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _new_folder(source: str | Path, out: str | Path | None) -> Path:
+    """`out`, or the first free runs/NAME-N."""
     if out is not None:
         check_new(out)
         Path(out).mkdir(parents=True, exist_ok=True)

@@ -7,9 +7,9 @@ Letters: N images, V views, D features, B images of a batch.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
 
@@ -56,10 +56,9 @@ class FreshViews:
 
         def give(value: np.ndarray | BaseException | None) -> None:
             while not stop.is_set():
-                try:
-                    return queue.put(value, timeout=0.1)
-                except Full:
-                    continue
+                with suppress(Full):
+                    queue.put(value, timeout=0.1)
+                    return
 
         def produce() -> None:
             try:
@@ -89,7 +88,7 @@ class FreshViews:
             stop.set()
             producer.join()
 
-    def _batches(self, epoch: int, order: np.ndarray) -> Iterator[np.ndarray]:
+    def _batches(self, epoch: int, order: np.ndarray) -> Generator[np.ndarray, None, None]:
         def drawn(index: int) -> np.ndarray:
             item = self.items[index]
             return view(

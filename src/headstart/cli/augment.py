@@ -22,11 +22,15 @@ def augment(
     out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("views.png"),
 ) -> None:
     """Draw a contact sheet: originals beside their augmented views."""
+    import io
+
+    from PIL import Image
+
     from headstart.contact_sheet import contact_sheet
     from headstart.dataset import images_in
     from headstart.errors import BadImage, DatasetError
     from headstart.files import write_atomically
-    from headstart.images import Geometry, encode_png
+    from headstart.images import Geometry
     from headstart.recipe import load_recipe, parse_setting
 
     chosen = load_recipe(augmentation=parse_setting(f"augmentation={augmentation}")[1])
@@ -51,5 +55,7 @@ def augment(
         [item.content_hash for item in shown],
         [Path(item.name).name for item in shown],
     )
-    write_atomically(out, encode_png(sheet))
+    png = io.BytesIO()
+    Image.fromarray(sheet).save(png, "PNG")
+    write_atomically(out, png.getvalue())
     print(out)

@@ -27,7 +27,9 @@ def reporter(quiet: bool, as_json: bool) -> "Silent":
 )
 @command
 def train(
-    photos: Annotated[Path, typer.Argument(help="Folder, table or archive of labelled images.")],
+    photos: Annotated[
+        Path | None, typer.Argument(help="Folder, table or archive of labelled images.")
+    ] = None,
     recipe: Annotated[str, typer.Option(help="A recipe's name or a TOML file.")] = "quick",
     out: Annotated[
         Path | None, typer.Option(help="The run's folder, new. Default: runs/NAME-N.")
@@ -54,21 +56,63 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change any choice of the recipe."),
     ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with a training that was stopped."),
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Log a neural head's training there too.")
+    ] = None,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow", help="Log a neural head's training to MLflow too.")
+    ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier on a folder of labelled images."""
     from headstart import pipeline
+    from headstart.errors import RecipeError
     from headstart.recipe import parse_setting
+
+    progress = reporter(quiet, as_json)
+    callbacks = _callbacks(tensorboard, mlflow)
+    if resume is not None:
+        run = pipeline.resume(resume, progress=progress, callbacks=callbacks)
+        return show(run, quiet, as_json)
+    if photos is None:
+        raise RecipeError("expected PHOTOS to train on, or --resume RUN. Type: headstart train DIR")
 
     options = {"backbone": backbone, "weights": weights, "cut": cut, "pooling": pooling,
                "size": size, "precision": precision, "seed": seed,
                "balanced": balanced or None}  # fmt: skip
     choices: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     choices.update(parse_setting(text) for text in settings or [])
-    progress = reporter(quiet, as_json)
-    run = pipeline.train(photos, recipe, out=out, strict=strict, progress=progress, **choices)
-    show(run, quiet, as_json)
+    run = pipeline.train(
+        photos, recipe, out=out, strict=strict, progress=progress, callbacks=callbacks, **choices
+    )
+    return show(run, quiet, as_json)
+
+
+def _callbacks(tensorboard: Path | None, mlflow: bool) -> list[Any]:
+    """Keras' own loggers."""
+    found: list[Any] = []
+    if tensorboard is None and not mlflow:
+        return found
+    from headstart.errors import MissingExtra
+    from headstart.heads.neural import backend
+
+    backend()
+    if tensorboard is not None:
+        import keras
+
+        found.append(keras.callbacks.TensorBoard(str(tensorboard)))
+    if mlflow:
+        try:
+            from mlflow.keras import MlflowCallback
+        except ImportError as error:
+            raise MissingExtra("logging to MLflow", "mlflow") from error
+        found.append(MlflowCallback())
+    return found
 
 
 def show(run: "Run", quiet: bool, as_json: bool) -> None:
@@ -84,6 +128,10 @@ def show(run: "Run", quiet: bool, as_json: bool) -> None:
 
         record = run.record
         cache, seconds = record["cache"], record["seconds"]
+        if run.history:
+            from headstart.report.curves import curves_text
+
+            print(curves_text(run.history) + "\n")
         print(in_words(run.metrics))
         print(
             f"\n{seconds['total']:.1f} s; features: {cache['hits']:,} from the cache, "
@@ -103,6 +151,7 @@ def summary(run: "Run") -> dict[str, Any]:
         "metrics": {split: metrics.to_dict() for split, metrics in run.metrics.items()},
         "cache": record["cache"],
         "seconds": record["seconds"],
+        "history": record["history"],
         "warnings": record["warnings"],
     }
 

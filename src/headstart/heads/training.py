@@ -1,0 +1,71 @@
+"""From features to a trained head, whichever kind the recipe asks for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.heads import linear
+from headstart.heads.stack import Stack
+from headstart.recipe import Recipe
+from headstart.views import CachedViews, FreshViews
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained head. out_of_fold: (N, C) probabilities of the training images by heads that had
+    not seen them, where there are such. history: by epoch, empty for a linear head.
+    """
+
+    stack: Stack
+    out_of_fold: np.ndarray | None = None
+    history: dict[str, list[float]] = field(default_factory=dict)
+    kept_epoch: int | None = None
+
+
+def fit_linear(values: np.ndarray, labels: np.ndarray, classes: int, recipe: Recipe) -> Trained:
+    """A linear head on (N, V, D) features and (N,) class numbers."""
+    count, views, dimensions = values.shape
+    head = linear.fit(
+        values.reshape(count * views, dimensions),
+        np.repeat(labels, views),
+        classes,
+        groups=np.repeat(np.arange(count), views),
+        class_weight="balanced" if recipe.balanced else None,
+        folds=recipe.folds,
+        seed=recipe.seed,
+    )
+    return Trained(head.stack(), head.out_of_fold[::views])
+
+
+def fit_neural(
+    values: np.ndarray,
+    labels: np.ndarray,
+    validation: tuple[np.ndarray, np.ndarray] | None,
+    classes: int,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    fresh: FreshViews | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+    callbacks: Any = (),
+) -> Trained:
+    """A neural head on (N, V, D) features, or on views drawn `fresh` every epoch."""
+    from headstart.heads import neural
+
+    head = neural.fit(
+        fresh or CachedViews(values, recipe.batch_size),
+        labels,
+        validation,
+        classes,
+        values.shape[2],
+        recipe,
+        folder=folder,
+        resume=resume,
+        on_epoch=on_epoch,
+        callbacks=callbacks,
+    )
+    return Trained(head.stack, None, head.history, head.kept_epoch)

@@ -1,0 +1,1 @@
+"""Pictures and text that show how a training went."""

@@ -1,0 +1,111 @@
+"""The curves of training and validation accuracy and loss, as a picture and in the terminal."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+History = Mapping[str, Sequence[float]]
+
+BARS = "▁▂▃▄▅▆▇█"
+TRAINING, VALIDATION = "#4878a8", "#d1722e"
+
+
+def curves_picture(histories: Mapping[str, History]) -> bytes:
+    """PNG bytes: accuracy and loss over the epochs, training dashed and validation solid.
+
+    histories: by name, each with Keras' keys loss, accuracy, val_loss, val_accuracy by epoch.
+    """
+    figure = _figure(9, 3.8)
+    left, right = figure.subplots(1, 2)
+    for number, (name, history) in enumerate(histories.items()):
+        one = len(histories) == 1
+        for axis, key in ((left, "accuracy"), (right, "loss")):
+            epochs = range(1, len(history.get(key, ())) + 1)
+            axis.plot(
+                epochs,
+                history.get(key, ()),
+                "--",
+                color=TRAINING if one else f"C{number}",
+                label="training" if one else None,
+                alpha=1 if one else 0.5,
+            )
+            axis.plot(
+                range(1, len(history.get(f"val_{key}", ())) + 1),
+                history.get(f"val_{key}", ()),
+                color=VALIDATION if one else f"C{number}",
+                label="validation" if one else name,
+            )
+    for axis, title in ((left, "Accuracy"), (right, "Loss")):
+        axis.set_title(title, loc="left")
+        axis.set_xlabel("epoch")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    left.legend(frameon=False)
+    return _png(figure)
+
+
+def curves_text(history: History) -> str:
+    """The curves in block characters, first and last value beside them."""
+    lines = []
+    for key in ("accuracy", "val_accuracy", "loss", "val_loss"):
+        values = list(history.get(key, ()))
+        if values:
+            title = {"val_accuracy": "validation accuracy", "val_loss": "validation loss"}
+            lines.append(
+                f"{title.get(key, f'training {key}'):<20}{spark(values)}  "
+                f"{values[0]:.3f} to {values[-1]:.3f}"
+            )
+    return "\n".join(lines)
+
+
+def spark(values: Sequence[float]) -> str:
+    """One block character a value, the lowest and the highest of them at the ends."""
+    low, high = min(values), max(values)
+    span = high - low or 1.0
+    return "".join(BARS[round((value - low) / span * (len(BARS) - 1))] for value in values)
+
+
+def dots_picture(
+    title: str, rows: Sequence[tuple[str, float, tuple[float, float]]], axis_title: str
+) -> bytes:
+    """PNG bytes: for each row a name, a value and its interval, one under the other."""
+    figure = _figure(8, 1.2 + 0.42 * len(rows))
+    axis = figure.subplots()
+    for place, (_, value, (low, high)) in enumerate(rows):
+        axis.plot([low, high], [-place, -place], color=TRAINING, linewidth=2)
+        axis.plot([value], [-place], "o", color=VALIDATION)
+    axis.set_yticks([-place for place in range(len(rows))], [name for name, _, _ in rows])
+    axis.set_xlabel(axis_title)
+    axis.set_title(title, loc="left")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="x", alpha=0.3)
+    return _png(figure)
+
+
+def rates_picture(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> bytes:
+    """PNG bytes: loss over learning rate, the suggested one marked."""
+    figure = _figure(6, 3.6)
+    axis = figure.subplots()
+    axis.plot(rates, losses, color=TRAINING)
+    axis.axvline(suggestion, color=VALIDATION, linestyle="--", label=f"suggested {suggestion:.1e}")
+    axis.set_xscale("log")
+    axis.set_xlabel("learning rate")
+    axis.set_ylabel("loss")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
+    return _png(figure)
+
+
+def _figure(width: float, height: float):  # type: ignore[no-untyped-def]
+    """A figure that belongs to no window: the user's own pyplot state stays as it is."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure) -> bytes:  # type: ignore[no-untyped-def]
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
