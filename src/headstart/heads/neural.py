@@ -31,6 +31,7 @@ Batches = Callable[[int, np.ndarray], Iterator[np.ndarray]]
 TRAINABLE = ("tensorflow", "torch", "jax")
 COMPILED = 5_000_000  # weights from which compiling the step pays for the second that it takes
 SHARE = 0.1  # of the time that checkpoints may take
+SETTLING = 10  # steps before the smoothed loss of the rate finder means anything
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
 
@@ -322,7 +323,7 @@ class _Checkpoint:
         self.model.set_weights([arrays[name] for name in names if name[0] == "w"])
         kept = [arrays[name] for name in names if name[0] == "o"]
         for variable, value in zip(self.model.optimizer.variables, kept, strict=True):
-            variable.assign(value)
+            variable.assign(value.reshape(variable.shape))
         return history
 
     def load_best(self) -> None:
@@ -403,13 +404,18 @@ def find_learning_rate(
             average = 0.9 * average + 0.1 * loss
             rates.append(rate)
             losses.append(average / (1 - 0.9 ** len(rates)))
-            if len(rates) == steps or not np.isfinite(loss) or losses[-1] > 4 * min(losses):
+            settled = losses[SETTLING:]
+            grown = bool(settled) and losses[-1] > 4 * min(settled)
+            if len(rates) == steps or not np.isfinite(loss) or grown:
                 return rates, losses, _steepest(rates, losses)
         epoch += 1
     return rates, losses, _steepest(rates, losses)
 
 
 def _steepest(rates: list[float], losses: list[float]) -> float:
-    lowest = int(np.nanargmin(losses))
-    slopes = np.gradient(np.array(losses[: max(3, lowest + 1)]))
-    return rates[int(np.argmin(slopes))]
+    settled = np.nan_to_num(np.array(losses[SETTLING:]), nan=np.inf)
+    if len(settled) < 3:
+        return rates[0]
+    lowest = max(3, int(settled.argmin()) + 1)
+    slopes = np.gradient(settled[:lowest])
+    return rates[SETTLING + int(slopes.argmin())]
