@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def blobs(classes: int = 2, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
     return (centres[labels] + rng.normal(0, 1, (count, 6))).astype("f4"), labels
 
 
-def in_batches(values: np.ndarray, size: int):  # type: ignore[no-untyped-def]
+def in_batches(values: np.ndarray, size: int) -> Any:
     def batches(epoch: int, order: np.ndarray) -> Iterator[np.ndarray]:
         for start in range(0, len(order), size):
             yield values[order[start : start + size]]
@@ -49,7 +50,7 @@ def in_batches(values: np.ndarray, size: int):  # type: ignore[no-untyped-def]
     return batches
 
 
-def fit(folder: Path, chosen: Recipe, classes: int = 2, **options: object):  # type: ignore[no-untyped-def]
+def fit(folder: Path, chosen: Recipe, classes: int = 2, **options: Any) -> Any:
     from headstart.heads import neural
 
     values, labels = blobs(classes)
@@ -82,7 +83,8 @@ def test_plateau_by_hand() -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [("dense 5 relu", "Dense"), ("dense 5", "Dense"), ("dropout 0.5", "Dropout"),
-     ("dropout", "Dropout"), ("batchnorm", "BatchNormalization"), ("activation tanh", "Activation")],
+     ("dropout", "Dropout"), ("batchnorm", "BatchNormalization"),
+     ("activation tanh", "Activation")],
 )  # fmt: skip
 def test_layers_are_parsed(text: str, kind: str) -> None:
     from headstart.heads.neural import backend, parse_layer
@@ -103,7 +105,7 @@ def test_other_layers_are_refused(text: str) -> None:
 
 @needs_tensorflow
 def test_an_unknown_optimizer_is_answered_with_the_near_ones(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="found 'rmsprob'. Near: rmsprop"):
+    with pytest.raises(RecipeError, match=r"found 'rmsprob'\. Near: rmsprop"):
         fit(tmp_path, recipe(optimizer="rmsprob"))
 
 

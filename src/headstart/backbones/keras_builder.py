@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.backbones import efficientnet_lite
-from headstart.backbones.catalogue import backbone, cut_error
+from headstart.backbones.catalogue import Backbone, backbone, cut_error
 from headstart.backbones.checkpoint import read_checkpoint
 from headstart.errors import BackboneError, EngineError, HeadstartError, WeightsError
 
@@ -178,6 +178,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     import keras
 
     entry = backbone(request["backbone"])
+    if request["task"] == "address":
+        return _address(entry)
     channels_first = entry.channels_first
     keras.config.set_image_data_format("channels_first" if channels_first else "channels_last")
     keras.utils.set_random_seed(0)
@@ -193,6 +195,28 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     model.trainable = False
     keras.Model(model.input, outputs).export(request["target"], format="openvino", verbose=False)
     return {"cuts": cuts, "channels_first": channels_first}
+
+
+class _Asked(Exception):
+    """Keras wants to fetch a file: where from, and its checksum."""
+
+
+def _address(entry: Backbone) -> dict[str, Any]:
+    """Where Keras would fetch the weights without the top; nothing is fetched."""
+    import keras
+    from keras.src.utils import file_utils
+
+    def asked(*names: Any, **options: Any) -> None:
+        url = options.get("origin") or names[1]
+        raise _Asked(url, options.get("file_hash") or options.get("md5_hash"))
+
+    file_utils.get_file = asked
+    try:
+        getattr(keras.applications, entry.application)(include_top=False, weights="imagenet")
+    except _Asked as question:
+        url, md5 = question.args
+        return {"url": url, "md5": md5}
+    raise WeightsError(f"Keras names no address for the weights of {entry.name}")
 
 
 def main() -> None:

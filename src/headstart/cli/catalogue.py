@@ -50,6 +50,7 @@ def layers(
 @command
 def fetch(
     what: Annotated[str, typer.Argument(help="A backbone's name, or an address (https://...).")],
+    sha256: Annotated[str | None, typer.Option(help="The file's SHA-256, to be compared.")] = None,
 ) -> None:
     """Fetch weights over the network: the one command that uses it."""
     from headstart.backbones.catalogue import backbone
@@ -58,6 +59,7 @@ def fetch(
     from headstart.progress import Terminal
 
     url, checksum = (what, None) if "://" in what else address(backbone(what).name)
+    checksum = f"sha256:{sha256.lower()}" if sha256 else checksum
     target = default_weights_folder() / url.rsplit("/", 1)[-1]
     progress = Terminal()
     with progress.stage(target.name, 100, "%"):

@@ -1,0 +1,175 @@
+"""Fetching weights: the only module that uses the network, for the one command whose job it is.
+
+A file arrives whole or not at all: its bytes gather in NAME.part, its length and checksum are
+compared, then it takes its name. A fetch that broke off goes on where it stopped, provided the
+server still has the same file (its ETag or date is kept beside the part).
+"""
+
+import hashlib
+import http.client
+import json
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from headstart.backbones.catalogue import backbone
+from headstart.errors import WeightsError
+from headstart.files import write_atomically
+from headstart.folders import cache_folder
+
+CHUNK = 256 * 1024
+Progress = Callable[[int, int | None], None]
+
+
+def default_weights_folder() -> Path:
+    """Where fetched weights are kept, and where a file brought by hand is looked for."""
+    return cache_folder() / "weights"
+
+
+def address(name: str) -> tuple[str, str | None]:
+    """Where Keras publishes a backbone's weights without the top, and their checksum if it says.
+
+    Keras itself is asked, once; the answer is kept. Raises WeightsError for a backbone whose
+    weights come with a package.
+    """
+    entry = backbone(name)
+    if entry.bundled:
+        raise WeightsError(
+            f"the weights of {entry.name} come with a package ({entry.source}): nothing to fetch"
+        )
+    kept = cache_folder() / "addresses" / f"{entry.name}.json"
+    if kept.is_file():
+        answer = json.loads(kept.read_text(encoding="utf-8"))
+    else:
+        from headstart.backbones.keras_builder import in_child
+
+        answer = in_child({"task": "address", "backbone": entry.name})
+        write_atomically(kept, json.dumps(answer).encode())
+    checksum = f"md5:{answer['md5']}" if answer["md5"] else None
+    return answer["url"], checksum
+
+
+def fetch(
+    url: str,
+    target: Path,
+    *,
+    checksum: str | None = None,
+    progress: Progress | None = None,
+    timeout: float = 30.0,
+    attempts: int = 5,
+    pause: float = 1.0,
+) -> Path:
+    """The file at `url`, in `target`, whole or not at all.
+
+    checksum: "sha256:..." or "md5:...". progress: called with bytes done and in all. timeout,
+    pause: seconds. A target that is already there is kept if it fits the checksum.
+    Raises WeightsError: no network, refused, too short, another file than expected.
+    """
+    if target.is_file() and (checksum is None or _fits(target, checksum)):
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    last: Exception | None = None
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(pause * 2 ** (attempt - 1))
+        try:
+            _continue(url, part, progress, timeout)
+            break
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code < 500 and error.code not in (408, 416, 429):
+                raise _failed(url, target, f"the server answered {error.code}") from error
+            if error.code == 416:  # the part is longer than the file
+                _forget(part)
+            last = error
+        except (OSError, http.client.HTTPException, _Short) as error:
+            if isinstance(getattr(error, "reason", None), Exception) and "CERTIFICATE" in str(
+                error
+            ):
+                raise _failed(url, target, "the server's certificate is not trusted") from error
+            last = error
+    else:
+        raise _failed(url, target, f"{attempts} attempts failed, the last with: {last}") from last
+    if checksum is not None and not _fits(part, checksum):
+        found = _checksum(part, checksum.split(":")[0])
+        _forget(part)
+        raise WeightsError(f"{url}: expected {checksum}, found {found}: the file was removed")
+    if checksum is None and part.read_bytes()[:512].lstrip()[:1] == b"<":
+        _forget(part)
+        raise WeightsError(f"{url}: expected weights, found a web page: the file was removed")
+    part.replace(target)
+    _note(part).unlink(missing_ok=True)
+    return target
+
+
+class _Short(Exception):
+    """Fewer or more bytes came than the server had said."""
+
+
+def _continue(url: str, part: Path, progress: Progress | None, timeout: float) -> None:
+    """Fetch what `part` still lacks."""
+    have = part.stat().st_size if part.is_file() else 0
+    validator = _note(part).read_text() if have and _note(part).is_file() else ""
+    request = urllib.request.Request(url, headers={"User-Agent": "headstart"})
+    if have and validator:
+        request.add_header("Range", f"bytes={have}-")
+        request.add_header("If-Range", validator)
+    opener = urllib.request.build_opener(_NoDowngrade())
+    with opener.open(request, timeout=timeout) as response:
+        resumed = response.status == 206
+        if not resumed:
+            have = 0
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        if total and shutil.disk_usage(part.parent).free < total - have:
+            raise WeightsError(f"{url} has {total:,} bytes: not enough room in {part.parent}")
+        _note(part).write_text(
+            response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+        )
+        with part.open("ab" if resumed else "wb") as file:
+            while chunk := response.read(CHUNK):
+                file.write(chunk)
+                have += len(chunk)
+                if progress is not None:
+                    progress(have, total)
+    if total is not None and have != total:
+        raise _Short(f"{have:,} of {total:,} bytes came")
+
+
+class _NoDowngrade(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but never from https to a connection that anyone can alter."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any):  # type: ignore[no-untyped-def]
+        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
+            raise WeightsError(f"{req.full_url} redirects to {newurl}, which is not secure")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _note(part: Path) -> Path:
+    return part.with_name(f"{part.name}.etag")
+
+
+def _forget(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _note(part).unlink(missing_ok=True)
+
+
+def _checksum(path: Path, kind: str) -> str:
+    with path.open("rb") as file:
+        return f"{kind}:{hashlib.file_digest(file, kind).hexdigest()}"
+
+
+def _fits(path: Path, checksum: str) -> bool:
+    return _checksum(path, checksum.split(":")[0]) == checksum
+
+
+def _failed(url: str, target: Path, reason: str) -> WeightsError:
+    return WeightsError(
+        f"cannot fetch {url}: {reason}. Type the same command to try again, or bring the file by "
+        f"hand and put it at {target}"
+    )
