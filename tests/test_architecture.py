@@ -13,7 +13,8 @@ ARROW = [
     "contact_sheet", "recipe", "archives", "tables", "dataset", "backbones", "engines",
     "extractor", "store", "cache", "features", "views", "heads", "keras_model", "report",
     "selection", "finetune", "evaluation",
-    "verdict", "audit", "classifier", "run", "pipeline", "estimator", "demo", "export",
+    "verdict", "audit", "classifier", "run", "pipeline", "comparison",
+    "remedies", "estimator", "demo", "export",
     "serve", "cli", "__main__",
 ]  # fmt: skip
 

@@ -53,8 +53,12 @@ def _unpack(path: Path, folder: Path) -> None:
     with tarfile.open(path) as archive:
         for entry in archive:
             room = _take(entry.name, entry.size, room)
-            if entry.isfile():
-                archive.extract(entry, folder, filter="data")
+            content = archive.extractfile(entry) if entry.isfile() else None
+            if content is not None and not _outside(entry.name):
+                target = folder / entry.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with content, target.open("wb") as file:
+                    shutil.copyfileobj(content, file)
 
 
 def _take(name: str, size: int, room: int) -> int:

@@ -24,7 +24,8 @@ from headstart.progress import Silent
 from headstart.recipe import Recipe, load_recipe
 from headstart.report.curves import curves_picture
 from headstart.run import Run
-from headstart.views import FreshViews
+from headstart.verdict import verdict
+from headstart.views import CachedViews, FreshViews
 
 SPLITS = ("train", "validation", "test")
 
@@ -131,6 +132,24 @@ def evaluate(
         split: measured(np.array(rows, np.float32), np.array(labels), classifier.classes)
         for split, (rows, labels) in found.items()
     }
+
+
+def learning_rates(
+    source: str | Path, recipe: Recipe, progress: Silent
+) -> tuple[list[float], list[float], float]:
+    """Learning rates, smoothed losses and a rate to try, for the recipe's neural head."""
+    from headstart.heads.neural import find_learning_rate
+
+    dataset = _dataset(source, recipe, progress)
+    extractor = _extractor(recipe, progress)
+    part = _features(dataset, recipe, extractor, progress, False)["train"]
+    return find_learning_rate(
+        CachedViews(part.values, recipe.batch_size),
+        _labels(part, dataset.classes),
+        len(dataset.classes),
+        part.values.shape[2],
+        recipe,
+    )
 
 
 def _dataset(source: str | Path, recipe: Recipe, progress: Silent) -> Dataset:
@@ -317,6 +336,7 @@ def _write(
     runs.write_json(
         folder / "metrics.json", {split: found.to_dict() for split, found in metrics.items()}
     )
+    judged = verdict(metrics, trained.history)
     seconds = {stage: round(spent, 3) for stage, spent in progress.seconds.items()}
     runs.write_json(
         folder / "run.json",
@@ -334,6 +354,7 @@ def _write(
                 "hits": sum(part.hits for part in features.values()),
                 "misses": sum(part.misses for part in features.values()),
             },
+            "verdict": judged.text if judged else None,
             "kept_epoch": trained.kept_epoch,
             "history": trained.history,
             "warnings": progress.warnings,

@@ -67,6 +67,7 @@ def main() -> None:
         cache,
         catalogue,
         predict,
+        study,
         train,
     )
 

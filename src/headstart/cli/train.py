@@ -133,6 +133,8 @@ def show(run: "Run", quiet: bool, as_json: bool) -> None:
 
             print(curves_text(run.history) + "\n")
         print(in_words(run.metrics))
+        if record["verdict"]:
+            print(f"\n{record['verdict']}")
         print(
             f"\n{seconds['total']:.1f} s; features: {cache['hits']:,} from the cache, "
             f"{cache['misses']:,} computed\n"
@@ -152,6 +154,7 @@ def summary(run: "Run") -> dict[str, Any]:
         "cache": record["cache"],
         "seconds": record["seconds"],
         "history": record["history"],
+        "verdict": record["verdict"],
         "warnings": record["warnings"],
     }
 

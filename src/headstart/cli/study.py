@@ -1,0 +1,117 @@
+"""headstart compare, remedies, lr."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from headstart.cli import app, command
+from headstart.cli.train import reporter
+
+
+@app.command(epilog="Example: headstart compare runs/photos-1 runs/photos-2")
+@command
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Two runs or more.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Draw the curves of all runs into this picture.")
+    ] = None,
+) -> None:
+    """Put runs side by side: recipes, metrics, a paired test on the same images."""
+    from headstart.comparison import compare_runs
+    from headstart.files import write_atomically
+    from headstart.run import Run
+
+    found = compare_runs([Run(folder) for folder in runs])
+    for key, values in found.recipes.items():
+        print(f"{key:<20}" + "  |  ".join(str(value) for value in values))
+    for run in found.runs:
+        for split in ("validation", "test"):
+            metrics = run.metrics.get(split)
+            if metrics is not None and metrics.accuracy is not None:
+                low, high = metrics.accuracy_interval or (0, 1)
+                print(f"{run.folder}  {split} {metrics.accuracy:.1%} ({low:.1%} to {high:.1%})")
+    for run, pair in zip(found.runs[1:], found.pairs, strict=True):
+        if pair is None:
+            print(f"{found.runs[0].folder} and {run.folder} have no images in common")
+            continue
+        low, high = pair.difference_interval
+        print(
+            f"{found.runs[0].folder} minus {run.folder}: {pair.difference:+.1%} "
+            f"({low:+.1%} to {high:+.1%}) on {pair.n:,} images, p = {pair.p_value:.3g}: "
+            f"{pair.verdict}"
+        )
+    if out is not None:
+        from headstart.report.curves import curves_picture
+
+        histories = {str(run.folder): run.history for run in found.runs if run.history}
+        write_atomically(out, curves_picture(histories))
+        print(out)
+
+
+@app.command(epilog="Example: headstart remedies runs/photos-1 --budget 300")
+@command
+def remedies(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder that train printed.")],
+    budget: Annotated[float, typer.Option(help="Seconds after which nothing new is begun.")] = 600,
+) -> None:
+    """Try what helps against overfitting, by cross-validation inside the training images."""
+    from headstart.files import write_atomically
+    from headstart.remedies import Remedy, best_of, try_remedies
+    from headstart.report.curves import dots_picture
+    from headstart.run import Run
+
+    def tell(found: Remedy) -> None:
+        low, high = found.metrics.accuracy_interval or (0, 1)
+        accuracy = found.metrics.accuracy or 0
+        against = f"  {found.comparison.difference:+.1%}" if found.comparison else ""
+        print(
+            f"{found.name:<30}{accuracy:6.1%} ({low:.1%} to {high:.1%}) of "
+            f"{found.metrics.n:,}{against}  {found.seconds:.0f} s",
+            flush=True,
+        )
+
+    opened = Run(run)
+    tried, missed = try_remedies(
+        opened, budget=budget, progress=reporter(False, False), on_result=tell
+    )
+    if missed:
+        print(f"not tried within {budget:.0f} s: {', '.join(missed)}")
+    rows: list[Any] = [(f.name, f.metrics.accuracy, f.metrics.accuracy_interval) for f in tried]
+    picture, recipe = opened.folder / "remedies.png", opened.folder / "remedy.toml"
+    write_atomically(
+        picture, dots_picture("Remedies, by cross-validation", rows, "accuracy, 95% interval")
+    )
+    best = best_of(tried)
+    write_atomically(recipe, best.recipe.to_toml().encode())
+    verdict = best.comparison.verdict.replace("the first", "this") if best.comparison else ""
+    print(f"\nBest for its time: {best.name}" + (f" ({verdict})" if verdict else ""))
+    print(f"Picture: {picture}\nNext: headstart train {opened.record['source']} --recipe {recipe}")
+
+
+@app.command(epilog="Example: headstart lr photos/ --recipe classic --weights inception.h5")
+@command
+def lr(
+    photos: Annotated[Path, typer.Argument(help="Folder, table or archive of labelled images.")],
+    recipe: Annotated[str, typer.Option(help="A recipe with a neural head.")] = "classic",
+    weights: Annotated[str | None, typer.Option(help="default, imagenet or a file.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change any choice of the recipe."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("lr.png"),
+) -> None:
+    """Find a learning rate for a neural head (Smith 2017)."""
+    from headstart.files import write_atomically
+    from headstart.pipeline import learning_rates
+    from headstart.recipe import load_recipe, parse_setting
+    from headstart.report.curves import rates_picture
+
+    choices: dict[str, Any] = dict(parse_setting(text) for text in settings or [])
+    if weights is not None:
+        choices["weights"] = weights
+    chosen = load_recipe(recipe, **choices)
+    rates, losses, suggestion = learning_rates(photos, chosen, reporter(False, False))
+    write_atomically(out, rates_picture(rates, losses, suggestion))
+    print(f"suggested learning rate: {suggestion:.1e} (picture: {out})")
+    print(f"Next: headstart train {photos} --recipe {recipe} --set learning_rate={suggestion:.1e}")

@@ -1,0 +1,164 @@
+"""What helps against overfitting: each remedy tried on cached features, by cross-validation.
+
+Only the training images of the run take part: each is predicted by heads that have not seen it.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.augment import NONE
+from headstart.cache import FeatureCache
+from headstart.dataset import Dataset, load
+from headstart.evaluation import Comparison, Metrics, compare, evaluate
+from headstart.extractor import open_extractor
+from headstart.features import Features, extract, open_space
+from headstart.heads.linear import assign_folds
+from headstart.heads.training import fit_linear, fit_neural
+from headstart.progress import Silent
+from headstart.recipe import Recipe
+from headstart.run import Run
+
+FOLDS = 3
+LARGE = 10_000  # features from which one fold must do: such heads take minutes, not seconds
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """One change of the recipe: what cross-validation says of it, and against no change.
+
+    comparison: of this remedy with the recipe as it was, on the same images.
+    """
+
+    name: str
+    recipe: Recipe
+    metrics: Metrics
+    seconds: float
+    comparison: Comparison | None = None
+
+
+def candidates(base: Recipe) -> list[tuple[str, dict[str, Any]]]:
+    """The changes worth trying, the quick ones first."""
+    lesson = base.augmentation if base.augmentation != NONE else "lesson"
+    plain = {"views": 1, "augmentation": "none"}
+    viewed = {"views": 3, "augmentation": lesson}
+    pooled = {"pooling": "avg"}
+    found: list[tuple[str, dict[str, Any]]] = [
+        ("linear head, pooled", {**plain, **pooled, "head": "linear"}),
+        ("pooling instead of flatten", {**viewed, **pooled}),
+        ("pooling, no augmentation", {**plain, **pooled}),
+        ("pooling, no dropout", {**viewed, **pooled, "dropout": 0.0}),
+        ("pooling, dropout 0.5", {**viewed, **pooled, "dropout": 0.5}),
+        ("pooling, smaller head", {**viewed, **pooled, "layers": ["dense 64 relu", "dropout"]}),
+        ("pooling, weight decay", {**viewed, **pooled, "weight_decay": 0.01}),
+        ("pooling, early stopping", {**viewed, **pooled, "patience": 3}),
+        ("no augmentation, no dropout", {**plain, "dropout": 0.0}),
+        ("augmentation, no dropout", {**viewed, "dropout": 0.0}),
+        ("augmentation and dropout", {**viewed, "dropout": base.dropout or 0.2}),
+    ]
+    if base.pooling != "flatten":
+        found = [(n.replace("pooling, ", ""), c) for n, c in found[:1] + found[2:8]]
+    return found
+
+
+def try_remedies(
+    run: Run,
+    *,
+    budget: float = 600.0,
+    progress: Silent | None = None,
+    on_result: Callable[[Remedy], None] | None = None,
+) -> tuple[list[Remedy], list[str]]:
+    """The remedies tried, the recipe as it was first, and the names of those not tried.
+
+    budget: seconds after which no further remedy is begun. The run's images must still be where
+    they were.
+    """
+    progress = progress or Silent()
+    started = time.perf_counter()
+    base = run.recipe
+    if base.views == "fresh":  # a few cached views stand for endless ones
+        base = base.changed(views=3)
+    dataset = load(run.record["source"], validation_fraction=base.validation_fraction,
+                   seed=base.seed)  # fmt: skip
+    probabilities: np.ndarray | None = None
+    tried: list[Remedy] = []
+    missed: list[str] = []
+    for name, changes in [("as it was", {}), *candidates(base)]:
+        if tried and time.perf_counter() - started > budget:
+            missed.append(name)
+            continue
+        begun = time.perf_counter()
+        recipe = base.changed(**changes)
+        found, labels = _crossed(dataset, recipe, progress)
+        metrics = evaluate(found, labels, dataset.classes)
+        comparison = None
+        if probabilities is None:
+            probabilities = found
+        else:
+            both = ~np.isnan(found[:, 0]) & ~np.isnan(probabilities[:, 0])
+            comparison = compare(found[both], probabilities[both], labels[both])
+        tried.append(Remedy(name, recipe, metrics, time.perf_counter() - begun, comparison))
+        if on_result is not None:
+            on_result(tried[-1])
+    return tried, missed
+
+
+def best_of(tried: list[Remedy]) -> Remedy:
+    """The remedy with the highest accuracy; among equals within chance, the quickest."""
+    top = max(tried, key=lambda remedy: remedy.metrics.accuracy or 0)
+    low = (top.metrics.accuracy_interval or (0, 0))[0]
+    good = [r for r in tried if (r.metrics.accuracy or 0) >= max(low, (top.metrics.accuracy or 0)
+            - 0.005)]  # fmt: skip
+    return min(good, key=lambda remedy: remedy.seconds)
+
+
+def _crossed(dataset: Dataset, recipe: Recipe, progress: Silent) -> tuple[np.ndarray, np.ndarray]:
+    """(N, C) out-of-fold probabilities of the training images, nan where none was made."""
+    features = _features(dataset, recipe, progress)
+    numbers = {name: number for number, name in enumerate(dataset.classes)}
+    labels = np.array([numbers[item.label or ""] for item in features.items])
+    classes = len(dataset.classes)
+    if recipe.head == "linear":
+        crossed = fit_linear(features.values, labels, classes, recipe).out_of_fold
+        assert crossed is not None
+        return crossed, labels
+    large = features.values.shape[2] > LARGE
+    fold_of = assign_folds(labels, None, 5 if large else FOLDS, recipe.seed)
+    found = np.full((len(labels), classes), np.nan, np.float32)
+    for fold in range(1 if large else FOLDS):
+        inside, outside = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
+        # Early stopping looks at images of its own, so that the fold's stay unseen.
+        inner = assign_folds(labels[outside], None, 5, recipe.seed) == 0
+        looked_at = None
+        if recipe.patience:
+            kept = outside[inner]
+            looked_at = features.values[kept, 0], labels[kept]
+            outside = outside[~inner]
+        with tempfile.TemporaryDirectory() as scratch:
+            trained = fit_neural(
+                features.values[outside], labels[outside], looked_at, classes, recipe,
+                Path(scratch),
+            )  # fmt: skip
+        found[inside] = trained.stack.probabilities(features.values[inside, 0])
+    return found, labels
+
+
+def _features(dataset: Dataset, recipe: Recipe, progress: Silent) -> Features:
+    extractor = open_extractor(recipe)
+    views = recipe.views if isinstance(recipe.views, int) else 1
+    items = dataset.split("train")
+    with FeatureCache() as cache, progress.stage("features", len(items) * views, "images"):
+        return extract(
+            items,
+            extractor,
+            open_space(extractor, cache, progress),
+            augmentation=recipe.augmentation if views > 1 else NONE,
+            views=views,
+            seed=recipe.seed,
+            progress=progress,
+        )
