@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 COMMANDS = ["train", "predict", "evaluate", "demo", "recipe", "augment", "backbones", "layers",
-            "compare", "remedies", "lr",
+            "compare", "remedies", "lr", "summary",
             "weights fetch", "cache info", "cache verify", "cache prune"]  # fmt: skip
 
 

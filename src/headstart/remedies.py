@@ -48,6 +48,7 @@ def candidates(base: Recipe) -> list[tuple[str, dict[str, Any]]]:
     plain = {"views": 1, "augmentation": "none"}
     viewed = {"views": 3, "augmentation": lesson}
     pooled = {"pooling": "avg"}
+    decay = 1e-4 / base.learning_rate  # what a step takes off each weight is their product
     found: list[tuple[str, dict[str, Any]]] = [
         ("linear head, pooled", {**plain, **pooled, "head": "linear"}),
         ("pooling instead of flatten", {**viewed, **pooled}),
@@ -55,7 +56,7 @@ def candidates(base: Recipe) -> list[tuple[str, dict[str, Any]]]:
         ("pooling, no dropout", {**viewed, **pooled, "dropout": 0.0}),
         ("pooling, dropout 0.5", {**viewed, **pooled, "dropout": 0.5}),
         ("pooling, smaller head", {**viewed, **pooled, "layers": ["dense 64 relu", "dropout"]}),
-        ("pooling, weight decay", {**viewed, **pooled, "weight_decay": 0.01}),
+        ("pooling, weight decay", {**viewed, **pooled, "weight_decay": decay}),
         ("pooling, early stopping", {**viewed, **pooled, "patience": 3}),
         ("no augmentation, no dropout", {**plain, "dropout": 0.0}),
         ("augmentation, no dropout", {**viewed, "dropout": 0.0}),

@@ -23,8 +23,9 @@ def compare(
     from headstart.run import Run
 
     found = compare_runs([Run(folder) for folder in runs])
-    for key, values in found.recipes.items():
-        print(f"{key:<20}" + "  |  ".join(str(value) for value in values))
+    for key in found.recipes:
+        values = [str(getattr(run.recipe, key)) for run in found.runs]
+        print(f"{key:<20}" + "  |  ".join(values))
     for run in found.runs:
         for split in ("validation", "test"):
             metrics = run.metrics.get(split)
@@ -47,6 +48,17 @@ def compare(
         histories = {str(run.folder): run.history for run in found.runs if run.history}
         write_atomically(out, curves_picture(histories))
         print(out)
+
+
+@app.command(epilog="Example: headstart summary runs/photos-1")
+@command
+def summary(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder that train printed.")],
+) -> None:
+    """The classifier as Keras sums it up: every layer, which are locked, how many weights train."""
+    from headstart.run import Run
+
+    Run(run).keras_model().summary(show_trainable=True, line_length=110)
 
 
 @app.command(epilog="Example: headstart remedies runs/photos-1 --budget 300")
