@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from headstart import dataset
-from headstart.augment import NONE, Augmentation
+from headstart.augment import Augmentation
 from headstart.cache import FeatureCache
 from headstart.classifier import assemble
 from headstart.errors import BadImage, DatasetError
@@ -101,8 +101,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
                 items,
                 extractor,
                 open_space(extractor, cache, Silent()),
-                augmentation=recipe.augmentation if recipe.views != 1 else NONE,
-                views=recipe.views if isinstance(recipe.views, int) else 1,
+                augmentation=recipe.augmentation,
+                views=recipe.cached_views,
                 seed=recipe.seed,
             )
         if features.bad:

@@ -179,7 +179,7 @@ def _features(
 ) -> dict[str, Features]:
     """By split: all views of the training images, the others as they are."""
     # Fresh views are computed while the head trains: here only the images themselves.
-    views = recipe.views if isinstance(recipe.views, int) else 1
+    views = recipe.cached_views
     items = {split: dataset.split(split) for split in SPLITS if dataset.split(split)}
     total = sum(len(part) * (views if split == "train" else 1) for split, part in items.items())
     features = {}
@@ -240,7 +240,7 @@ def _head(
         values = features["validation"].values[:, 0]
         looked_at = values, _labels(features["validation"], classes)
     fresh = None
-    if recipe.views == "fresh":
+    if recipe.fresh:
         fresh = FreshViews(
             part.items, extractor, recipe.augmentation, recipe.seed, recipe.batch_size
         )

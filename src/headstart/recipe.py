@@ -74,13 +74,29 @@ class Recipe(BaseModel):
             raise ValueError("views: expected 1 or more, or 'fresh'")
         if self.views == "fresh" and self.head == "linear":
             raise ValueError("views = 'fresh' needs head = 'neural'; a linear head takes a number")
-        if self.views != 1 and self.augmentation == augment.NONE:
-            raise ValueError("more than one view needs an augmentation, such as 'flip'")
         return self
 
     def changed(self, **choices: Any) -> "Recipe":
         """A copy with other choices. Raises RecipeError for unknown names and bad values."""
         return _validated({**self._given(), **choices})
+
+    @property
+    def fresh(self) -> bool:
+        """Whether views are drawn anew every epoch."""
+        return self.views == "fresh" and self.distinct is None
+
+    @property
+    def cached_views(self) -> int:
+        """V, how many views of a training image are computed and kept, the image itself among
+        them: no more than the augmentation has distinct ones.
+        """
+        wanted = self.views if isinstance(self.views, int) else (self.distinct or 1)
+        return min(wanted, self.distinct or wanted)
+
+    @property
+    def distinct(self) -> int | None:
+        """How many different views the augmentation has; None where every draw is another."""
+        return augment.distinct_views(self.augmentation)
 
     def geometry(self, size: int) -> Geometry:
         """How an image becomes the input, for a backbone trained on `size` pixels."""

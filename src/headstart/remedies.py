@@ -82,7 +82,7 @@ def try_remedies(
     progress = progress or Silent()
     started = time.perf_counter()
     base = run.recipe
-    if base.views == "fresh":  # a few cached views stand for endless ones
+    if base.fresh:  # a few cached views stand for endless ones
         base = base.changed(views=3)
     dataset = load(run.record["source"], validation_fraction=base.validation_fraction,
                    seed=base.seed)  # fmt: skip
@@ -151,14 +151,14 @@ def _crossed(dataset: Dataset, recipe: Recipe, progress: Silent) -> tuple[np.nda
 
 def _features(dataset: Dataset, recipe: Recipe, progress: Silent) -> Features:
     extractor = open_extractor(recipe)
-    views = recipe.views if isinstance(recipe.views, int) else 1
+    views = recipe.cached_views
     items = dataset.split("train")
     with FeatureCache() as cache, progress.stage("features", len(items) * views, "images"):
         return extract(
             items,
             extractor,
             open_space(extractor, cache, progress),
-            augmentation=recipe.augmentation if views > 1 else NONE,
+            augmentation=recipe.augmentation,
             views=views,
             seed=recipe.seed,
             progress=progress,
