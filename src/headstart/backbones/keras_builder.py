@@ -219,8 +219,17 @@ def _address(entry: Backbone) -> dict[str, Any]:
     raise WeightsError(f"Keras names no address for the weights of {entry.name}")
 
 
+class _WithoutTensorFlow:
+    """Keras would spend four seconds on importing TensorFlow, if it is there, for nothing."""
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        if name == "tensorflow":
+            raise ImportError("not needed to build a network")
+
+
 def main() -> None:
     """One request in, one answer out; whatever Keras prints goes before the answer."""
+    sys.meta_path.insert(0, _WithoutTensorFlow())
     request = json.load(sys.stdin)
     try:
         answer = _answer(request)

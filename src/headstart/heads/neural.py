@@ -30,7 +30,7 @@ from headstart.recipe import Recipe
 Batches = Callable[[int, np.ndarray], Iterator[np.ndarray]]
 TRAINABLE = ("tensorflow", "torch", "jax")
 COMPILED = 5_000_000  # weights from which compiling the step pays for the second that it takes
-SHARE = 0.1  # of the time that checkpoints may take
+SHARE = 0.05  # of the time that checkpoints may take
 SETTLING = 10  # steps before the smoothed loss of the rate finder means anything
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
