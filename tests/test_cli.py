@@ -239,3 +239,22 @@ main()
     assert child.returncode == 130, errors
     assert "type the same command to go on" in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("package", "options"),
+    [("tensorboard", ["--tensorboard", "logs"]), ("mlflow", ["--mlflow"])],
+)
+def test_loggers_that_are_not_installed_are_named_before_the_work(
+    package: str, options: list[str], tiny: Path, tmp_path: Path
+) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec(package) is not None:
+        pytest.skip(f"{package} is installed here")
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("needs TensorFlow: pip install 'headstart[tensorflow]'")
+    done = headstart("train", tiny, "--set", "head=neural", *options, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"pip install 'headstart[{package}]'" in done.stderr
+    assert not (tmp_path / "runs").exists()

@@ -98,9 +98,13 @@ def _callbacks(tensorboard: Path | None, mlflow: bool) -> list[Any]:
     found: list[Any] = []
     if tensorboard is None and not mlflow:
         return found
+    import importlib.util
+
     from headstart.errors import MissingExtra
     from headstart.heads.neural import backend
 
+    if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
+        raise MissingExtra("logging to TensorBoard", "tensorboard")
     backend()
     if tensorboard is not None:
         import keras
