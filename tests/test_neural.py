@@ -271,6 +271,41 @@ def test_the_keras_model_can_be_had_from_the_run(classic: headstart.Run) -> None
 
 
 @needs_tensorflow
+def test_a_training_that_diverges_ends_with_a_verdict(tiny: Path, tmp_path: Path) -> None:
+    run = headstart.train(
+        tiny, out=tmp_path / "run", head="neural", epochs=4, learning_rate=1e30, optimizer="sgd",
+        layers=["dense 8"], patience=2,
+    )  # fmt: skip
+    assert "diverged" in run.record["verdict"]
+    assert np.isnan(run.history["loss"]).any()
+    from headstart.report.curves import curves_text
+
+    assert "x" in curves_text(run.history)
+
+
+@needs_tensorflow
+def test_batchnorm_and_activations_survive_in_the_keras_model(tiny: Path, tmp_path: Path) -> None:
+    from headstart.images import prepare
+    from headstart.keras_model import normalised
+
+    run = headstart.train(
+        tiny, out=tmp_path / "run", head="neural", epochs=3, precision="f32", cut="block2b_add",
+        layers=["dense 8", "batchnorm", "activation tanh", "activation relu", "dropout 0.5",
+                "dense 6 tanh", "activation elu"],
+    )  # fmt: skip
+    paths = sorted(tiny.glob("*/*"))[:5]
+    geometry = run.classifier.geometry
+    pixels = np.stack([prepare(path.read_bytes(), geometry) for path in paths])
+    model = run.keras_model()
+    theirs = np.asarray(model(normalised(pixels, run.recipe)))[:, 0]
+    assert np.abs(run.classifier.predict_proba(paths)[:, 1] - theirs).max() < 1e-4
+    assert [type(layer).__name__ for layer in model.layers[-8:]] == [
+        "Dense", "BatchNormalization", "Activation", "Activation", "Dropout", "Dense",
+        "Activation", "Dense",
+    ]  # fmt: skip
+
+
+@needs_tensorflow
 def test_a_killed_training_is_resumed_to_the_same_result(tiny: Path, tmp_path: Path) -> None:
     program = """
 import sys, headstart

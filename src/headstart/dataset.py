@@ -115,7 +115,7 @@ def load(
             items = _divided(items, validation_fraction, seed)
             warnings += _thin(items, classes)
         else:
-            items = [replace_split(item) for item in items]
+            items = [_in_training(item) for item in items]
             warnings += _leaks(items)
     return Dataset(tuple(items), classes, tuple(warnings))
 
@@ -323,7 +323,7 @@ def _hash_all(items: Sequence[Item]) -> None:
             pass
 
 
-def replace_split(item: Item) -> Item:
+def _in_training(item: Item) -> Item:
     """The same item, in training if it was in no split."""
     return item if item.split else _moved(item, "train")
 

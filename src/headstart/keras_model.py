@@ -12,6 +12,7 @@ import numpy as np
 from headstart.backbones.catalogue import NORMALISATIONS, Normalisation, backbone
 from headstart.backbones.keras_builder import keras_backbone
 from headstart.backbones.weights import resolve
+from headstart.heads.neural import parse_layer
 from headstart.heads.stack import Affine, Dense, Stack
 from headstart.recipe import Recipe
 
@@ -54,16 +55,48 @@ def keras_model(recipe: Recipe, stack: Stack, cuts: tuple[str, ...]) -> Any:
         for vector in _pooled(base.get_layer(cut).output, recipe.pooling, cut)
     ]
     x = keras.layers.Concatenate(name="features")(vectors) if len(vectors) > 1 else vectors[0]
-    trained: list[tuple[Any, list[np.ndarray]]] = []
-    for layer, rate in zip(stack.layers, _dropout_before(recipe, stack), strict=True):
-        if rate:
-            x = keras.layers.Dropout(rate)(x)
-        made, values = _layer(layer)
-        x = made(x)
-        trained.append((made, values))
-    for made, values in trained:
-        made.set_weights(values)
+    made = _head_layers(recipe, stack)
+    for layer in made:
+        x = layer(x)
+    _set_weights(made, stack)
     return keras.Model(base.input, x, name="classifier")
+
+
+def _head_layers(recipe: Recipe, stack: Stack) -> list[Any]:
+    """The head's Keras layers, as they were trained."""
+    from keras import layers
+
+    last = stack.layers[-1]
+    assert isinstance(last, Dense)
+    texts = recipe.layers if recipe.head == "neural" else ()
+    parsed = [parse_layer(text, recipe) for text in texts]
+    predictions = layers.Dense(last.weight.shape[1], activation=last.activation, name="predictions")
+    return [*(layer for layer in parsed if layer is not None), predictions]
+
+
+def _set_weights(made: list[Any], stack: Stack) -> None:
+    """The stack's arrays into the layers that they came from (`to_stack` the other way)."""
+    from keras import layers
+
+    entries = iter(stack.layers)
+    before = ""  # the activation that the stack has had so far; nothing yet
+    for layer in made:
+        if isinstance(layer, layers.Dense):
+            entry = next(entries)
+            assert isinstance(entry, Dense)
+            layer.set_weights([entry.weight, entry.bias])
+            before = layer.activation.__name__
+        elif isinstance(layer, layers.BatchNormalization):
+            entry = next(entries)
+            assert isinstance(entry, Affine)
+            # Batch normalisation in inference mode: gamma, beta, moving mean, moving variance.
+            zero = np.zeros_like(entry.scale)
+            layer.set_weights([entry.scale, entry.shift, zero, zero + 1 - layer.epsilon])
+            before = "linear"
+        elif isinstance(layer, layers.Activation):
+            if before != "linear":  # it has an entry of its own, else it is part of the last one
+                next(entries)
+            before = layer.activation.__name__
 
 
 def _pooled(feature_map: Any, pooling: str, cut: str) -> list[Any]:
@@ -75,30 +108,3 @@ def _pooled(feature_map: Any, pooling: str, cut: str) -> list[Any]:
         return [layers.Flatten(name=f"flatten_{cut}")(feature_map)]
     kinds = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
     return [kinds[kind](name=f"{kind}_{cut}")(feature_map) for kind in pooling.split("+")]
-
-
-def _layer(layer: Dense | Affine) -> tuple[Any, list[np.ndarray]]:
-    from keras import layers
-
-    if isinstance(layer, Dense):
-        units = layer.weight.shape[1]
-        return layers.Dense(units, activation=layer.activation), [layer.weight, layer.bias]
-    # Batch normalisation in inference mode: gamma, beta, moving mean, moving variance.
-    count = len(layer.scale)
-    values = [layer.scale, layer.shift, np.zeros(count), np.ones(count)]
-    return layers.BatchNormalization(epsilon=0.0), values
-
-
-def _dropout_before(recipe: Recipe, stack: Stack) -> list[float]:
-    """For each layer of the stack the rate of the dropout that stands before it."""
-    rates, rate = [], 0.0
-    if recipe.head == "neural":
-        for text in recipe.layers:
-            kind, *rest = text.split()
-            if kind == "dropout":
-                rate = float(rest[0]) if rest else recipe.dropout
-            elif kind in ("dense", "batchnorm"):
-                rates.append(rate)
-                rate = 0.0
-    rates += [rate]
-    return (rates + [0.0] * len(stack.layers))[: len(stack.layers)]

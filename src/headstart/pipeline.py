@@ -253,6 +253,7 @@ def _head(
             f"accuracy {row['accuracy']:.1%}{told}  ({row['seconds']:.1f} s)"
         )
 
+    progress.say(f"Run: {folder}. Stopped, it goes on with: headstart train --resume {folder}")
     with progress.stage("head", recipe.epochs, "epochs"):
         return fit_neural(
             part.values, labels, looked_at, len(classes), recipe, folder,

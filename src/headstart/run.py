@@ -11,6 +11,7 @@ classifier/       what headstart predict uses
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,9 +56,14 @@ class Run:
 
     @property
     def history(self) -> dict[str, list[float]]:
-        """By epoch: loss, accuracy, val_loss, val_accuracy; empty for a linear head."""
-        history: dict[str, list[float]] = self.record.get("history", {})
-        return history
+        """By epoch: loss, accuracy, val_loss, val_accuracy; empty for a linear head. nan where
+        the training diverged.
+        """
+        kept = self.record.get("history", {})
+        return {
+            name: [math.nan if value is None else value for value in values]
+            for name, values in kept.items()
+        }
 
     def keras_model(self) -> Any:
         """The classifier as a plain Keras model, from the backbone's input to the probabilities.
@@ -163,6 +169,16 @@ def write_table(path: Path, header: list[str], rows: Iterable[Iterable[Any]]) ->
 
 
 def write_json(path: Path, content: Any) -> None:
-    """A JSON file, whole or not at all."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    """A JSON file, whole or not at all; JSON has no nan, so null stands for it."""
+    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(path, (text + "\n").encode())
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content

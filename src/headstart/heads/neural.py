@@ -69,7 +69,6 @@ def backend() -> None:
             raise MissingExtra("a neural head", "tensorflow")
         os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def fit(
@@ -131,7 +130,7 @@ def fit(
             accuracy += float(logs["accuracy"]) * len(batch) / len(labels)
         row = {"loss": loss, "accuracy": accuracy}
         if validation is not None:
-            row |= _validated(model, validation, classes, recipe)
+            row |= _validated(model, validation, classes)
         row["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
         row["seconds"] = time.perf_counter() - started
         for name, value in row.items():
@@ -144,7 +143,7 @@ def fit(
     logged.on_train_end()
     kept = len(history["loss"])
     if recipe.patience and validation is not None:
-        kept = int(np.argmin(history["val_loss"])) + 1
+        kept = _lowest(history["val_loss"]) + 1
         checkpoint.load_best()
     return NeuralHead(to_stack(model, classes), history, kept)
 
@@ -247,7 +246,7 @@ def _class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _validated(
-    model: Any, validation: tuple[np.ndarray, np.ndarray], classes: int, recipe: Recipe
+    model: Any, validation: tuple[np.ndarray, np.ndarray], classes: int
 ) -> dict[str, float]:
     values, labels = validation
     probabilities = to_stack(model, classes).probabilities(values)
@@ -261,7 +260,12 @@ def _finished(history: dict[str, list[float]], recipe: Recipe) -> bool:
     losses = history.get("val_loss", [])
     if not recipe.patience or not losses:
         return False
-    return len(losses) - 1 - int(np.argmin(losses)) >= recipe.patience
+    return len(losses) - 1 - _lowest(losses) >= recipe.patience
+
+
+def _lowest(losses: list[float]) -> int:
+    """The index of the lowest loss; nan, of a training that diverged, is never it."""
+    return int(np.nan_to_num(np.array(losses), nan=np.inf).argmin())
 
 
 def _write_history(path: Path, history: dict[str, list[float]]) -> None:
@@ -285,7 +289,7 @@ class _Checkpoint:
     def save(self, history: dict[str, list[float]], recipe: Recipe, *, last: bool) -> None:
         """Keep the state, unless writing it would take too large a share of the time."""
         losses = history.get("val_loss", [])
-        if recipe.patience and losses and int(np.argmin(losses)) == len(losses) - 1:
+        if recipe.patience and losses and _lowest(losses) == len(losses) - 1:
             self.best, self.unsaved_best = self.model.get_weights(), True
         if not last and time.perf_counter() - self.saved < self.cost / SHARE:
             return

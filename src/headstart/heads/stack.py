@@ -56,13 +56,15 @@ class Stack:
     binary: bool = field(default=False)
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """(N, D) features to (N, C) float32 probabilities."""
-        blocks = [
-            self._forward(features[start : start + BLOCK])
-            for start in range(0, len(features), BLOCK)
-        ]
-        empty = self._forward(np.zeros((1, self.dimensions), np.float32))[:0]
-        return np.concatenate(blocks) if blocks else empty
+        """(N, D) features to (N, C) float32 probabilities; nan from a head that diverged."""
+        if not len(features):
+            return self.probabilities(np.zeros((1, self.dimensions), np.float32))[:0]
+        with np.errstate(all="ignore"):
+            blocks = [
+                self._forward(features[start : start + BLOCK])
+                for start in range(0, len(features), BLOCK)
+            ]
+        return np.concatenate(blocks)
 
     @property
     def dimensions(self) -> int:

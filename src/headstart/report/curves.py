@@ -1,6 +1,7 @@
 """The curves of training and validation accuracy and loss, as a picture and in the terminal."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 History = Mapping[str, Sequence[float]]
@@ -58,10 +59,14 @@ def curves_text(history: History) -> str:
 
 
 def spark(values: Sequence[float]) -> str:
-    """One block character a value, the lowest and the highest of them at the ends."""
-    low, high = min(values), max(values)
+    """One block character a value, the lowest and the highest of them at the ends; x for nan."""
+    known = [value for value in values if math.isfinite(value)]
+    low, high = min(known, default=0.0), max(known, default=0.0)
     span = high - low or 1.0
-    return "".join(BARS[round((value - low) / span * (len(BARS) - 1))] for value in values)
+    return "".join(
+        BARS[round((value - low) / span * (len(BARS) - 1))] if math.isfinite(value) else "x"
+        for value in values
+    )
 
 
 def dots_picture(
