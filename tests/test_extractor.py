@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from headstart.errors import BackboneError, WeightsError
-from headstart.extractor import layers, open_extractor
+from headstart.extractor import layers, open_extractor, speeds
 from headstart.recipe import load_recipe
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (150, 150, 3), dtype=np.uint8)
@@ -238,3 +238,32 @@ def test_layers_are_listed_with_shapes_and_candidates() -> None:
     assert found["mixed7"].candidate
     assert not found["conv2d"].candidate
     assert sum(layer.candidate for layer in found.values()) == 11
+
+
+@pytest.mark.parametrize("side", [96, 64])
+def test_each_cut_may_have_a_pooling_of_its_own(side: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+
+    def features(cut: str) -> np.ndarray:
+        recipe = load_recipe("quick", cut=cut, size=side, precision="f32")
+        (found,) = open_extractor(recipe).run([image])
+        return found
+
+    layer = "block5c_add"
+    height = -(-side // 16)
+    whole = features(f"{layer}:flatten").reshape(height, height, -1)
+    half, half_up = height // 2, (height + 1) // 2
+    fields = [slice(0, half_up), slice(half, half + half_up)]
+    grid = np.stack([whole[a, b].mean(axis=(0, 1)) for a in fields for b in fields])
+    assert features(f"{layer}:grid") == pytest.approx(grid.ravel(), abs=1e-4)
+    both = features(f"{layer}:grid+{layer}:max")
+    assert both[len(grid.ravel()) :] == pytest.approx(whole.max(axis=(0, 1)), abs=1e-4)
+    opened = open_extractor(load_recipe("quick", cut=f"{layer}:grid+last:max", size=side))
+    assert opened.cuts == (f"{layer}:grid", "top_relu:max")
+
+
+def test_the_speed_of_each_cut_is_measured_without_what_lies_behind() -> None:
+    recipe = load_recipe("quick", cut="block1a_project_bn:avg+last:avg+last:max", size=96)
+    found = speeds(open_extractor(recipe), seconds=0.05)
+    assert list(found) == ["block1a_project_bn:avg", "top_relu:avg", "top_relu:max"]
+    assert found["block1a_project_bn:avg"] > 1.5 * found["top_relu:avg"]

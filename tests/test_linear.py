@@ -172,3 +172,13 @@ def test_what_cannot_be_trained_on() -> None:
 def test_large_problems_try_fewer_folds() -> None:
     assert linear._affordable((2000, 1280), 1, 11, 5) == 5
     assert linear._affordable((50_000, 1280), 200, 11, 5) == 1
+
+
+@pytest.mark.parametrize(("count", "dimensions"), [(60, 150), (150, 40)])
+def test_cross_validation_says_what_fit_says(count: int, dimensions: int) -> None:
+    values, labels = features(count, dimensions, 3)
+    whole = linear.fit(values, labels, 3)
+    alone = linear.cross_validate(values, labels, 3)
+    assert alone.strength == whole.strength
+    # The search stops within a tolerance, on either way to the optimum.
+    assert np.abs(alone.out_of_fold - whole.out_of_fold).max() < 0.03

@@ -9,8 +9,10 @@ normalisation, network, pooling.
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -108,7 +110,7 @@ def open_extractor(recipe: Recipe) -> Extractor:
         "weights": weights.digest,
         "size": [geometry.height, geometry.width],
         "normalisation": str(normalisation),
-        "cuts": list(recipe.cut),
+        "cuts": [name for name, _, _ in recipe.taps],
         "pooling": recipe.pooling,
         "openvino": openvino_engine.version(),
     }
@@ -127,6 +129,42 @@ def open_extractor(recipe: Recipe) -> Extractor:
         description=description,
         model=folder / "model.xml",
     )
+
+
+def speeds(extractor: Extractor, seconds: float = 0.3) -> dict[str, float]:
+    """Images a second of the network up to each cut alone, on images that are already in memory.
+
+    What lies behind a cut is left out, as in a classifier that is cut there. Each is run for about
+    so many seconds.
+    """
+    import openvino
+
+    graph = openvino_engine.core().read_model(str(extractor.model))
+    joined = graph.get_results()[0].input_value(0)
+    node = joined.get_node()
+    parts = [node.input_value(i) for i in range(node.get_input_size())]
+    if len(extractor.slices) == 1:
+        parts = [joined]
+    shape = (extractor.geometry.height, extractor.geometry.width, 3)
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    found: dict[str, float] = {}
+    start = 0
+    ends = {}
+    for part in parts:
+        start += part.get_shape()[1]
+        ends[start] = part
+    for cut, place in extractor.slices.items():
+        model = openvino.Model([ends[place.stop]], graph.get_parameters(), cut)
+        engine = openvino_engine.OpenVinoEngine(model, extractor.description["precision"])
+        count, spent = 8, 0.0
+        while spent < seconds:
+            count *= 2
+            begun = time.perf_counter()
+            for _ in engine.run(repeat(image, count)):
+                pass
+            spent = time.perf_counter() - begun
+        found[cut] = count / spent
+    return found
 
 
 def layers(recipe: Recipe) -> list[Layer]:
@@ -187,50 +225,62 @@ def _build(
     """Write the extractor's model and what must be known of it into `folder`."""
     import openvino
 
+    wanted = list(dict.fromkeys(layer for _, layer, _ in recipe.taps))
     with TemporaryDirectory() as scratch:
         if not entry.application and weights.kind == "package":
-            parameter, maps = _lite_network(entry, weights, geometry, recipe.cut)
+            parameter, found = _lite_network(entry, weights, geometry, wanted)
             channels_first = True
         else:
             target = Path(scratch) / "network.xml"
             request = _request("export", entry, weights, geometry.height)
-            answer = in_child({**request, "cuts": list(recipe.cut), "target": str(target)})
+            answer = in_child({**request, "cuts": wanted, "target": str(target)})
             channels_first = answer["channels_first"]
-            parameter, maps = _exported_network(target, answer["cuts"], geometry, channels_first)
+            parameter, found = _exported_network(target, answer["cuts"], geometry, channels_first)
         image, pixels = _input(geometry, normalisation, channels_first)
         parameter.output(0).replace(pixels.output(0))
-        model, slices = _pooled(image, maps, recipe.pooling, channels_first)
+        maps = dict(zip(wanted, found, strict=True))
+        taps = {
+            _resolved(name, layer, maps[layer]): (maps[layer][1], pooling)
+            for name, layer, pooling in recipe.taps
+        }
+        model, slices = _pooled(image, taps, channels_first)
         openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
     text = json.dumps({"slices": slices}, indent=1)
     (folder / "extractor.json").write_text(text, encoding="utf-8")
 
 
+def _resolved(name: str, layer: str, found: tuple[str, Any]) -> str:
+    """The cut's name with "last" replaced by the layer that it is."""
+    return found[0] + name.removeprefix(layer)
+
+
 def _lite_network(
-    entry: Backbone, weights: Weights, geometry: Geometry, cuts: tuple[str, ...]
-) -> tuple[Any, dict[str, Any]]:
+    entry: Backbone, weights: Weights, geometry: Geometry, layers: list[str]
+) -> tuple[Any, list[tuple[str, Any]]]:
+    """The network's parameter, and name and map of each of the layers."""
     from openvino import opset13 as op
 
     assert weights.path is not None
     ops = efficientnet_lite.OpenVinoOps(_number(entry), read_checkpoint(weights.path))
     parameter = op.parameter([1, 3, geometry.height, geometry.width], np.float32)
     found = efficientnet_lite.network(_number(entry), parameter, ops)
-    maps = {}
-    for cut in cuts:
-        name = "top_relu" if cut == "last" else cut
+    maps = []
+    for layer in layers:
+        name = "top_relu" if layer == "last" else layer
         if name not in found:
-            raise cut_error(entry, cut, list(found))
-        maps[name] = found[name].output(0)
+            raise cut_error(entry, layer, list(found))
+        maps.append((name, found[name].output(0)))
     return parameter, maps
 
 
 def _exported_network(
     path: Path, cuts: list[str], geometry: Geometry, channels_first: bool
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[Any, list[tuple[str, Any]]]:
     height, width = geometry.height, geometry.width
     model = openvino_engine.core().read_model(str(path))
     model.reshape([1, 3, height, width] if channels_first else [1, height, width, 3])
     results = [result.input_value(0) for result in model.get_results()]
-    return model.get_parameters()[0], dict(zip(cuts, results, strict=True))
+    return model.get_parameters()[0], list(zip(cuts, results, strict=True))
 
 
 def _input(geometry: Geometry, normalisation: Normalisation, channels_first: bool) -> Any:
@@ -249,14 +299,14 @@ def _input(geometry: Geometry, normalisation: Normalisation, channels_first: boo
 
 
 def _pooled(
-    image: Any, maps: dict[str, Any], pooling: str, channels_first: bool
+    image: Any, taps: dict[str, tuple[Any, str]], channels_first: bool
 ) -> tuple[Any, dict[str, tuple[int, int]]]:
     """The model from image to one (1, D) vector, and where each cut stands in it."""
     import openvino
     from openvino import opset13 as op
 
     parts, slices, start = [], {}, 0
-    for cut, feature_map in maps.items():
+    for cut, (feature_map, pooling) in taps.items():
         for vector in _pool(feature_map, pooling, channels_first):
             parts.append(vector)
         width = sum(part.get_output_shape(0)[1] for part in parts) - start
@@ -277,7 +327,9 @@ def _pool(feature_map: Any, pooling: str, channels_first: bool) -> list[Any]:
         raise BackboneError(
             f"a cut must be a feature map or a vector, found shape {list(feature_map.get_shape())}"
         )
-    if pooling == "flatten":
+    if pooling == "grid":
+        feature_map = _grid(feature_map, channels_first)
+    if pooling in ("flatten", "grid"):
         if channels_first:  # Keras flattens (height, width, channels)
             feature_map = op.transpose(feature_map, op.constant(np.array([0, 2, 3, 1])))
         return [op.reshape(feature_map, op.constant(np.array([1, -1])), False)]
@@ -285,3 +337,22 @@ def _pool(feature_map: Any, pooling: str, channels_first: bool) -> list[Any]:
     reductions = {"avg": [op.reduce_mean], "max": [op.reduce_max],
                   "avg+max": [op.reduce_mean, op.reduce_max]}  # fmt: skip
     return [reduce(feature_map, axes, False) for reduce in reductions[pooling]]
+
+
+def _grid(feature_map: Any, channels_first: bool) -> Any:
+    """Averages over 2 x 2 fields, which share a row and column where the side is odd."""
+    from openvino import opset13 as op
+
+    if not channels_first:
+        feature_map = op.transpose(feature_map, op.constant(np.array([0, 3, 1, 2])))
+    sides = [int(side) for side in feature_map.get_shape()[2:]]
+    fields, strides = zip(*map(grid_field, sides), strict=True)
+    grid = op.avg_pool(feature_map, list(strides), [0, 0], [0, 0], list(fields), True)
+    if not channels_first:
+        grid = op.transpose(grid, op.constant(np.array([0, 2, 3, 1])))
+    return grid
+
+
+def grid_field(side: int) -> tuple[int, int]:
+    """Side and stride of the fields that halve a side of so many pixels; one alone is itself."""
+    return (side + 1) // 2, max(1, side // 2)

@@ -12,6 +12,7 @@ import numpy as np
 from headstart.backbones.catalogue import NORMALISATIONS, Normalisation, backbone
 from headstart.backbones.keras_builder import keras_backbone
 from headstart.backbones.weights import resolve
+from headstart.extractor import grid_field
 from headstart.heads.neural import parse_layer
 from headstart.heads.stack import Affine, Dense, Stack
 from headstart.recipe import Recipe
@@ -49,11 +50,7 @@ def keras_model(recipe: Recipe, stack: Stack, cuts: tuple[str, ...]) -> Any:
     base = keras_backbone(entry.name, size, path, weights.kind)
     for layer in base.layers:
         layer.trainable = False
-    vectors = [
-        vector
-        for cut in cuts
-        for vector in _pooled(base.get_layer(cut).output, recipe.pooling, cut)
-    ]
+    vectors = [vector for cut in cuts for vector in _pooled(base, cut, recipe.pooling)]
     x = keras.layers.Concatenate(name="features")(vectors) if len(vectors) > 1 else vectors[0]
     made = _head_layers(recipe, stack)
     for layer in made:
@@ -99,12 +96,17 @@ def _set_weights(made: list[Any], stack: Stack) -> None:
             before = layer.activation.__name__
 
 
-def _pooled(feature_map: Any, pooling: str, cut: str) -> list[Any]:
+def _pooled(base: Any, cut: str, pooling: str) -> list[Any]:
     from keras import layers
 
+    layer, _, own = cut.partition(":")
+    feature_map, pooling, name = base.get_layer(layer).output, own or pooling, cut.replace(":", "_")
     if len(feature_map.shape) == 2:
         return [feature_map]
-    if pooling == "flatten":
-        return [layers.Flatten(name=f"flatten_{cut}")(feature_map)]
+    if pooling == "grid":
+        fields, strides = zip(*map(grid_field, feature_map.shape[1:3]), strict=True)
+        feature_map = layers.AveragePooling2D(fields, strides, name=f"grid_{name}")(feature_map)
+    if pooling in ("flatten", "grid"):
+        return [layers.Flatten(name=f"flatten_{name}")(feature_map)]
     kinds = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
-    return [kinds[kind](name=f"{kind}_{cut}")(feature_map) for kind in pooling.split("+")]
+    return [kinds[kind](name=f"{kind}_{name}")(feature_map) for kind in pooling.split("+")]

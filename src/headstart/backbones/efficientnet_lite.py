@@ -74,7 +74,7 @@ def network(number: int, image: Any, ops: Ops) -> dict[str, Any]:
             y = ops.conv(y, f"{name}_expand", channels * expansion, 1, 1, False)
             y = ops.relu6(y, f"{name}_expand_relu")
         y = ops.conv(y, f"{name}_depthwise", channels * expansion, kernel, stride, True)
-        y = ops.relu6(y, f"{name}_depthwise_relu")
+        y = cuts[f"{name}_depthwise_relu"] = ops.relu6(y, f"{name}_depthwise_relu")
         y = ops.conv(y, f"{name}_project", filters, 1, 1, False)
         if stride == 1 and channels == filters:
             x = cuts[f"{name}_add"] = ops.add(x, y, f"{name}_add")
@@ -90,8 +90,9 @@ def cut_shapes(number: int, size: int) -> dict[str, tuple[int, int, int]]:
     """Height, width and channels of every cut for images of `size` pixels."""
     shapes: dict[str, tuple[int, int, int]] = {}
     side, channels = math.ceil(size / 2), 32
-    for name, _, stride, _, filters in blocks(number):
+    for name, _, stride, expansion, filters in blocks(number):
         side = math.ceil(side / stride)
+        shapes[f"{name}_depthwise_relu"] = (side, side, channels * expansion)
         kind = "add" if stride == 1 and channels == filters else "project_bn"
         channels = filters
         shapes[f"{name}_{kind}"] = (side, side, channels)

@@ -1,21 +1,46 @@
 """headstart backbones, layers, weights."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headstart.cli import app, command
+from headstart.cli.train import reporter
+
+if TYPE_CHECKING:
+    from headstart.selection import Scored, Selection
 
 weights = typer.Typer(help="Weights of backbones on this computer.", no_args_is_help=True)
 app.add_typer(weights, name="weights")
 
 
-@app.command(epilog="Example: headstart backbones")
+Photos = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="PHOTOS", help="Measure on these labelled images."),
+]
+Budget = Annotated[str, typer.Option(help="Time that measuring may take, such as 60s or 5m.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change any choice of the recipe."),
+]
+
+
+@app.command(epilog="Example: headstart backbones --data photos/")
 @command
-def backbones() -> None:
-    """List the backbones: input size, parameters, weights, licence."""
+def backbones(
+    data: Photos = None,
+    budget: Budget = "5m",
+    names: Annotated[
+        list[str] | None, typer.Option("--only", metavar="NAME", help="Measure these alone.")
+    ] = None,
+    settings: Settings = None,
+) -> None:
+    """List the backbones, or measure on PHOTOS those whose weights are on this computer."""
     from headstart.backbones.catalogue import CATALOGUE, DEFAULT
 
+    if data is not None:
+        return _measured_backbones(data, budget, names or list(CATALOGUE), settings)
     print(f"{'backbone':<22}{'pixels':>6}{'parameters':>12}  {'licence':<14}source of weights")
     for entry in CATALOGUE.values():
         mark = "  (default)" if entry.name == DEFAULT else ""
@@ -23,9 +48,46 @@ def backbones() -> None:
             f"{entry.name:<22}{entry.size:>6}{entry.parameters:>10.1f} M  "
             f"{entry.licence:<14}{entry.source}{mark}"
         )
+    return None
 
 
-@app.command(epilog="Example: headstart layers inception_v3 --size 150")
+def _measured_backbones(
+    data: Path, budget: str, names: list[str], settings: list[str] | None
+) -> None:
+    from headstart.backbones.catalogue import backbone
+    from headstart.errors import WeightsError
+    from headstart.extractor import open_extractor, speeds
+    from headstart.pipeline import measure_cuts
+    from headstart.recipe import load_recipe, parse_setting, seconds
+
+    choices: dict[str, Any] = dict(parse_setting(text) for text in settings or [])
+    share = seconds(budget) / max(1, len(names)) if len(names) < 4 else seconds(budget) / 4
+    missing = []
+    print(f"{'backbone':<22}{'accuracy':>9}  {'95% interval':<18}{'images/s':>9}  best cut")
+    for name in names:
+        chosen = load_recipe(backbone=backbone(name).name, budget=share, **choices)
+        try:
+            open_extractor(chosen)
+        except WeightsError:
+            missing.append(name)
+            continue
+        found = measure_cuts(data, chosen, reporter(True, False), every_cut=False, most=1000)
+        if found.chosen is None:
+            print(f"{name:<22} too few images to compare")
+            continue
+        best = found.chosen
+        rate = min(speeds(open_extractor(found.recipe)).values())
+        low, high = best.accuracy_interval
+        interval = f"({low:.1%} to {high:.1%})"
+        print(
+            f"{name:<22}{best.accuracy:>9.1%}  {interval:<18}{rate:>9.0f}  {best.name}", flush=True
+        )
+    if missing:
+        print(f"No weights on this computer: {', '.join(missing)}")
+        print(f"Next: headstart weights fetch {missing[0]}")
+
+
+@app.command(epilog="Example: headstart layers inception_v3 --size 150 --data photos/")
 @command
 def layers(
     backbone: Annotated[str, typer.Argument(help="See: headstart backbones.")],
@@ -33,17 +95,73 @@ def layers(
     candidates: Annotated[
         bool, typer.Option("--candidates", help="Show the candidate cuts alone.")
     ] = False,
+    data: Photos = None,
+    weights: Annotated[str | None, typer.Option(help="default, imagenet or a file.")] = None,
+    budget: Budget = "60s",
+    settings: Settings = None,
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("layers.png"),
 ) -> None:
-    """List a backbone's layers with output shapes; candidate cuts are marked with *."""
+    """List a backbone's layers (* marks candidate cuts), or measure every candidate on PHOTOS."""
     from headstart import extractor
-    from headstart.recipe import load_recipe
+    from headstart.recipe import load_recipe, parse_setting, seconds
 
-    found = extractor.layers(load_recipe(backbone=backbone, size=size))
-    for layer in found:
+    choices: dict[str, Any] = {"backbone": backbone, "size": size, "budget": seconds(budget)}
+    if weights is not None:
+        choices["weights"] = weights
+    choices.update(parse_setting(text) for text in settings or [])
+    recipe = load_recipe(**choices)
+    if data is not None:
+        from headstart.pipeline import measure_cuts
+
+        found = measure_cuts(data, recipe, reporter(False, False))
+        return _show_cuts(found, data, out)
+    for layer in extractor.layers(recipe):
         if layer.candidate or not candidates:
             mark = "*" if layer.candidate else " "
             shape = str(tuple(layer.shape))
             print(f"{mark} {layer.name:<36}{layer.kind:<24}{shape:<20}{layer.parameters:>12,}")
+    return None
+
+
+def _show_cuts(found: "Selection", data: Path, out: Path) -> None:
+    """The table, the picture, and what to type next."""
+    from headstart.extractor import open_extractor, speeds
+    from headstart.files import write_atomically
+    from headstart.report.curves import depths_picture
+
+    if found.chosen is None:
+        print("too few images to compare cuts: the last layer serves")
+        return
+    singles = sorted((s for s in found.tried if len(s.cuts) == 1), key=lambda s: s.depth)
+    last = {scored.cuts[0].partition(":")[0]: scored.cuts[0] for scored in singles}
+    rates = speeds(open_extractor(found.recipe.changed(cut=list(last.values()))))
+    width = max(len(scored.name) for scored in found.tried)
+    print(f"  {'cut':<{width}}{'features':>9}{'accuracy':>10}  {'95% interval':<18}"
+          f"{'log loss':>8}{'images/s':>10}")  # fmt: skip
+    best = min(found.tried, key=lambda scored: scored.log_loss)
+    for scored in [*singles, *(s for s in found.tried if len(s.cuts) > 1)]:
+        mark = "*" if scored is found.chosen else "~" if scored.loses_to(best) <= 1 else " "
+        low, high = scored.accuracy_interval
+        rate = min(rates[last[cut.partition(":")[0]]] for cut in scored.cuts)
+        interval = f"({low:.1%} to {high:.1%})"
+        print(f"{mark} {scored.name:<{width}}{scored.dimensions:>9,}{scored.accuracy:>10.1%}  "
+              f"{interval:<18}{scored.log_loss:>8.3f}{rate:>10,.0f}")  # fmt: skip
+    series: dict[str, list[Scored]] = {}
+    for scored in singles:
+        series.setdefault(scored.cuts[0].partition(":")[2], []).append(scored)
+    rows = {
+        pooling: [(s.cuts[0].partition(":")[0], s.accuracy, s.accuracy_interval) for s in group]
+        for pooling, group in series.items()
+    }
+    title = f"{found.recipe.backbone}: which layer serves {found.images:,} images best"
+    chosen = found.chosen.cuts[0].partition(":")[0]
+    write_atomically(out, depths_picture(title, rows, chosen))
+    if found.untried:
+        print(f"not tried within {found.recipe.budget:.0f} s: {', '.join(found.untried[:8])}")
+    print(f"\n* chosen: within one standard error (~) of the best, the earliest and cheapest\n"
+          f"Picture: {out}\n"
+          f"Next: headstart train {data} --backbone {found.recipe.backbone} "
+          f"--cut {'+'.join(found.chosen.cuts)}")  # fmt: skip
 
 
 @weights.command(epilog="Example: headstart weights fetch inception_v3")

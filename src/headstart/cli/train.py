@@ -40,12 +40,15 @@ def train(
     weights: Annotated[str | None, typer.Option(help="default, imagenet, none or a file.")] = None,
     cut: Annotated[
         str | None,
-        typer.Option(help="Layer whose output serves as features; several joined by +."),
+        typer.Option(help="Layer whose output serves as features, several joined by +, or auto."),
     ] = None,
-    pooling: Annotated[str | None, typer.Option(help="avg, max, avg+max or flatten.")] = None,
+    pooling: Annotated[str | None, typer.Option(help="avg, max, avg+max, grid or flatten.")] = None,
     size: Annotated[int | None, typer.Option(help="Pixels of the input, height and width.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, f32 or bf16.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of split, folds and views.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time that measuring choices may take, such as 60s.")
+    ] = None,
     balanced: Annotated[
         bool, typer.Option("--balanced", help="Weigh classes so that rare ones count as much.")
     ] = False,
@@ -72,7 +75,7 @@ def train(
     """Train a classifier on a folder of labelled images."""
     from headstart import pipeline
     from headstart.errors import RecipeError
-    from headstart.recipe import parse_setting
+    from headstart.recipe import parse_setting, seconds
 
     progress = reporter(quiet, as_json)
     callbacks = _callbacks(tensorboard, mlflow)
@@ -84,7 +87,8 @@ def train(
 
     options = {"backbone": backbone, "weights": weights, "cut": cut, "pooling": pooling,
                "size": size, "precision": precision, "seed": seed,
-               "balanced": balanced or None}  # fmt: skip
+               "balanced": balanced or None,
+               "budget": None if budget is None else seconds(budget)}  # fmt: skip
     choices: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     choices.update(parse_setting(text) for text in settings or [])
     run = pipeline.train(

@@ -14,6 +14,7 @@ from headstart.heads.solver import (
     BLOCK,
     Preconditioner,
     Standardised,
+    compacted,
     logits,
     solve,
     standardised,
@@ -74,16 +75,10 @@ def fit(
     class_weight: "balanced", (C,) weights, or None. Deterministic for a seed.
     Raises HeadError for features that are not finite or labels that do not fit.
     """
-    _check(features, labels, classes)
-    data = standardised(features)
-    weight = _row_weights(labels, classes, class_weight)
-    fold_of = assign_folds(labels, groups, folds, seed)
-    columns = 1 if classes == 2 else classes
-    grid = np.array(sorted(strengths, reverse=True))
-    preconditioner = Preconditioner(data)
-    used = _affordable(features.shape, columns, len(grid), int(fold_of.max()) + 1)
+    problem = _problem(features, labels, classes, groups, class_weight, folds, seed, strengths)
+    data, weight, columns, grid, preconditioner, fold_of = problem
     tried, best, crossed, start = _choose(
-        data, labels, weight, fold_of, used, grid, columns, preconditioner
+        data, labels, weight, fold_of, grid, columns, preconditioner
     )
     final, iterations = solve(
         data, labels, (weight / weight.sum())[None], grid[[best]], columns, preconditioner,
@@ -102,6 +97,65 @@ def fit(
         temperature=heat,
         iterations=int(iterations[0]),
     )
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """How heads do on rows that they have not seen, at the best of the strengths tried.
+
+    out_of_fold: (N, C) calibrated probabilities, nan where no fold covered the row.
+    """
+
+    strength: float
+    tried: tuple[Tried, ...]
+    out_of_fold: np.ndarray
+
+
+def cross_validate(
+    features: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    *,
+    groups: np.ndarray | None = None,
+    class_weight: str | np.ndarray | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    strengths: tuple[float, ...] = STRENGTHS,
+) -> Crossed:
+    """What `fit` would choose and how well it does, without the final head; arguments as there."""
+    problem = _problem(
+        features, labels, classes, groups, class_weight, folds, seed, strengths, compact=True
+    )
+    data, weight, columns, grid, preconditioner, fold_of = problem
+    tried, best, crossed, _ = _choose(data, labels, weight, fold_of, grid, columns, preconditioner)
+    covered = ~np.isnan(crossed[:, 0])
+    heat = np.float32(temperature(crossed[covered], labels[covered]))
+    return Crossed(float(grid[best]), tuple(tried), _softmax(crossed / heat))
+
+
+def _problem(
+    features: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    groups: np.ndarray | None,
+    class_weight: str | np.ndarray | None,
+    folds: int,
+    seed: int,
+    strengths: tuple[float, ...],
+    *,
+    compact: bool = False,
+) -> tuple[Standardised, np.ndarray, int, np.ndarray, Preconditioner, np.ndarray]:
+    """What choosing needs: standardised data, row weights, columns, strengths from strong to
+    weak, preconditioner, fold numbers. compact: where the weights themselves are not asked for.
+    """
+    _check(features, labels, classes)
+    data = standardised(features)
+    data = compacted(data) if compact else data
+    weight = _row_weights(labels, classes, class_weight)
+    fold_of = assign_folds(labels, groups, folds, seed)
+    columns = 1 if classes == 2 else classes
+    grid = np.array(sorted(strengths, reverse=True))
+    return data, weight, columns, grid, Preconditioner(data), fold_of
 
 
 def assign_folds(
@@ -187,7 +241,6 @@ def _choose(
     labels: np.ndarray,
     weight: np.ndarray,
     fold_of: np.ndarray,
-    used: int,
     grid: np.ndarray,
     columns: int,
     preconditioner: Preconditioner,
@@ -195,6 +248,7 @@ def _choose(
     """What was tried, the best strength's index, its (N, C) out-of-fold logits, and the mean of
     its folds' weights (1, D + 1, K), near which the final head lies.
     """
+    used = _affordable(data.features.shape, columns, len(grid), int(fold_of.max()) + 1)
     masks = np.stack([weight * (fold_of != fold) for fold in range(used)])
     masks /= masks.sum(axis=1, keepdims=True)
     covered = fold_of < used

@@ -64,6 +64,21 @@ def standardised(features: np.ndarray) -> Standardised:
     return Standardised(features, mean.astype(np.float32), inverse.astype(np.float32))
 
 
+def compacted(data: Standardised) -> Standardised:
+    """The same problems in N numbers a row instead of D, where there are fewer rows than features.
+
+    Weights of a penalised regression lie in the span of the rows, so a rotation into that span
+    changes no logit and no norm (the representer theorem); only weights read differently.
+    """
+    count, dimensions = data.features.shape
+    if count >= dimensions:
+        return data
+    rows = (data.features - data.mean) * data.inverse_scale
+    values, vectors = np.linalg.eigh(rows @ rows.T)
+    rotated = vectors * np.sqrt(np.maximum(values, 0))
+    return Standardised(rotated, np.zeros(count, np.float32), np.ones(count, np.float32))
+
+
 class Preconditioner:
     """The inverse of (BOUND * Gram + strength), for any strength.
 

@@ -86,6 +86,35 @@ def dots_picture(
     return _png(figure)
 
 
+def depths_picture(
+    title: str,
+    series: Mapping[str, Sequence[tuple[str, float, tuple[float, float]]]],
+    chosen: str | None = None,
+) -> bytes:
+    """PNG bytes: accuracy with its interval over the layers of a backbone, one colour a pooling.
+
+    series: by pooling, rows of layer, accuracy and interval, layers in order; `chosen` is marked.
+    """
+    names = list(dict.fromkeys(name for rows in series.values() for name, _, _ in rows))
+    figure = _figure(max(7, 0.24 * len(names) + 2), 4.6)
+    axis = figure.subplots()
+    for number, (pooling, rows) in enumerate(series.items()):
+        places = [names.index(name) + 0.12 * number for name, _, _ in rows]
+        values = [value for _, value, _ in rows]
+        lengths = [[v - low for _, v, (low, _) in rows], [high - v for _, v, (_, high) in rows]]
+        axis.errorbar(places, values, lengths, fmt="o", markersize=4, elinewidth=1, label=pooling,
+                      color=f"C{number}")  # fmt: skip
+    if chosen in names:
+        axis.axvline(names.index(chosen), color=VALIDATION, alpha=0.25, linewidth=9, zorder=0)
+    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+    axis.set_ylabel("accuracy by cross-validation, 95% interval")
+    axis.set_title(title, loc="left")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", alpha=0.3)
+    axis.legend(frameon=False)
+    return _png(figure)
+
+
 def rates_picture(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> bytes:
     """PNG bytes: loss over learning rate, the suggested one marked."""
     figure = _figure(6, 3.6)

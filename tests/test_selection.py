@@ -1,0 +1,151 @@
+"""Measured choices: the rule by hand, the search on images whose answer is known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import headstart
+from headstart import selection
+from headstart.dataset import load
+from headstart.errors import RecipeError
+from headstart.progress import Silent
+from headstart.recipe import load_recipe, seconds
+from headstart.selection import Scored, Selection, cheapest, sample, select
+
+
+def scored(name: str, losses: list[float], depth: float = 1.0, dimensions: int = 10) -> Scored:
+    return Scored((name,), {}, depth, dimensions, 0.9, (0.8, 0.95), np.array(losses))
+
+
+def test_standard_errors_by_hand() -> None:
+    # differences 1, 1, 1, 3: mean 1.5, standard deviation 1, error 0.5
+    assert scored("a", [1, 1, 1, 3]).loses_to(scored("b", [0, 0, 0, 0])) == pytest.approx(3)
+
+
+def test_within_one_standard_error_the_earliest_wins() -> None:
+    noise = np.array([0.5, -0.5, 0.4, -0.4])
+    best = scored("late:avg", [1, 1, 1, 1], depth=1.0)
+    alike = scored("early:avg", list(1.05 + noise), depth=0.5)
+    worse = scored("first:avg", [2, 2.1, 2, 2.1], depth=0.1)
+    assert cheapest([best, alike, worse]) is alike
+    assert cheapest([best, worse]) is best
+
+
+def test_of_one_layer_the_better_pooling_unless_it_is_much_wider() -> None:
+    noise = np.array([0.5, -0.5, 0.4, -0.4])
+    average = scored("a:avg", list(1.1 + noise), dimensions=10)
+    maximum = scored("a:max", list(1.0 - noise), dimensions=10)
+    grid = scored("a:grid", [1, 1, 1, 1], dimensions=40)
+    assert cheapest([average, maximum, grid]) is maximum
+
+
+def test_a_sample_keeps_the_shares_of_the_classes() -> None:
+    labels = np.repeat([0, 1, 2], [600, 300, 100])
+    chosen = sample(labels, 100)
+    assert len(set(chosen)) == 100
+    assert np.abs(np.bincount(labels[chosen]) - [60, 30, 10]).max() <= 1
+    assert len(sample(labels, 5000)) == 1000
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same disc on the left or on the right: an average over the picture hardly tells."""
+    folder = tmp_path_factory.mktemp("sides")
+    rng = np.random.default_rng(0)
+    down, across = np.mgrid[:64, :64]
+    for index in range(180):
+        label, x = [("left", 16), ("right", 48)][index % 2]
+        pixels = rng.normal(120, 30, (64, 64, 3))
+        inside = (across - x) ** 2 + (down - rng.integers(16, 48)) ** 2 < 60
+        pixels[inside] += rng.normal(0, 50, 3)
+        target = folder / label / f"{index}.png"
+        target.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(target)
+    return folder
+
+
+def chosen_on(folder: Path, **choices: object) -> tuple[Selection, Silent]:
+    dataset = load(folder)
+    items = dataset.split("train")
+    labels = np.array([dataset.classes.index(item.label or "") for item in items])
+    progress = Silent()
+    recipe = load_recipe("quick", **{"size": 96, **choices})
+    return select(items, labels, len(dataset.classes), recipe, progress), progress
+
+
+def test_where_the_place_tells_the_grid_wins(sides: Path) -> None:
+    found, _ = chosen_on(sides)
+    assert found.chosen is not None
+    assert any(cut.endswith(":grid") for cut in found.recipe.cut)
+    last = next(s for s in found.tried if s.name == "top_relu:avg")
+    assert found.chosen.log_loss < last.log_loss
+    assert found.recipe.size == 96  # the user's own choice stays
+    tried = {scored.name for scored in found.tried}
+    assert any("flip" in name for name in tried)
+    assert not any("pad" in name for name in tried)  # these pictures are square
+
+
+def test_without_time_there_is_an_answer_and_what_was_left_is_told(sides: Path) -> None:
+    found, _ = chosen_on(sides, budget=0)
+    assert found.recipe.cut == ("top_relu:avg",)
+    assert "block7a_project_bn:avg" in found.untried
+    assert len(found.tried) == 1
+
+
+def test_stopped_by_hand_it_goes_on_with_the_best_so_far(
+    sides: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    real = selection.linear.cross_validate
+
+    def stopping(*args: object, **options: object) -> object:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr(selection.linear, "cross_validate", stopping)
+    found, progress = chosen_on(sides)
+    assert len(found.tried) == 3
+    assert found.recipe.cut != ("auto",)
+    assert any("stopped" in warning for warning in progress.warnings)
+
+
+def test_too_few_images_keep_the_default(tiny: Path) -> None:
+    found, _ = chosen_on(tiny)
+    assert (found.recipe.cut, found.chosen) == (("last",), None)
+
+
+def test_a_cut_that_is_given_is_not_searched(sides: Path) -> None:
+    found, _ = chosen_on(sides, cut="block3a_project_bn")
+    assert found.recipe.cut == ("block3a_project_bn",)
+    assert not found.tried
+
+
+def test_the_run_keeps_what_was_chosen_and_why(sides: Path, tmp_path: Path) -> None:
+    run = headstart.train(sides, out=tmp_path / "run", size=96)
+    record = json.loads((run.folder / "run.json").read_text())["selection"]
+    assert run.recipe.cut != ("auto",)
+    assert record["chosen"].startswith(run.recipe.cut[0])
+    assert {"name", "accuracy", "interval", "log_loss"} <= set(record["tried"][0])
+    again = headstart.train(sides, run.folder / "recipe.toml", out=tmp_path / "again")
+    assert again.metrics["validation"] == run.metrics["validation"]
+
+
+@pytest.mark.parametrize(("text", "expected"), [("90", 90), ("60s", 60), ("5m", 300), ("1h", 3600)])
+def test_times(text: str, expected: float) -> None:
+    assert seconds(text) == expected
+
+
+def test_a_time_that_is_none_is_refused() -> None:
+    with pytest.raises(RecipeError, match="expected a time such as 60s or 5m, found 'soon'"):
+        seconds("soon")
+
+
+@pytest.mark.parametrize("cut", ["a:middle", "auto+last"])
+def test_cuts_that_make_no_sense_are_refused(cut: str) -> None:
+    with pytest.raises(RecipeError, match="cut: expected"):
+        load_recipe("quick", cut=cut)
