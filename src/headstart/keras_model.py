@@ -50,7 +50,11 @@ def keras_model(recipe: Recipe, stack: Stack, cuts: tuple[str, ...]) -> Any:
     base = keras_backbone(entry.name, size, path, weights.kind)
     for layer in base.layers:
         layer.trainable = False
-    vectors = [vector for cut in cuts for vector in _pooled(base, cut, recipe.pooling)]
+    vectors = [
+        vector
+        for cut in cuts
+        for vector in pooled(base.get_layer(cut.partition(":")[0]).output, cut, recipe.pooling)
+    ]
     x = keras.layers.Concatenate(name="features")(vectors) if len(vectors) > 1 else vectors[0]
     made = _head_layers(recipe, stack)
     for layer in made:
@@ -96,11 +100,12 @@ def _set_weights(made: list[Any], stack: Stack) -> None:
             before = layer.activation.__name__
 
 
-def _pooled(base: Any, cut: str, pooling: str) -> list[Any]:
+def pooled(feature_map: Any, cut: str, pooling: str) -> list[Any]:
+    """A feature map as vectors, by the cut's own pooling ("mixed7:grid") or else `pooling`."""
     from keras import layers
 
-    layer, _, own = cut.partition(":")
-    feature_map, pooling, name = base.get_layer(layer).output, own or pooling, cut.replace(":", "_")
+    own = cut.partition(":")[2]
+    pooling, name = own or pooling, cut.replace(":", "_")
     if len(feature_map.shape) == 2:
         return [feature_map]
     if pooling == "grid":

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from headstart.run import Run
 from headstart.selection import Selection, select
 from headstart.verdict import verdict
 from headstart.views import CachedViews, FreshViews
+
+if TYPE_CHECKING:
+    from headstart.finetune import Tuning
 
 MOST = 3000  # training images that a study of all cuts looks at
 SPLITS = ("train", "validation", "test")
@@ -53,6 +56,27 @@ def train(
     recipe = load_recipe(recipe, **choices)
     runs.check_new(out)
     return _carry_out(Path(source), recipe, strict, progress or Silent(), callbacks, out=out)
+
+
+def finetune(
+    run: Run, *, out: str | Path | None = None, progress: Silent | None = None, **choices: Any
+) -> Run:
+    """Train the run's recipe again with fine-tuning; its features are already there.
+
+    Where the run has no augmentation, that of the recipe `thorough` is used. `choices` override
+    single fields. The images must still be where they were. Raises as `train` does.
+    """
+    recipe, thorough = run.recipe, load_recipe("thorough")
+    changes: dict[str, Any] = {"finetune": True, "head": "linear"}
+    for name in ("label_smoothing", "batch_size"):
+        changes[name] = getattr(thorough, name)
+    if recipe.augmentation == NONE or recipe.views == "fresh":
+        changes["views"] = thorough.views
+    if recipe.augmentation == NONE:
+        changes["augmentation"] = thorough.augmentation
+    return train(
+        run.record["source"], recipe.changed(**{**changes, **choices}), out=out, progress=progress
+    )
 
 
 def resume(
@@ -91,14 +115,22 @@ def _carry_out(
     classes = _usable(dataset, features)
     resumed, folder = folder is not None, folder or runs.start(source, recipe, strict, out)
     trained = _head(features, classes, recipe, extractor, folder, progress, resumed, callbacks)
+    tuning = _tuned(features, classes, recipe, extractor, folder, progress, resumed)
+    if tuning is not None and tuning.stack is not None:
+        recipe, trained = tuning.recipe, Trained(tuning.stack, history=tuning.history)
+        extractor = _extractor(recipe, progress)
+        features = _features(dataset, recipe.changed(views=1), extractor, progress, strict)
     metrics, probabilities = _measured(features, trained, classes, progress)
     with progress.stage("save"):
         about = _about(extractor, recipe)
         assemble(extractor, trained.stack, classes, about).save(folder / "classifier")
-        _write_keras(folder, recipe, trained, extractor)
+        if recipe.head == "neural" or trained.history:
+            _write_keras(folder, recipe, trained, extractor)
         _write(
-            folder, source, dataset, features, trained, metrics, probabilities, progress, selection
-        )
+            folder, source, dataset, features, trained, metrics, probabilities, progress,
+            {"selection": selection.to_dict() if selection.tried else None,
+             "tuning": tuning.to_dict() if tuning else None},
+        )  # fmt: skip
         runs.finish(folder)
     return Run(folder)
 
@@ -299,14 +331,32 @@ def _head(
         )  # fmt: skip
 
 
-def _write_keras(folder: Path, recipe: Recipe, trained: Trained, extractor: Extractor) -> None:
-    """Where Keras has trained the head, the whole as a plain Keras model too."""
-    if recipe.head == "neural":
-        from headstart.keras_model import keras_model
+def _tuned(
+    features: dict[str, Features],
+    classes: tuple[str, ...],
+    recipe: Recipe,
+    extractor: Extractor,
+    folder: Path,
+    progress: Silent,
+    resumed: bool,
+) -> "Tuning | None":
+    """The layers above a boundary fine-tuned too, where the recipe asks for it."""
+    if not recipe.finetune:
+        return None
+    from headstart.finetune import finetune
 
-        temporary = folder / ".model.keras"
-        keras_model(recipe, trained.stack, extractor.cuts).save(temporary, zipped=True)
-        temporary.replace(folder / "model.keras")
+    part = features["train"]
+    labels = _labels(part, classes)
+    return finetune(part, labels, len(classes), extractor, recipe, folder, progress, resume=resumed)
+
+
+def _write_keras(folder: Path, recipe: Recipe, trained: Trained, extractor: Extractor) -> None:
+    """Where Keras has trained, the whole as a plain Keras model too."""
+    from headstart.keras_model import keras_model
+
+    temporary = folder / ".model.keras"
+    keras_model(recipe, trained.stack, extractor.cuts).save(temporary, zipped=True)
+    temporary.replace(folder / "model.keras")
 
 
 def _measured(
@@ -358,7 +408,7 @@ def _write(
     metrics: dict[str, Metrics],
     probabilities: dict[str, np.ndarray],
     progress: Silent,
-    selection: Selection,
+    studies: dict[str, Any],
 ) -> None:
     """Everything of the run but its classifier; run.json, the last, says that it is whole."""
     classes = dataset.classes
@@ -395,7 +445,7 @@ def _write(
                 "misses": sum(part.misses for part in features.values()),
             },
             "verdict": judged.text if judged else None,
-            "selection": selection.to_dict() if selection.tried else None,
+            **studies,
             "kept_epoch": trained.kept_epoch,
             "history": trained.history,
             "warnings": progress.warnings,

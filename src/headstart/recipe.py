@@ -71,6 +71,13 @@ class Recipe(BaseModel):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     patience: int = Field(0, ge=0)  # early stopping after so many epochs without gain; 0: never
+    # Fine-tuning: the layers above a boundary, stage by stage, from cached boundary activations.
+    finetune: bool = False
+    boundary: str = "auto"  # a layer, or as far down as it pays
+    tune_epochs: int = Field(6, ge=1)  # of each stage, at most
+    tune_learning_rate: float = Field(3e-4, gt=0)  # of the head; each block below has less
+    tune_decay: float = Field(0.7, gt=0, le=1)  # of the learning rate, a block down
+    tune_budget: float = Field(600.0, ge=0)  # seconds after which no epoch is begun
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
@@ -87,6 +94,8 @@ class Recipe(BaseModel):
             raise ValueError("views: expected 1 or more, or 'fresh'")
         if self.views == "fresh" and self.head == "linear":
             raise ValueError("views = 'fresh' needs head = 'neural'; a linear head takes a number")
+        if self.finetune and self.head != "linear":
+            raise ValueError("finetune = true begins from a linear head: set head = 'linear'")
         return self
 
     def changed(self, **choices: Any) -> "Recipe":

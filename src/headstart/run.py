@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import math
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,7 +76,10 @@ class Run:
 
         backend()
         about = self.classifier.description
-        return keras_model(self.recipe, self.classifier.stack, tuple(about["cuts"]))
+        recipe, tuned = self.recipe, self.folder / "backbone.weights.h5"
+        if tuned.is_file():
+            recipe = recipe.changed(weights=str(tuned))
+        return keras_model(recipe, self.classifier.stack, tuple(about["cuts"]))
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -140,6 +144,7 @@ def finish(folder: Path) -> None:
     """There is nothing to go on with any more."""
     for name in ("started.json", "checkpoint.safetensors", "best.safetensors"):
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "stages", ignore_errors=True)
 
 
 def _new_folder(source: str | Path, out: str | Path | None) -> Path:

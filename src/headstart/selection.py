@@ -10,7 +10,7 @@ Letters: N images, D features, C classes.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -173,7 +173,9 @@ class _Search:
         groups: np.ndarray | None,
     ) -> None:
         self.items, self.labels, self.classes = items, labels, classes
-        self.recipe, self.progress, self.groups = recipe, progress, groups
+        # Views are the slow part and tell little about cuts: the images themselves serve.
+        self.given, self.recipe = recipe, recipe.changed(views=1, augmentation=NONE)
+        self.progress, self.groups = progress, groups
         self.started = time.perf_counter()
         self.tried: list[Scored] = []
         self.untried: list[str] = []
@@ -211,7 +213,10 @@ class _Search:
         seconds = time.perf_counter() - self.started
         recipe = plain
         if self.best is not None:
-            recipe = plain.changed(cut=list(self.best.cuts), **self.best.changes)
+            changes = dict(self.best.changes)
+            if self.given.augmentation != NONE and changes.pop("views", None):
+                changes["augmentation"] = replace(self.given.augmentation, horizontal_flip=True)
+            recipe = plain.changed(cut=list(self.best.cuts), **changes)
         return Selection(
             recipe, self.best, tuple(self.tried), tuple(self.untried), self.images, seconds
         )
@@ -284,7 +289,7 @@ class _Search:
         if recipe.resize == "squash" and self._not_square():
             yield {"resize": "pad"}
             yield {"resize": "crop"}
-        if recipe.views == 1 and recipe.augmentation == NONE:
+        if not self.given.augmentation.horizontal_flip:
             yield {"views": 2, "augmentation": "flip"}
         if recipe.size is None:
             yield {"size": round(backbone(recipe.backbone).size * LARGER / 32) * 32}

@@ -66,6 +66,7 @@ def main() -> None:
         augment,
         cache,
         catalogue,
+        finetune,
         predict,
         study,
         train,

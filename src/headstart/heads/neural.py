@@ -98,17 +98,53 @@ def fit(
 
     keras.utils.set_random_seed(recipe.seed)
     model = build(recipe, classes, dimensions)
+    judge = None
+    if validation is not None:
+        values, known = validation
+
+        def judge() -> dict[str, float]:
+            return judged(to_stack(model, classes).probabilities(values), known)
+
+    history, kept = run_epochs(
+        model, batches, labels, recipe, judge=judge, folder=folder, resume=resume,
+        on_epoch=on_epoch, callbacks=callbacks,
+    )  # fmt: skip
+    return NeuralHead(to_stack(model, classes), history, kept)
+
+
+def run_epochs(
+    model: Any,
+    batches: Batches,
+    labels: np.ndarray,
+    recipe: Recipe,
+    *,
+    judge: Callable[[], dict[str, float]] | None,
+    folder: Path,
+    resume: bool = False,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+    callbacks: Sequence[Any] = (),
+    over: Callable[[], bool] = lambda: False,
+) -> tuple[dict[str, list[float]], int]:
+    """Train a compiled Keras model; its history, and the epoch, from 1, whose weights it has.
+
+    judge: val_loss and val_accuracy of the model as it stands, asked after each epoch; with
+    `patience` they decide when to stop and which epoch is kept, otherwise the last is. over: the
+    time is up, no further epoch is begun. The rest as in `fit`.
+    """
+    import keras
+
+    outputs = int(model.output_shape[-1])
     logged = keras.callbacks.CallbackList(list(callbacks), model=model)
     history: dict[str, list[float]] = {}
     checkpoint = _Checkpoint(folder, model)
     if resume:
         history = checkpoint.load()
-    targets = _targets(labels, classes, recipe)
-    weights = _class_weights(labels, classes) if recipe.balanced else None
+    targets = _targets(labels, outputs)
+    weights = _class_weights(labels, max(2, outputs)) if recipe.balanced else None
     steps = -(-len(labels) // recipe.batch_size)
     logged.on_train_begin()
     for epoch in range(len(history.get("loss", [])), recipe.epochs):
-        if _finished(history, recipe):
+        if _finished(history, recipe) or (history and over()):
             break
         started = time.perf_counter()
         _seed_dropout(model, recipe.seed, epoch)
@@ -129,8 +165,8 @@ def fit(
             loss += float(logs["loss"]) * len(batch) / len(labels)
             accuracy += float(logs["accuracy"]) * len(batch) / len(labels)
         row = {"loss": loss, "accuracy": accuracy}
-        if validation is not None:
-            row |= _validated(model, validation, classes)
+        if judge is not None:
+            row |= judge()
         row["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
         row["seconds"] = time.perf_counter() - started
         for name, value in row.items():
@@ -142,10 +178,10 @@ def fit(
             on_epoch({"epoch": epoch + 1, **row})
     logged.on_train_end()
     kept = len(history["loss"])
-    if recipe.patience and validation is not None:
+    if recipe.patience and judge is not None:
         kept = _lowest(history["val_loss"]) + 1
         checkpoint.load_best()
-    return NeuralHead(to_stack(model, classes), history, kept)
+    return history, kept
 
 
 def build(recipe: Recipe, classes: int, dimensions: int) -> Any:
@@ -233,10 +269,10 @@ def _seed_dropout(model: Any, seed: int, epoch: int) -> None:
             generator.state.assign(np.array([seed * 1000 + number, epoch], np.uint32))
 
 
-def _targets(labels: np.ndarray, classes: int, recipe: Recipe) -> np.ndarray:
-    if classes == 2:
+def _targets(labels: np.ndarray, outputs: int) -> np.ndarray:
+    if outputs == 1:  # one sigmoid for two classes
         return labels.astype(np.float32)[:, None]
-    return np.eye(classes, dtype=np.float32)[labels]
+    return np.eye(outputs, dtype=np.float32)[labels]
 
 
 def _class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -245,11 +281,8 @@ def _class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def _validated(
-    model: Any, validation: tuple[np.ndarray, np.ndarray], classes: int
-) -> dict[str, float]:
-    values, labels = validation
-    probabilities = to_stack(model, classes).probabilities(values)
+def judged(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """val_loss and val_accuracy of (M, C) probabilities."""
     own = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), 1e-7, 1)
     right = probabilities.argmax(axis=1) == labels
     return {"val_loss": float(-np.log(own).mean()), "val_accuracy": float(right.mean())}
@@ -393,7 +426,7 @@ def find_learning_rate(
 
     keras.utils.set_random_seed(recipe.seed)
     model = build(recipe, classes, dimensions)
-    targets = _targets(labels, classes, recipe)
+    targets = _targets(labels, 1 if classes == 2 else classes)
     rates: list[float] = []
     losses: list[float] = []
     average, epoch = 0.0, 0

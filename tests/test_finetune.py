@@ -1,0 +1,235 @@
+"""Fine-tuning from cached boundary activations, against the same training of the whole network."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import headstart
+from headstart import finetune, pipeline
+from headstart.errors import BackboneError, RecipeError
+from headstart.evaluation import compare
+from headstart.extractor import open_extractor
+from headstart.finetune import boundaries, compile_upper, upper
+from headstart.progress import Silent
+from headstart.recipe import Recipe, load_recipe
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+needs_tensorflow = pytest.mark.skipif(
+    find_spec("tensorflow") is None, reason="needs TensorFlow: pip install 'headstart[tensorflow]'"
+)
+SMALL: dict[str, Any] = {
+    "cut": "block6d_add", "size": 64, "precision": "f32", "views": 2, "tune_epochs": 2,
+    "boundary": "block6a_project_bn", "batch_size": 8,
+}  # fmt: skip
+
+
+def recipe(**choices: Any) -> Recipe:
+    return load_recipe("thorough", **{**SMALL, **choices})
+
+
+def test_boundaries_go_down_from_the_earliest_cut() -> None:
+    chosen = recipe(boundary="auto", cut="last:avg+block6b_add:grid")
+    assert boundaries(chosen, ("top_relu:avg", "block6b_add:grid")) == [
+        ("block5c_add", 2), ("block5a_project_bn", 4), ("block4a_project_bn", 7),
+    ]  # fmt: skip
+    assert boundaries(recipe(), ("block6d_add",)) == [("block6a_project_bn", 3)]
+
+
+def test_a_boundary_above_the_cut_is_refused() -> None:
+    with pytest.raises(BackboneError, match="expected a boundary below the cut block6d_add"):
+        boundaries(recipe(boundary="top_relu"), ("block6d_add",))
+
+
+def test_it_begins_from_a_linear_head() -> None:
+    with pytest.raises(RecipeError, match="begins from a linear head"):
+        load_recipe("classic", finetune=True)
+
+
+def test_the_verdict_needs_more_than_chance() -> None:
+    labels = np.arange(200) % 2
+    sure = np.where(np.eye(2)[labels] == 1, 0.9, 0.1)
+    unsure = np.where(np.eye(2)[labels] == 1, 0.6, 0.4)
+    noisy = unsure.copy()
+    noisy[::2] = unsure[::2] + np.tile([[0.01, -0.01], [-0.01, 0.01]], (50, 1))
+    assert finetune.judge(sure, unsure, labels)[1]
+    text, kept = finetune.judge(noisy, unsure, labels)
+    assert not kept
+    assert "The linear head is kept" in text
+    assert compare(sure, unsure, labels).verdict == "the data cannot tell"  # accuracies are alike
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), np.uint8)
+
+
+def whole(base: Any, head: Any, boundary: str, cut: str) -> Any:
+    """The network from the image on, frozen up to the boundary."""
+    import keras
+
+    for layer in base.layers:
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    for layer in base.layers[: base.layers.index(base.get_layer(boundary)) + 1]:
+        layer.trainable = False
+    x = keras.layers.GlobalAveragePooling2D()(base.get_layer(cut).output)
+    return keras.Model(base.input, head(x))
+
+
+@needs_tensorflow
+def test_cached_boundaries_train_as_the_whole_network_does(images: np.ndarray) -> None:
+    from headstart.backbones.catalogue import backbone
+    from headstart.backbones.keras_builder import keras_backbone
+    from headstart.backbones.weights import resolve
+    from headstart.heads.neural import backend
+    from headstart.keras_model import normalised
+
+    backend()
+    import keras
+
+    chosen, boundary, cut = recipe(), "block6a_project_bn", "block6d_add"
+    labels = np.eye(2, dtype="f4")[np.arange(len(images)) % 2]
+    extractor = open_extractor(chosen.changed(cut=f"{boundary}:flatten"))
+    activations = np.stack(list(extractor.run(images)))
+    pixels = normalised(images, chosen)
+    losses = {}
+    for kind in ("cached", "whole"):
+        keras.utils.set_random_seed(0)
+        weights = resolve(backbone(chosen.backbone))
+        base = keras_backbone(chosen.backbone, 64, str(weights.path), weights.kind)
+        head = keras.layers.Dense(2, activation="softmax", name="predictions")
+        if kind == "cached":
+            shape = tuple(base.get_layer(boundary).output.shape[1:])
+            model = upper(base, head, boundary, shape, (cut,), chosen)
+            values = activations
+        else:
+            model, values = whole(base, head, boundary, cut), pixels
+        head.set_weights([np.full((192, 2), [0.01, -0.01], "f4"), np.zeros(2, "f4")])
+        compile_upper(model, base, chosen)
+        before = statistics(base)
+        found = []
+        for step in range(10):
+            rows = np.arange(step * 8, step * 8 + 8) % len(images)
+            model.reset_metrics()
+            found.append(float(model.train_on_batch(values[rows], labels[rows])[0]))
+        losses[kind] = found
+        assert found[-1] < found[0]
+        for one, other in zip(before, statistics(base), strict=True):
+            assert np.array_equal(one, other)
+    assert losses["cached"] == pytest.approx(losses["whole"], abs=1e-3)
+
+
+def statistics(base: Any) -> list[np.ndarray]:
+    """Everything that batch normalisation holds."""
+    import keras
+
+    return [
+        np.array(value)
+        for layer in base.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+        for value in layer.get_weights()
+    ]
+
+
+@needs_tensorflow
+def test_blocks_further_down_learn_more_slowly() -> None:
+    from headstart.backbones.keras_builder import keras_backbone
+
+    base = keras_backbone("efficientnet_lite0", 64, None)
+    scales = finetune._scales(base, recipe(tune_decay=0.5))
+    by_name = {path.rsplit("/", 2)[-2]: scale for path, scale in scales.items()}
+    assert by_name["block7a_project_conv"] == 0.25
+    assert by_name["block6d_project_conv"] == 0.125
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the tuning brings, it is kept."""
+    monkeypatch.setattr(finetune, "GAIN", -1e9)
+    monkeypatch.setattr(finetune, "judge", lambda *_: ("kept", True))
+
+
+@pytest.fixture(scope="module")
+def hard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes that differ in nothing: noise, so that a linear head is far from sure."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("hard")
+    rng = np.random.default_rng(0)
+    for index in range(60):
+        target = folder / ("a", "b")[index % 2] / f"{index}.png"
+        target.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(target)
+    return folder
+
+
+@needs_tensorflow
+def test_tuned_and_frozen_parts_are_one_classifier_and_one_keras_model(
+    hard: Path, tmp_path: Path, always: None
+) -> None:
+    import shutil
+
+    from headstart.images import prepare
+    from headstart.keras_model import normalised
+
+    run = headstart.train(hard, recipe(tune_learning_rate=3e-3), out=tmp_path / "run")
+    record = run.record["tuning"]
+    assert [stage["boundary"] for stage in record["stages"]] == ["block6a_project_bn"]
+    paths = sorted(hard.glob("*/*"))[:6]
+    pixels = np.stack([prepare(p.read_bytes(), run.classifier.geometry) for p in paths])
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(run.folder / "classifier", moved)  # it stands for itself
+    ours = headstart.load(moved).predict_proba(paths)
+    theirs = np.asarray(run.keras_model()(normalised(pixels, run.recipe)))
+    assert np.abs(ours - theirs).max() < 1e-3
+    plain = headstart.train(hard, recipe(finetune=False), out=tmp_path / "plain")
+    assert np.abs(ours - plain.classifier.predict_proba(paths)).max() > 1e-3
+    assert (run.folder / "model.keras").is_file()
+    assert not (run.folder / "stages").exists()
+
+
+@needs_tensorflow
+def test_where_it_does_not_pay_the_linear_head_is_kept(tiny: Path, tmp_path: Path) -> None:
+    run = headstart.train(tiny, out=tmp_path / "run", cut="block6d_add", size=64)
+    tuned = pipeline.finetune(run, out=tmp_path / "tuned", boundary="block6b_add", tune_epochs=1)
+    assert not tuned.record["tuning"]["kept"]
+    assert "The linear head is kept" in tuned.record["tuning"]["verdict"]
+    assert not (tuned.folder / "backbone.weights.h5").exists()
+    assert tuned.metrics["validation"].accuracy == 1
+
+
+@needs_tensorflow
+def test_a_stopped_tuning_goes_on_to_the_same_result(
+    hard: Path, tmp_path: Path, always: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headstart.heads.neural.SHARE", 1e9)
+
+    class Killed(Exception):
+        pass
+
+    class Progress(Silent):
+        def say(self, text: str) -> None:
+            if "epoch 2/3" in text:
+                raise Killed
+
+    chosen = recipe(tune_epochs=3, boundary="block6c_add")
+    with pytest.raises(Killed):
+        headstart.train(hard, chosen, out=tmp_path / "broken", progress=Progress())
+    assert (tmp_path / "broken" / "stages").is_dir()
+    resumed = pipeline.resume(tmp_path / "broken")
+    unbroken = headstart.train(hard, chosen, out=tmp_path / "whole")
+    for name in ("head.safetensors", "model.bin"):
+        kept = (resumed.folder / "classifier" / name).read_bytes()
+        assert kept == (unbroken.folder / "classifier" / name).read_bytes()
+
+
+@needs_tensorflow
+def test_without_time_the_linear_head_is_the_answer(tiny: Path, tmp_path: Path) -> None:
+    run = headstart.train(tiny, recipe(tune_budget=0), out=tmp_path / "run")
+    assert run.record["tuning"]["untried"] == ["block6a_project_bn"]
+    assert run.metrics["validation"].accuracy == 1
