@@ -6,6 +6,7 @@ depends on its own bytes (and the seed) alone.
 
 import difflib
 import hashlib
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,13 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from headstart.archives import is_archive, opened
 from headstart.errors import DatasetError
 from headstart.images import Geometry, prepare
-from headstart.tables import TABLES, read_table
+from headstart.tables import TABLES, has_column, read_table
 
 SPLIT_NAMES = {
     "train": "train", "training": "train",
@@ -39,12 +41,16 @@ def content_hash(data: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Item:
-    """One image file. name: what users see. label and split: None where there is none."""
+    """One image file. name: what users see. label, split, group: None where there is none.
+
+    Images of one group (a patient, a camera, a burst) are never on both sides of a split or fold.
+    """
 
     path: Path
     name: str
     label: str | None = None
     split: str | None = None
+    group: str | None = None
 
     def read(self) -> bytes:
         """The file's bytes. Raises OSError."""
@@ -93,22 +99,32 @@ class Dataset:
 
 
 def load(
-    source: str | Path, *, validation_fraction: float = 0.2, seed: int = 0, split: bool = True
+    source: str | Path,
+    *,
+    validation_fraction: float = 0.2,
+    seed: int = 0,
+    split: bool = True,
+    groups: str | None = None,
 ) -> Dataset:
     """The labelled images in a folder, table or archive.
 
     source: a folder with one folder per class; one with train/ and validation/ (or valid, val)
     and perhaps test/ above them; a CSV, JSON-lines or Parquet table with path, label and perhaps
     split; a zip or tar of one of these. split: make a validation split where none is given, by
-    content, stratified; without it items keep the split they come with, or None.
+    content, stratified; without it items keep the split they come with, or None. groups: a column
+    of the table, or a regular expression on the images' names whose first group (or whole match)
+    is the group; then whole groups are split.
     Raises DatasetError if there is nothing to learn from, saying how images are to be arranged.
     """
     path = _existing(Path(source))
-    items, warnings = _items(path)
+    items, warnings = _items(path, groups)
     if not items:
         raise DatasetError(f"expected images in {path}, found none. {ARRANGE}")
     _hash_all(items)
     classes = _classes(items)
+    if groups is not None:
+        items, more = _grouped(items, groups)
+        warnings += more
     if split:
         warnings += _check(items, classes, path)
         if not any(item.split == "validation" for item in items):
@@ -171,15 +187,23 @@ def _existing(path: Path) -> Path:
     raise DatasetError(f"expected a folder, table or archive, found nothing at {path}{hint}")
 
 
-def _items(path: Path) -> tuple[list[Item], list[str]]:
+def group_numbers(items: Sequence[Item]) -> np.ndarray | None:
+    """(N,) numbers, alike for images of one group; None where no image has a group."""
+    if all(getattr(item, "group", None) is None for item in items):
+        return None
+    keys = [item.name if item.group is None else f"group {item.group}" for item in items]
+    return np.unique(keys, return_inverse=True)[1]
+
+
+def _items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
     if is_archive(path):
         path = opened(path)
         table = _table_in(path)
         if table is not None:
-            return _table_items(table)
+            return _table_items(table, groups)
     if path.is_file():
         if path.suffix.lower() in TABLES:
-            return _table_items(path)
+            return _table_items(path, groups)
         raise DatasetError(
             f"expected a folder, a table ({', '.join(sorted(TABLES))}) or an archive, "
             f"found the file {path}. {ARRANGE}"
@@ -196,8 +220,9 @@ def _table_in(folder: Path) -> Path | None:
     return tables[0] if len(tables) == 1 else None
 
 
-def _table_items(path: Path) -> tuple[list[Item], list[str]]:
-    rows = read_table(path)
+def _table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
+    column = groups if groups is not None and has_column(path, groups) else None
+    rows = read_table(path, column)
     items, missing, seen, repeated = [], [], set(), 0
     for row in rows:
         file = path.parent / row.path
@@ -214,7 +239,7 @@ def _table_items(path: Path) -> tuple[list[Item], list[str]]:
                 f"expected a split among train, validation and test, found {row.split!r} "
                 f"in line {row.line} of {path}"
             )
-        items.append(Item(file, row.path, _name(row.label), split))
+        items.append(Item(file, row.path, _name(row.label), split, row.group))
     warnings = []
     if missing:
         if not items:
@@ -325,11 +350,41 @@ def _hash_all(items: Sequence[Item]) -> None:
 
 def _in_training(item: Item) -> Item:
     """The same item, in training if it was in no split."""
-    return item if item.split else _moved(item, "train")
+    return item if item.split else _moved(item, split="train")
 
 
-def _moved(item: Item, split: str) -> Item:
-    moved = replace(item, split=split)
+def _grouped(items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:
+    """Each image in its group: that of the table, or what the pattern finds in its name."""
+    warnings = []
+    if all(item.group is None for item in items):
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            raise DatasetError(
+                f"expected --groups to be a column of a table or a regular expression, "
+                f"found {pattern!r}: {error}"
+            ) from None
+        found = [compiled.search(item.name) for item in items]
+        if not any(found):
+            raise DatasetError(
+                f"expected --groups {pattern!r} to be a column of the table or to match names such "
+                f"as {items[0].name}: it matches none"
+            )
+        alone = [item.name for item, match in zip(items, found, strict=True) if not match]
+        if alone:
+            warnings.append(f"{len(alone)} images are in no group, each by itself: {_some(alone)}")
+        items = [
+            _moved(item, group=match.group(1 if compiled.groups else 0)) if match else item
+            for item, match in zip(items, found, strict=True)
+        ]
+    names = {item.group for item in items}
+    if len(names) < 2:
+        raise DatasetError(f"expected two groups or more, found one: {names.pop()}")
+    return list(items), warnings
+
+
+def _moved(item: Item, **changes: Any) -> Item:
+    moved = replace(item, **changes)
     moved.__dict__["content_hash"] = item.content_hash  # already read
     return moved
 
@@ -373,12 +428,20 @@ def _thin(items: Sequence[Item], classes: tuple[str, ...]) -> list[str]:
 def _leaks(items: Sequence[Item]) -> list[str]:
     training = {item.content_hash for item in items if item.split == "train"}
     leaked = [i.name for i in items if i.split != "train" and i.content_hash in training]
-    if not leaked:
-        return []
-    return [
-        f"{len(leaked)} validation or test images are also training images, which flatters the "
-        f"figures: {_some(leaked)}"
-    ]
+    warnings = []
+    if leaked:
+        warnings.append(
+            f"{len(leaked)} validation or test images are also training images, which flatters "
+            f"the figures: {_some(leaked)}"
+        )
+    known = {item.group for item in items if item.split == "train" and item.group is not None}
+    shared = sorted({i.group or "" for i in items if i.split != "train" and i.group in known})
+    if shared:
+        warnings.append(
+            f"{len(shared)} groups are on both sides of the given split, which flatters the "
+            f"figures: {_some(shared)}"
+        )
+    return warnings
 
 
 def _divided(items: Sequence[Item], fraction: float, seed: int) -> list[Item]:
@@ -390,21 +453,54 @@ def _divided(items: Sequence[Item], fraction: float, seed: int) -> list[Item]:
     those asked for within chance (n images: fraction +- sqrt(f (1 - f) / n)). Only a class left
     with one side empty lends its nearest image to it, and gives it back once it has another.
     """
-    places = {item.content_hash: _place(item.content_hash, seed) for item in items}
+    keys = _split_keys(items)
+    places = {key: _place(key, seed) for key in keys}
     sides = {key: "validation" if place < fraction else "train" for key, place in places.items()}
-    by_class: dict[str, list[bytes]] = defaultdict(list)
-    for item in items:
+    by_class: dict[str, set[bytes]] = defaultdict(set)
+    for item, key in zip(items, keys, strict=True):
         if item.split is None:
-            by_class[item.label or ""].append(item.content_hash)
-    for keys in by_class.values():
-        distinct = sorted(set(keys), key=lambda key: places[key])
+            by_class[item.label or ""].add(key)
+    for members in by_class.values():
+        distinct = sorted(members, key=lambda key: places[key])
         if len(distinct) < 2:
             sides[distinct[0]] = "train"
         elif all(sides[key] == "train" for key in distinct):
             sides[distinct[0]] = "validation"
         elif all(sides[key] == "validation" for key in distinct):
             sides[distinct[-1]] = "train"
-    return [item if item.split else _moved(item, sides[item.content_hash]) for item in items]
+    for members in by_class.values():  # a group may have been lent by several classes at once
+        if all(sides[key] == "validation" for key in members):
+            sides[max(members, key=lambda key: places[key])] = "train"
+    return [
+        item if item.split else _moved(item, split=sides[key])
+        for item, key in zip(items, keys, strict=True)
+    ]
+
+
+def _split_keys(items: Sequence[Item]) -> list[bytes]:
+    """What decides an image's side: its content, or the first by name of the groups it is tied to.
+
+    Groups that hold the same bytes are tied together: else those bytes would be on both sides.
+    """
+    above: dict[bytes, bytes] = {}
+
+    def top(key: bytes) -> bytes:
+        while above.setdefault(key, key) != key:
+            above[key] = above[above[key]]
+            key = above[key]
+        return key
+
+    for item in items:
+        own = item.content_hash
+        if item.group is not None:
+            own = b"group " + item.group.encode()
+            first, second = sorted([top(own), top(b"same " + item.content_hash)])
+            above[second] = first
+    return [
+        item.content_hash if item.group is None and b"same " + item.content_hash not in above
+        else top(b"same " + item.content_hash)
+        for item in items
+    ]  # fmt: skip
 
 
 def _place(key: bytes, seed: int) -> float:

@@ -22,6 +22,7 @@ from headstart.heads.training import fit_linear
 from headstart.images import Geometry, prepare, prepare_pixels
 from headstart.progress import Silent
 from headstart.recipe import load_recipe
+from headstart.selection import select
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,13 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         self.precision = precision
         self.seed = seed
 
-    def fit(self, X: Any, y: Sequence[Any]) -> "ImageClassifier":
-        """Train on N images and their N labels. Raises BadImage, naming the image, or
-        DatasetError for fewer than two classes or lengths that differ.
+    def fit(
+        self, X: Any, y: Sequence[Any], groups: Sequence[Any] | None = None
+    ) -> "ImageClassifier":
+        """Train on N images and their N labels.
+
+        Images of one of the (N,) `groups` are never on both sides of a fold. Raises BadImage,
+        naming the image, or DatasetError for fewer than two classes or lengths that differ.
         """
         choices = {k: v for k, v in self.get_params().items() if v is not None and k != "recipe"}
         recipe = load_recipe(self.recipe, **choices)
@@ -95,6 +100,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise DatasetError(f"expected two classes or more, found {len(self.classes_)}")
+        kin = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        recipe = select(items, numbers, len(self.classes_), recipe, Silent(), groups=kin).recipe
         extractor = open_extractor(recipe)
         with FeatureCache() as cache:
             features = extract(
@@ -108,7 +115,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         if features.bad:
             item, reason = features.bad[0]
             raise BadImage(f"{item.name}: {reason}")
-        trained = fit_linear(features.values, numbers, len(self.classes_), recipe)
+        trained = fit_linear(features.values, numbers, len(self.classes_), recipe, kin)
         names = [str(name) for name in self.classes_]
         self.classifier_ = assemble(extractor, trained.stack, names, {"backbone": recipe.backbone})
         return self

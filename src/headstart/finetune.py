@@ -98,7 +98,8 @@ def finetune(
     plan = boundaries(recipe, extractor.cuts)
     fold_of = linear.assign_folds(labels, groups, INNER, recipe.seed)
     judging, learning = np.flatnonzero(fold_of == 0), np.flatnonzero(fold_of != 0)
-    first = _linear(features.values[learning], labels[learning], classes, recipe)
+    some = None if groups is None else groups[learning]
+    first = _linear(features.values[learning], labels[learning], classes, recipe, some)
     before = first.stack().probabilities(features.values[judging, 0])
     tuner = _Tuner(features, labels, classes, extractor, recipe, folder, progress, resume)
     with progress.stage("finetune", len(plan) * recipe.tune_epochs, "epochs"):
@@ -108,7 +109,7 @@ def finetune(
         kept = kept and any(stage.kept for stage in tuner.done)
         if kept and not tuner.over(0.5):
             progress.say("once more with all training images")
-            head = _linear(features.values, labels, classes, recipe)
+            head = _linear(features.values, labels, classes, recipe, groups)
             tuner.start(head)
             tuner.again(np.arange(len(labels)))
     progress.say(verdict)
@@ -146,11 +147,18 @@ def _separates(name: str) -> bool:
     return not name.endswith(("depthwise_relu", "activation", "_sepconv2_act"))
 
 
-def _linear(values: np.ndarray, labels: np.ndarray, classes: int, recipe: Recipe) -> Any:
+def _linear(
+    values: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    recipe: Recipe,
+    groups: np.ndarray | None,
+) -> linear.LinearHead:
     count, views, dimensions = values.shape
+    groups = np.arange(count) if groups is None else groups
     return linear.fit(
         values.reshape(count * views, dimensions), np.repeat(labels, views), classes,
-        groups=np.repeat(np.arange(count), views),
+        groups=np.repeat(groups, views),
         class_weight="balanced" if recipe.balanced else None,
         folds=3, seed=recipe.seed,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from headstart.augment import NONE
 from headstart.cache import FeatureCache
 from headstart.classifier import assemble
 from headstart.classifier import load as load_classifier
-from headstart.dataset import Dataset, load
+from headstart.dataset import Dataset, group_numbers, load
 from headstart.errors import BadImage, DatasetError
 from headstart.evaluation import Metrics
 from headstart.evaluation import evaluate as measured
@@ -208,7 +208,10 @@ def learning_rates(
 
 def _dataset(source: str | Path, recipe: Recipe, progress: Silent) -> Dataset:
     with progress.stage("dataset"):
-        dataset = load(source, validation_fraction=recipe.validation_fraction, seed=recipe.seed)
+        dataset = load(
+            source, validation_fraction=recipe.validation_fraction, seed=recipe.seed,
+            groups=recipe.groups,
+        )  # fmt: skip
     for warning in dataset.warnings:
         progress.warn(warning)
     counts = {split: len(dataset.split(split)) for split in SPLITS}
@@ -222,7 +225,10 @@ def _selection(dataset: Dataset, recipe: Recipe, progress: Silent, **options: An
     items = dataset.split("train")
     numbers = {name: number for number, name in enumerate(dataset.classes)}
     labels = np.array([numbers[item.label or ""] for item in items], np.int64)
-    selection = select(items, labels, len(dataset.classes), recipe, progress, **options)
+    selection = select(
+        items, labels, len(dataset.classes), recipe, progress,
+        groups=group_numbers(items), **options,
+    )  # fmt: skip
     if selection.chosen is not None:
         low, high = selection.chosen.accuracy_interval
         progress.say(
@@ -279,6 +285,9 @@ def _refuse(bad: Iterable[tuple[Any, str]], strict: bool, progress: Silent) -> N
 
 def _usable(dataset: Dataset, features: dict[str, Features]) -> tuple[str, ...]:
     """The classes, each of which must still have training images."""
+    groups = group_numbers(features["train"].items)
+    if groups is not None and groups.max() == 0:
+        raise DatasetError("expected training images of two groups or more, found one group")
     left = {item.label for item in features["train"].items}
     lost = [name for name in dataset.classes if name not in left]
     if lost:
@@ -304,7 +313,7 @@ def _head(
     labels = _labels(part, classes)
     if recipe.head == "linear":
         with progress.stage("head"):
-            return fit_linear(part.values, labels, len(classes), recipe)
+            return fit_linear(part.values, labels, len(classes), recipe, group_numbers(part.items))
     looked_at = None
     if "validation" in features:
         values = features["validation"].values[:, 0]
@@ -440,6 +449,7 @@ def _write(
                 **{split: len(part.items) for split, part in features.items()},
                 "unreadable": len(bad),
             },
+            "groups": len({item.group for item in dataset.items} - {None}),
             "cache": {
                 "hits": sum(part.hits for part in features.values()),
                 "misses": sum(part.misses for part in features.values()),

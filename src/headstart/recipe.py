@@ -56,6 +56,7 @@ class Recipe(BaseModel):
     augmentation: Annotated[Augmentation, BeforeValidator(_augmentation)] = augment.NONE
     validation_fraction: float = Field(0.2, gt=0, lt=1)
     balanced: bool = False
+    groups: str | None = None  # column, or pattern on names: whole groups are split
     seed: int = Field(0, ge=0)
     # The head.
     head: Literal["linear", "neural"] = "linear"

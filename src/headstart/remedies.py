@@ -14,7 +14,7 @@ import numpy as np
 
 from headstart.augment import NONE
 from headstart.cache import FeatureCache
-from headstart.dataset import Dataset, load
+from headstart.dataset import Dataset, group_numbers, load
 from headstart.evaluation import Comparison, Metrics, compare, evaluate
 from headstart.extractor import open_extractor
 from headstart.features import Features, extract, open_space
@@ -85,7 +85,7 @@ def try_remedies(
     if base.fresh:  # a few cached views stand for endless ones
         base = base.changed(views=3)
     dataset = load(run.record["source"], validation_fraction=base.validation_fraction,
-                   seed=base.seed)  # fmt: skip
+                   seed=base.seed, groups=base.groups)  # fmt: skip
     probabilities: np.ndarray | None = None
     tried: list[Remedy] = []
     missed: list[str] = []
@@ -123,18 +123,19 @@ def _crossed(dataset: Dataset, recipe: Recipe, progress: Silent) -> tuple[np.nda
     features = _features(dataset, recipe, progress)
     numbers = {name: number for number, name in enumerate(dataset.classes)}
     labels = np.array([numbers[item.label or ""] for item in features.items])
-    classes = len(dataset.classes)
+    classes, groups = len(dataset.classes), group_numbers(features.items)
     if recipe.head == "linear":
-        crossed = fit_linear(features.values, labels, classes, recipe).out_of_fold
+        crossed = fit_linear(features.values, labels, classes, recipe, groups).out_of_fold
         assert crossed is not None
         return crossed, labels
     large = features.values.shape[2] > LARGE
-    fold_of = assign_folds(labels, None, 5 if large else FOLDS, recipe.seed)
+    fold_of = assign_folds(labels, groups, 5 if large else FOLDS, recipe.seed)
     found = np.full((len(labels), classes), np.nan, np.float32)
     for fold in range(1 if large else FOLDS):
         inside, outside = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
         # Early stopping looks at images of its own, so that the fold's stay unseen.
-        inner = assign_folds(labels[outside], None, 5, recipe.seed) == 0
+        kin = groups[outside] if groups is not None else None
+        inner = assign_folds(labels[outside], kin, 5, recipe.seed) == 0
         looked_at = None
         if recipe.patience:
             kept = outside[inner]

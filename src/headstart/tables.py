@@ -26,25 +26,45 @@ class Row:
     path: str
     label: str
     split: str | None
+    group: str | None = None
 
 
-def read_table(path: Path) -> list[Row]:
-    """The rows of a table. Raises DatasetError for a missing column, path or label."""
+def has_column(path: Path, name: str) -> bool:
+    """Whether the table has a column of that name."""
+    records = _records(path)
+    return bool(records) and name.strip().lower() in map(_lowered, records[0][1])
+
+
+def _lowered(name: object) -> str:
+    return str(name).strip().lower()
+
+
+def read_table(path: Path, group: str | None = None) -> list[Row]:
+    """The rows of a table; `group` is the column that tells an image's group.
+
+    Raises DatasetError for a missing column, path, label or group.
+    """
     records = _records(path)
     if not records:
         raise DatasetError(f"expected rows in {path}, found none")
     found = list(records[0][1])
     names = {part: _column(part, found, path) for part in COLUMNS}
+    required = ["path", "label"]
+    if group is not None:
+        names["group"] = next(name for name in found if _lowered(name) == group.strip().lower())
+        required.append("group")
     rows = []
     for line, record in records:
         cells = {}
         for part, name in names.items():
             value = record.get(name) if name else None
             cells[part] = "" if value is None else str(value).strip()
-        for part in ("path", "label"):
+        for part in required:
             if not cells[part]:
                 raise DatasetError(f"expected a {part} in line {line} of {path}, found none")
-        rows.append(Row(line, cells["path"], cells["label"], cells["split"] or None))
+        rows.append(
+            Row(line, cells["path"], cells["label"], cells["split"] or None, cells.get("group"))
+        )
     return rows
 
 

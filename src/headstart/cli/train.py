@@ -52,6 +52,12 @@ def train(
     balanced: Annotated[
         bool, typer.Option("--balanced", help="Weigh classes so that rare ones count as much.")
     ] = False,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            help="Table column, or pattern on file names: whole groups (patient, camera) are split."
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at an image that cannot be used.")
     ] = False,
@@ -87,7 +93,7 @@ def train(
 
     options = {"backbone": backbone, "weights": weights, "cut": cut, "pooling": pooling,
                "size": size, "precision": precision, "seed": seed,
-               "balanced": balanced or None,
+               "balanced": balanced or None, "groups": groups,
                "budget": None if budget is None else seconds(budget)}  # fmt: skip
     choices: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     choices.update(parse_setting(text) for text in settings or [])

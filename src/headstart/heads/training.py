@@ -25,14 +25,21 @@ class Trained:
     kept_epoch: int | None = None
 
 
-def fit_linear(values: np.ndarray, labels: np.ndarray, classes: int, recipe: Recipe) -> Trained:
-    """A linear head on (N, V, D) features and (N,) class numbers."""
+def fit_linear(
+    values: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    recipe: Recipe,
+    groups: np.ndarray | None = None,
+) -> Trained:
+    """A linear head on (N, V, D) features and (N,) class numbers; groups (N,) stay together."""
     count, views, dimensions = values.shape
+    groups = np.arange(count) if groups is None else groups
     head = linear.fit(
         values.reshape(count * views, dimensions),
         np.repeat(labels, views),
         classes,
-        groups=np.repeat(np.arange(count), views),
+        groups=np.repeat(groups, views),
         class_weight="balanced" if recipe.balanced else None,
         folds=recipe.folds,
         seed=recipe.seed,
