@@ -16,7 +16,9 @@ import pytest
 
 COMMANDS = ["train", "predict", "evaluate", "demo", "recipe", "augment", "backbones", "layers",
             "compare", "remedies", "lr", "summary",
-            "weights fetch", "cache info", "cache verify", "cache prune"]  # fmt: skip
+            "weights fetch", "cache info", "cache verify", "cache prune",
+            "finetune", "learning-curve",
+]  # fmt: skip
 
 
 def headstart(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -53,7 +55,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
 
 
 def test_every_command_is_in_the_list_above() -> None:
-    listed = re.findall(r"│ (\w+) ", headstart("--help").stdout.split("Commands")[1])
+    listed = re.findall(r"│ ([\w-]+) ", headstart("--help").stdout.split("Commands")[1])
     assert set(listed) == {command.split()[0] for command in COMMANDS}
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from headstart import dataset
+from headstart import augment, dataset
 from headstart.ahead import ahead
 from headstart.engines.openvino import OpenVinoEngine, cores
 from headstart.errors import BadImage, ClassifierError
@@ -80,28 +80,31 @@ class Classifier:
         )
 
     @overload
-    def predict(self, source: "list[Any] | tuple[Any, ...]") -> list[Prediction]: ...
+    def predict(
+        self, source: "list[Any] | tuple[Any, ...]", views: int = 1
+    ) -> list[Prediction]: ...
 
     @overload
-    def predict(self, source: Any) -> Any: ...
+    def predict(self, source: Any, views: int = 1) -> Any: ...
 
-    def predict(self, source: Any) -> Any:
+    def predict(self, source: Any, views: int = 1) -> Any:
         """One Prediction for one image; a list for a list, a folder, an archive or a (N, H, W, 3)
         array.
 
-        source: a path, bytes, PIL image, uint8 array, or a list of these. One image that cannot
-        be used raises BadImage; among many it gives a Prediction with `error` set.
+        source: a path, bytes, PIL image, uint8 array, or a list of these. views: probabilities
+        are averaged over the image and views - 1 of its views. One image that cannot be used
+        raises BadImage; among many it gives a Prediction with `error` set.
         """
         if isinstance(source, np.ndarray) and source.ndim == 4:
-            return list(self.stream(list(source)))
+            return list(self.stream(list(source), views))
         if isinstance(source, list | tuple):
-            return list(self.stream(_expanded(source)))
+            return list(self.stream(_expanded(source), views))
         if isinstance(source, str | Path):
             items = dataset.images_in([source])
             if not Path(source).is_file() or len(items) != 1:
-                return list(self.stream(items))
+                return list(self.stream(items, views))
             source = items[0]
-        (prediction,) = self.stream([source])
+        (prediction,) = self.stream([source], views)
         if prediction.error is not None:
             raise BadImage(prediction.error)
         return prediction
@@ -118,8 +121,24 @@ class Classifier:
             rows.append([prediction.probabilities[name] for name in self.classes])
         return np.array(rows, np.float32).reshape(-1, len(self.classes))
 
-    def stream(self, sources: Iterable[Any]) -> Iterator[Prediction]:
+    def stream(self, sources: Iterable[Any], views: int = 1) -> Iterator[Prediction]:
         """A Prediction for each source, in order, decoding ahead in threads; memory stays flat."""
+        for name, error, rows in self.by_view(sources, views):
+            if rows is None:
+                yield Prediction(name, None, {}, error)
+            else:
+                yield self._prediction(name, rows.mean(axis=0))
+
+    def by_view(
+        self, sources: Iterable[Any], views: int = 1
+    ) -> Iterator[tuple[str, str | None, np.ndarray | None]]:
+        """Name, error and (V, C) probabilities of each source, the image itself first.
+
+        The further views are those of the augmentation that the classifier was trained with, of
+        flipping where there was none; V is no more than there are different ones.
+        """
+        augmentation = _augmentation(self.description.get("augmentation"))
+        count = min(views, augment.distinct_views(augmentation) or views)
         names: list[tuple[str, str | None]] = []
 
         def good(pool: ThreadPoolExecutor) -> Iterator[np.ndarray]:
@@ -127,17 +146,25 @@ class Classifier:
                 names.append((name, error))
                 if pixels is not None:
                     yield pixels
+                    own = dataset.content_hash(pixels.tobytes()) if count > 1 else b""
+                    for k in range(1, count):
+                        yield augment.view(pixels, augmentation, seed=0, image_hash=own, view=k)
 
         with ThreadPoolExecutor(cores()) as pool:
             given = 0
+            rows: list[np.ndarray] = []
             for probabilities in self._engine.run(good(pool)):
+                rows.append(probabilities)
+                if len(rows) < count:
+                    continue
                 while names[given][1] is not None:
-                    yield _failed(*names[given])
+                    yield *names[given], None
                     given += 1
-                yield self._prediction(names[given][0], probabilities)
+                yield names[given][0], None, np.stack(rows)
+                rows = []
                 given += 1
             for name, error in names[given:]:
-                yield _failed(name, error)
+                yield name, error, None
 
     @cached_property
     def _engine(self) -> OpenVinoEngine:
@@ -273,5 +300,9 @@ def _expanded(sources: Iterable[Any]) -> Iterator[Any]:
             yield source
 
 
-def _failed(name: str, error: str | None) -> Prediction:
-    return Prediction(name, None, {}, error)
+def _augmentation(kept: dict[str, Any] | None) -> augment.Augmentation:
+    """What it was trained with, from its JSON; flips where there was none."""
+    if not kept:
+        return augment.FLIP
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()}
+    return augment.Augmentation(**values)

@@ -1,6 +1,7 @@
 """train(): the whole story on one page."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,14 @@ from headstart.classifier import assemble
 from headstart.classifier import load as load_classifier
 from headstart.dataset import Dataset, group_numbers, load
 from headstart.errors import BadImage, DatasetError
-from headstart.evaluation import Metrics
+from headstart.evaluation import Comparison, Metrics, compare
 from headstart.evaluation import evaluate as measured
 from headstart.extractor import Extractor, open_extractor
 from headstart.features import Features, extract, open_space
 from headstart.files import write_atomically
 from headstart.heads.training import Trained, fit_linear, fit_neural
+from headstart.learning_curve import LearningCurve
+from headstart.learning_curve import learning_curve as curve_of
 from headstart.progress import Silent
 from headstart.recipe import Recipe, load_recipe
 from headstart.report.curves import curves_picture
@@ -146,6 +149,18 @@ def evaluate(
 
     Raises DatasetError if the images have a class that the classifier does not know.
     """
+    return evaluate_views(run, source, 1, strict=strict, progress=progress)[0]
+
+
+def evaluate_views(
+    run: str | Path,
+    source: str | Path,
+    views: int,
+    *,
+    strict: bool = False,
+    progress: Silent | None = None,
+) -> tuple[dict[str, Metrics], dict[str, Comparison], dict[str, Metrics]]:
+    """Metrics by split with test-time views; against the image alone; and of the image alone."""
     progress = progress or Silent()
     classifier = load_classifier(run)
     dataset = load(source, split=False)
@@ -155,21 +170,24 @@ def evaluate(
             f"expected images of the classes {', '.join(classifier.classes)}, "
             f"found also {', '.join(unknown)}"
         )
-    found: dict[str, tuple[list[list[float]], list[int]]] = {}
+    found: dict[str, tuple[list[np.ndarray], list[int]]] = {}
     with progress.stage("predict", len(dataset.items), "images"):
-        for item, prediction in zip(dataset.items, classifier.stream(dataset.items), strict=True):
+        rows = classifier.by_view(dataset.items, views)
+        for item, (_, error, by_view) in zip(dataset.items, rows, strict=True):
             progress.advance()
-            if prediction.error is not None:
-                _refuse([(item, prediction.error)], strict, progress)
+            if by_view is None:
+                _refuse([(item, error or "")], strict, progress)
                 continue
-            split = item.split or "all"
-            rows, labels = found.setdefault(split, ([], []))
-            rows.append([prediction.probabilities[name] for name in classifier.classes])
+            kept, labels = found.setdefault(item.split or "all", ([], []))
+            kept.append(np.stack([by_view.mean(axis=0), by_view[0]]))
             labels.append(classifier.classes.index(item.label or ""))
-    return {
-        split: measured(np.array(rows, np.float32), np.array(labels), classifier.classes)
-        for split, (rows, labels) in found.items()
-    }
+    metrics, paired, alone = {}, {}, {}
+    for split, (kept, labels) in found.items():
+        both, numbers = np.stack(kept).astype(np.float32), np.array(labels)
+        metrics[split] = measured(both[:, 0], numbers, classifier.classes)
+        alone[split] = measured(both[:, 1], numbers, classifier.classes)
+        paired[split] = compare(both[:, 0], both[:, 1], numbers)
+    return metrics, paired, alone
 
 
 def measure_cuts(
@@ -186,6 +204,32 @@ def measure_cuts(
         dataset, recipe.changed(cut="auto"), progress,
         variations=False, every_cut=every_cut, most=most,
     )  # fmt: skip
+
+
+def learning_curve(
+    source: str | Path,
+    recipe: str | Recipe = "quick",
+    *,
+    progress: Silent | None = None,
+    **choices: Any,
+) -> LearningCurve:
+    """What more images would bring, measured inside the training images alone.
+
+    Raises DatasetError for too few images of a class.
+    """
+    progress = progress or Silent()
+    chosen = load_recipe(recipe, **choices)
+    dataset = _dataset(source, chosen, progress)
+    chosen = _selection(dataset, chosen, progress).recipe.changed(views=1, augmentation=NONE)
+    extractor = _extractor(chosen, progress)
+    items = replace(dataset, items=dataset.split("train"))
+    part = _features(items, chosen, extractor, progress, False)["train"]
+    with progress.stage("learning curve"):
+        return curve_of(
+            part.values[:, 0], _labels(part, dataset.classes), dataset.classes,
+            groups=group_numbers(part.items), seed=chosen.seed,
+            class_weight="balanced" if chosen.balanced else None,
+        )  # fmt: skip
 
 
 def learning_rates(
@@ -405,6 +449,11 @@ def _about(extractor: Extractor, recipe: Recipe) -> dict[str, Any]:
         "cuts": list(extractor.cuts),
         "pooling": recipe.pooling,
         "extractor": extractor.fingerprint,
+        "augmentation": {
+            name: value
+            for name, value in recipe.model_dump(mode="json")["augmentation"].items()
+            if recipe.augmentation != NONE and value is not None
+        },
     }
 
 

@@ -13,6 +13,10 @@ from headstart.cli.train import AsJson, Quiet, reporter
 if TYPE_CHECKING:
     from headstart.classifier import Prediction
 
+Tta = Annotated[
+    int,
+    typer.Option("--tta", min=1, metavar="N", help="Average over N views of each image (slower)."),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that train printed.")]
 
 
@@ -25,6 +29,7 @@ def predict(
         str, typer.Option("--format", metavar="table|csv|jsonl", help="How to print.")
     ] = "table",
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 1,
+    tta: Tta = 1,
 ) -> None:
     """Say which class each image belongs to. Exit code 1 if an image could not be used."""
     from headstart import dataset
@@ -39,7 +44,7 @@ def predict(
     top_k = min(top_k, len(classifier.classes))
     printer = printers[form](top_k, [item.name for item in items])
     failed = 0
-    for prediction in classifier.stream(items):
+    for prediction in classifier.stream(items, tta):
         printer.show(prediction)
         if prediction.error is not None:
             failed += 1
@@ -99,15 +104,31 @@ def evaluate(
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at an image that cannot be used.")
     ] = False,
+    tta: Tta = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a classifier on labelled images."""
+    """Measure a classifier on labelled images; with --tta N whether views at test time pay."""
     from headstart import pipeline
     from headstart.evaluation import summary
 
-    metrics = pipeline.evaluate(run, photos, strict=strict, progress=reporter(quiet, as_json))
+    progress = reporter(quiet, as_json)
+    metrics, paired, alone = pipeline.evaluate_views(
+        run, photos, tta, strict=strict, progress=progress
+    )
     if as_json:
         print(json.dumps({split: found.to_dict() for split, found in metrics.items()}))
-    else:
-        print(summary(metrics))
+        return
+    print(summary(metrics))
+    if tta > 1:
+        for split, found in paired.items():
+            low, high = found.difference_interval
+            verdict = found.verdict.replace("the first is", "with views it is").replace(
+                "the second is", "without views it is"
+            )
+            print(f"\n{split}: with {tta} views {metrics[split].accuracy:.1%}, without "
+                  f"{alone[split].accuracy:.1%}, difference {found.difference:+.1%} "
+                  f"({low:+.1%} to {high:+.1%}): {verdict}")  # fmt: skip
+        count = sum(found.n for found in metrics.values())
+        print(f"{count / progress.seconds['predict']:,.0f} images a second with {tta} views: each "
+              "view is another run of the network")  # fmt: skip

@@ -1,4 +1,4 @@
-"""headstart compare, remedies, lr."""
+"""headstart compare, summary, remedies, learning-curve, lr."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from headstart.cli import app, command
-from headstart.cli.train import reporter
+from headstart.cli.train import AsJson, reporter
 
 
 @app.command(epilog="Example: headstart compare runs/photos-1 runs/photos-2")
@@ -99,6 +99,65 @@ def remedies(
     verdict = best.comparison.verdict.replace("the first", "this") if best.comparison else ""
     print(f"\nBest for its time: {best.name}" + (f" ({verdict})" if verdict else ""))
     print(f"Picture: {picture}\nNext: headstart train {opened.record['source']} --recipe {recipe}")
+
+
+@app.command("learning-curve", epilog="Example: headstart learning-curve photos/")
+@command
+def learning_curve(
+    photos: Annotated[Path, typer.Argument(help="Folder, table or archive of labelled images.")],
+    recipe: Annotated[str, typer.Option(help="A recipe's name or a TOML file.")] = "quick",
+    groups: Annotated[
+        str | None, typer.Option(help="Table column, or pattern on file names: see train.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change any choice of the recipe."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("learning_curve.png"),
+    as_json: AsJson = False,
+) -> None:
+    """Tell what more photos would bring, and of which class."""
+    import json
+
+    from headstart import pipeline
+    from headstart.files import write_atomically
+    from headstart.recipe import parse_setting
+    from headstart.report.curves import learning_picture
+
+    choices: dict[str, Any] = dict(parse_setting(text) for text in settings or [])
+    if groups is not None:
+        choices["groups"] = groups
+    found = pipeline.learning_curve(photos, recipe, progress=reporter(False, as_json), **choices)
+    low, high = found.overall.gain_interval
+    now = found.accuracies[-1]
+    write_atomically(
+        out,
+        learning_picture(found.sizes, found.accuracies, found.intervals,
+                         (found.overall.forecast, (now + low, min(1.0, now + high))),
+                         found.classes),
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps({**found.to_dict(), "picture": str(out)}, ensure_ascii=False))
+        return
+    for size, accuracy, (least, most) in zip(
+        found.sizes, found.accuracies, found.intervals, strict=True
+    ):
+        print(f"{size:>8,} images  {accuracy:6.1%} ({least:.1%} to {most:.1%})")
+    print(f"{2 * found.sizes[-1]:>8,} images  {found.overall.forecast:6.1%} forecast "
+          f"(gain {low:+.1%} to {high:+.1%})")  # fmt: skip
+    print("\nWhat twice the photos of a class would bring it, by forecast:")
+    for forecast in found.forecasts[:10]:
+        low, high = forecast.gain_interval
+        told = "" if forecast.told else "  cannot be told from chance"
+        print(f"  {forecast.name:<24}{forecast.images:>6,} images  {forecast.accuracy:6.1%}  "
+              f"gain {forecast.gain:+.1%} ({low:+.1%} to {high:+.1%}){told}")  # fmt: skip
+    first, sure = found.forecasts[0], [one for one in found.forecasts if one.told]
+    if not found.overall.told:
+        print("\nThe data cannot tell whether more photos of this kind would help.")
+    elif sure:
+        more = "" if first.told else f" (perhaps more of {first.name}, which cannot be told yet)"
+        print(f"\nNew photos help most of: {sure[0].name}{more}")
+    print(f"Picture: {out}")
 
 
 @app.command(epilog="Example: headstart lr photos/ --recipe classic --weights inception.h5")

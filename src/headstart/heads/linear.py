@@ -261,7 +261,7 @@ def _choose(
             data, labels, masks, strengths, columns, preconditioner,
             start=weights, tolerance=CHOOSING,
         )  # fmt: skip
-        scores = _out_of_fold(data, fold_of, weights, used)
+        scores = out_of_fold(data, fold_of, weights, used)
         tried.append(_tried(strength, scores[covered], labels[covered], weight[covered]))
         if tried[-1].log_loss <= tried[best].log_loss:
             best, best_scores = index, scores
@@ -271,7 +271,7 @@ def _choose(
     return tried, best, best_scores, start
 
 
-def _out_of_fold(
+def out_of_fold(
     data: Standardised, fold_of: np.ndarray, weights: np.ndarray, used: int
 ) -> np.ndarray:
     """(N, C) logits of each row by the head of its own fold."""

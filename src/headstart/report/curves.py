@@ -86,6 +86,38 @@ def dots_picture(
     return _png(figure)
 
 
+def learning_picture(
+    sizes: Sequence[int],
+    accuracies: Sequence[float],
+    intervals: Sequence[tuple[float, float]],
+    forecast: tuple[float, tuple[float, float]],
+    classes: Mapping[str, Sequence[float]],
+) -> bytes:
+    """PNG bytes: accuracy over the number of images, classes faint, and twice as many forecast."""
+    figure = _figure(8, 4.4)
+    axis = figure.subplots()
+    if len(classes) <= 12:
+        for name, values in classes.items():
+            axis.plot(sizes, values, alpha=0.35, linewidth=1, label=name)
+    low = [value - ends[0] for value, ends in zip(accuracies, intervals, strict=True)]
+    high = [ends[1] - value for value, ends in zip(accuracies, intervals, strict=True)]
+    axis.errorbar(sizes, accuracies, [low, high], fmt="o-", color=TRAINING, label="all classes")
+    value, (least, greatest) = forecast
+    twice = 2 * sizes[-1]
+    axis.plot([sizes[-1], twice], [accuracies[-1], value], "--", color=VALIDATION)
+    axis.errorbar([twice], [value], [[max(0, value - least)], [max(0, greatest - value)]],
+                  fmt="o", color=VALIDATION, label="forecast")  # fmt: skip
+    axis.set_xscale("log", base=2)
+    axis.set_xticks([*sizes, twice], [f"{size:,}" for size in [*sizes, twice]])
+    axis.minorticks_off()
+    axis.set_xlabel("training images")
+    axis.set_ylabel("accuracy, held out, 95% interval")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", alpha=0.3)
+    axis.legend(frameon=False, fontsize=8, ncols=2)
+    return _png(figure)
+
+
 def depths_picture(
     title: str,
     series: Mapping[str, Sequence[tuple[str, float, tuple[float, float]]]],
