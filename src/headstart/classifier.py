@@ -33,18 +33,20 @@ FORMAT = 1
 class Prediction:
     """What the classifier says of one image; `error` is why it could not say anything.
 
-    probabilities: by class name, all classes, most probable first.
+    probabilities: by class name, all classes, most probable first. labels: where an image may be in
+    several classes, those above their thresholds (`label` is then "a;b").
     """
 
     name: str
     label: str | None
     probabilities: dict[str, float]
     error: str | None = None
+    labels: tuple[str, ...] | None = None
 
     @property
     def probability(self) -> float | None:
-        """Of the label."""
-        return self.probabilities[self.label] if self.label is not None else None
+        """Of the label; None where an image may have several."""
+        return self.probabilities.get(self.label) if self.label is not None else None
 
     def top(self, k: int) -> list[tuple[str, float]]:
         """The k most probable classes with their probabilities."""
@@ -191,7 +193,13 @@ class Classifier:
     def _prediction(self, name: str, probabilities: np.ndarray) -> Prediction:
         order = np.argsort(-probabilities, kind="stable")
         ranked = {self.classes[i]: float(probabilities[i]) for i in order}
-        return Prediction(name, self.classes[order[0]], ranked)
+        thresholds = self.description.get("thresholds")
+        if thresholds is None:
+            return Prediction(name, self.classes[order[0]], ranked)
+        given = [c for c, limit in zip(range(len(order)), thresholds, strict=True)
+                 if probabilities[c] >= limit]  # fmt: skip
+        labels = tuple(self.classes[c] for c in given)
+        return Prediction(name, ";".join(labels), ranked, labels=labels)
 
     def save(self, folder: str | Path) -> Path:
         """Write the classifier to `folder`, whole or not at all; an older one is replaced."""

@@ -34,6 +34,8 @@ def compare_runs(runs: Sequence[Run]) -> Compared:
                 f"expected runs with the classes {', '.join(first)}, found "
                 f"{', '.join(run.record['classes'])} in {run.folder}"
             )
+    if any(run.record.get("multi") for run in runs):
+        raise ClassifierError("expected runs of one class an image, found several classes an image")
     tables = [run.recipe.model_dump(mode="json") for run in runs]
     recipes = {
         key: tuple(table[key] for table in tables)

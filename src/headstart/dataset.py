@@ -52,6 +52,11 @@ class Item:
     split: str | None = None
     group: str | None = None
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes of an image that may have several ("a;b")."""
+        return tuple(part for part in (self.label or "").split(";") if part)
+
     def read(self) -> bytes:
         """The file's bytes. Raises OSError."""
         return self.path.read_bytes()
@@ -71,11 +76,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled images. classes: in natural order. warnings: what the user should know."""
+    """Labelled images. classes: in natural order. warnings: what the user should know.
+
+    multi: images may be in several classes; an item's label is then "a;b".
+    """
 
     items: tuple[Item, ...]
     classes: tuple[str, ...]
     warnings: tuple[str, ...] = field(default=())
+    multi: bool = False
 
     def split(self, name: str) -> tuple[Item, ...]:
         """The items of "train", "validation" or "test", in a fixed order."""
@@ -121,7 +130,8 @@ def load(
     if not items:
         raise DatasetError(f"expected images in {path}, found none. {ARRANGE}")
     _hash_all(items)
-    classes = _classes(items)
+    multi = path.suffix.lower() in TABLES and any(";" in (item.label or "") for item in items)
+    classes = _classes(items, multi)
     if groups is not None:
         items, more = _grouped(items, groups)
         warnings += more
@@ -133,7 +143,7 @@ def load(
         else:
             items = [_in_training(item) for item in items]
             warnings += _leaks(items)
-    return Dataset(tuple(items), classes, tuple(warnings))
+    return Dataset(tuple(items), classes, tuple(warnings), multi)
 
 
 ARRANGE = (
@@ -223,23 +233,29 @@ def _table_in(folder: Path) -> Path | None:
 def _table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
     column = groups if groups is not None and has_column(path, groups) else None
     rows = read_table(path, column)
-    items, missing, seen, repeated = [], [], set(), 0
+    items, missing, repeated = [], [], 0
+    seen: dict[Path, Item] = {}
     for row in rows:
         file = path.parent / row.path
         if not file.is_file():
             missing.append(row.path)
             continue
-        if (file, row.label) in seen:
-            repeated += 1
-            continue
-        seen.add((file, row.label))
         split = SPLIT_NAMES.get(row.split.lower()) if row.split else None
         if row.split and split is None:
             raise DatasetError(
                 f"expected a split among train, validation and test, found {row.split!r} "
                 f"in line {row.line} of {path}"
             )
-        items.append(Item(file, row.path, _name(row.label), split, row.group))
+        names = {_name(part.strip()) for part in row.label.replace("|", ";").split(";")} - {""}
+        before = seen.get(file)
+        if before is not None:
+            if names <= set(before.labels):
+                repeated += 1
+                continue
+            names |= set(before.labels)
+        label = ";".join(sorted(names, key=natural))
+        seen[file] = Item(file, row.path, label, split, row.group)
+    items = list(seen.values())
     warnings = []
     if missing:
         if not items:
@@ -389,7 +405,9 @@ def _moved(item: Item, **changes: Any) -> Item:
     return moved
 
 
-def _classes(items: Sequence[Item]) -> tuple[str, ...]:
+def _classes(items: Sequence[Item], multi: bool) -> tuple[str, ...]:
+    if multi:
+        return tuple(sorted({name for item in items for name in item.labels}, key=natural))
     return tuple(sorted({item.label or "" for item in items}, key=natural))
 
 
@@ -399,7 +417,8 @@ def _check(items: Sequence[Item], classes: tuple[str, ...], path: Path) -> list[
         raise DatasetError(
             f"expected two classes or more in {path}, found one: {classes[0]}. {ARRANGE}"
         )
-    learned = {item.label for item in items if item.split in (None, "train")}
+    training = [item for item in items if item.split in (None, "train")]
+    learned = {item.label for item in training} | {n for item in training for n in item.labels}
     strangers = [name for name in classes if name not in learned]
     if strangers:
         raise DatasetError(
@@ -460,6 +479,8 @@ def _divided(items: Sequence[Item], fraction: float, seed: int) -> list[Item]:
     for item, key in zip(items, keys, strict=True):
         if item.split is None:
             by_class[item.label or ""].add(key)
+    if any(";" in name for name in by_class):  # combinations of classes are no classes
+        by_class = {}
     for members in by_class.values():
         distinct = sorted(members, key=lambda key: places[key])
         if len(distinct) < 2:

@@ -265,7 +265,7 @@ def _binomial_tail(k: int, n: int) -> float:
 TITLES = {"train": "training", "cross_validation": "cross-validation", "all": "all images"}
 
 
-def summary(metrics: Mapping[str, Metrics]) -> str:
+def summary(metrics: Mapping[str, Any]) -> str:
     """A few lines for the terminal, on the split that tells most about new images."""
     lines = []
     order = ["train", "cross_validation", "validation", "test", "all"]
@@ -282,6 +282,8 @@ def summary(metrics: Mapping[str, Metrics]) -> str:
         (metrics[s] for s in ("test", "validation", "all", "cross_validation") if s in metrics
          and metrics[s].n), None,
     )  # fmt: skip
+    if telling is not None and not isinstance(telling, Metrics):
+        return "\n".join(lines + telling.details())
     return "\n".join(lines + (_details(telling) if telling else []))
 
 

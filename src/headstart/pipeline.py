@@ -13,14 +13,15 @@ from headstart.augment import NONE
 from headstart.cache import FeatureCache
 from headstart.classifier import assemble
 from headstart.classifier import load as load_classifier
-from headstart.dataset import Dataset, group_numbers, load
-from headstart.errors import BadImage, DatasetError
+from headstart.dataset import Dataset, Item, group_numbers, load
+from headstart.errors import BadImage, DatasetError, RecipeError
 from headstart.evaluation import Comparison, Metrics, compare
 from headstart.evaluation import evaluate as measured
+from headstart.evaluation_multi import MultiMetrics, evaluate_multi
 from headstart.extractor import Extractor, open_extractor
 from headstart.features import Features, extract, open_space
 from headstart.files import write_atomically
-from headstart.heads.training import Trained, fit_linear, fit_neural
+from headstart.heads.training import Trained, fit_linear, fit_multilabel, fit_neural
 from headstart.learning_curve import LearningCurve
 from headstart.learning_curve import learning_curve as curve_of
 from headstart.progress import Silent
@@ -116,8 +117,11 @@ def _carry_out(
     extractor = _extractor(recipe, progress)
     features = _features(dataset, recipe, extractor, progress, strict)
     classes = _usable(dataset, features)
+    _suits(dataset, recipe)
     resumed, folder = folder is not None, folder or runs.start(source, recipe, strict, out)
-    trained = _head(features, classes, recipe, extractor, folder, progress, resumed, callbacks)
+    trained = _head(
+        features, classes, recipe, extractor, folder, progress, resumed, callbacks, dataset.multi
+    )
     tuning = _tuned(features, classes, recipe, extractor, folder, progress, resumed)
     if tuning is not None and tuning.stack is not None:
         recipe, trained = tuning.recipe, Trained(tuning.stack, history=tuning.history)
@@ -126,6 +130,8 @@ def _carry_out(
     metrics, probabilities = _measured(features, trained, classes, progress)
     with progress.stage("save"):
         about = _about(extractor, recipe)
+        if trained.thresholds is not None:
+            about["thresholds"] = [round(float(value), 6) for value in trained.thresholds]
         assemble(extractor, trained.stack, classes, about).save(folder / "classifier")
         if recipe.head == "neural" or trained.history:
             _write_keras(folder, recipe, trained, extractor)
@@ -159,7 +165,7 @@ def evaluate_views(
     *,
     strict: bool = False,
     progress: Silent | None = None,
-) -> tuple[dict[str, Metrics], dict[str, Comparison], dict[str, Metrics]]:
+) -> tuple[dict[str, Any], dict[str, Comparison], dict[str, Metrics]]:
     """Metrics by split with test-time views; against the image alone; and of the image alone."""
     progress = progress or Silent()
     classifier = load_classifier(run)
@@ -170,7 +176,12 @@ def evaluate_views(
             f"expected images of the classes {', '.join(classifier.classes)}, "
             f"found also {', '.join(unknown)}"
         )
-    found: dict[str, tuple[list[np.ndarray], list[int]]] = {}
+    thresholds = classifier.description.get("thresholds")
+    if dataset.multi and thresholds is None:
+        raise DatasetError(
+            "expected one class an image, as this classifier was trained, found several"
+        )
+    found: dict[str, tuple[list[np.ndarray], list[Item]]] = {}
     with progress.stage("predict", len(dataset.items), "images"):
         rows = classifier.by_view(dataset.items, views)
         for item, (_, error, by_view) in zip(dataset.items, rows, strict=True):
@@ -180,10 +191,16 @@ def evaluate_views(
                 continue
             kept, labels = found.setdefault(item.split or "all", ([], []))
             kept.append(np.stack([by_view.mean(axis=0), by_view[0]]))
-            labels.append(classifier.classes.index(item.label or ""))
-    metrics, paired, alone = {}, {}, {}
-    for split, (kept, labels) in found.items():
-        both, numbers = np.stack(kept).astype(np.float32), np.array(labels)
+            labels.append(item)
+    metrics: dict[str, Any] = {}
+    paired, alone = {}, {}
+    for split, (kept, labelled) in found.items():
+        both = np.stack(kept).astype(np.float32)
+        if thresholds is not None:
+            targets, limits = _targets(labelled, classifier.classes), np.array(thresholds)
+            metrics[split] = evaluate_multi(both[:, 0], targets, classifier.classes, limits)
+            continue
+        numbers = np.array([classifier.classes.index(item.label or "") for item in labelled])
         metrics[split] = measured(both[:, 0], numbers, classifier.classes)
         alone[split] = measured(both[:, 1], numbers, classifier.classes)
         paired[split] = compare(both[:, 0], both[:, 1], numbers)
@@ -220,6 +237,8 @@ def learning_curve(
     progress = progress or Silent()
     chosen = load_recipe(recipe, **choices)
     dataset = _dataset(source, chosen, progress)
+    if dataset.multi:
+        raise DatasetError("expected one class an image for a learning curve, found several")
     chosen = _selection(dataset, chosen, progress).recipe.changed(views=1, augmentation=NONE)
     extractor = _extractor(chosen, progress)
     items = replace(dataset, items=dataset.split("train"))
@@ -267,6 +286,8 @@ def _dataset(source: str | Path, recipe: Recipe, progress: Silent) -> Dataset:
 def _selection(dataset: Dataset, recipe: Recipe, progress: Silent, **options: Any) -> Selection:
     """What the recipe leaves open ("auto"), measured on the training images."""
     items = dataset.split("train")
+    if dataset.multi:  # its folds and losses are for one class an image
+        return Selection(recipe.changed(cut="last") if recipe.cut == ("auto",) else recipe, None)
     numbers = {name: number for number, name in enumerate(dataset.classes)}
     labels = np.array([numbers[item.label or ""] for item in items], np.int64)
     selection = select(
@@ -332,7 +353,8 @@ def _usable(dataset: Dataset, features: dict[str, Features]) -> tuple[str, ...]:
     groups = group_numbers(features["train"].items)
     if groups is not None and groups.max() == 0:
         raise DatasetError("expected training images of two groups or more, found one group")
-    left = {item.label for item in features["train"].items}
+    kept = features["train"].items
+    left = {item.label for item in kept} | {name for item in kept for name in item.labels}
     lost = [name for name in dataset.classes if name not in left]
     if lost:
         raise DatasetError(
@@ -340,6 +362,16 @@ def _usable(dataset: Dataset, features: dict[str, Features]) -> tuple[str, ...]:
             "Add images or remove the class"
         )
     return dataset.classes
+
+
+def _suits(dataset: Dataset, recipe: Recipe) -> None:
+    """Raises RecipeError for what images in several classes cannot have."""
+    if dataset.multi and (recipe.head != "linear" or recipe.finetune):
+        raise RecipeError(
+            "expected head = 'linear' without finetune for images in several classes, found "
+            f"head = {recipe.head!r}{' and finetune' if recipe.finetune else ''}. "
+            "Type: headstart train TABLE"
+        )
 
 
 def _head(
@@ -351,9 +383,15 @@ def _head(
     progress: Silent,
     resumed: bool,
     callbacks: Sequence[Any],
+    multi: bool,
 ) -> Trained:
     """The head that the recipe asks for, trained on the training images."""
     part = features["train"]
+    if multi:
+        with progress.stage("head"):
+            return fit_multilabel(
+                part.values, _targets(part.items, classes), recipe, group_numbers(part.items)
+            )
     labels = _labels(part, classes)
     if recipe.head == "linear":
         with progress.stage("head"):
@@ -417,21 +455,32 @@ def _measured(
     trained: Trained,
     classes: tuple[str, ...],
     progress: Silent,
-) -> tuple[dict[str, Metrics], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Metrics by split, and the (N, C) probabilities they come from."""
+
+    def judged(found: np.ndarray, part: Features) -> Metrics | MultiMetrics:
+        if trained.thresholds is None:
+            return measured(found, _labels(part, classes), classes)
+        return evaluate_multi(found, _targets(part.items, classes), classes, trained.thresholds)
+
     with progress.stage("evaluation"):
         probabilities = {
             split: trained.stack.probabilities(part.values[:, 0])
             for split, part in features.items()
         }
-        metrics = {
-            split: measured(probabilities[split], _labels(part, classes), classes)
-            for split, part in features.items()
-        }
+        metrics = {split: judged(probabilities[split], part) for split, part in features.items()}
         if trained.out_of_fold is not None:
-            labels = _labels(features["train"], classes)
-            metrics["cross_validation"] = measured(trained.out_of_fold, labels, classes)
+            metrics["cross_validation"] = judged(trained.out_of_fold, features["train"])
     return metrics, probabilities
+
+
+def _targets(items: Sequence[Item], classes: Sequence[str]) -> np.ndarray:
+    """(N, C) of 0 and 1: which classes each image is in."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    targets = np.zeros((len(items), len(classes)), np.float32)
+    for row, item in enumerate(items):
+        targets[row, [numbers[name] for name in item.labels]] = 1
+    return targets
 
 
 def _labels(features: Features, classes: tuple[str, ...]) -> np.ndarray:
@@ -463,7 +512,7 @@ def _write(
     dataset: Dataset,
     features: dict[str, Features],
     trained: Trained,
-    metrics: dict[str, Metrics],
+    metrics: dict[str, Any],
     probabilities: dict[str, np.ndarray],
     progress: Silent,
     studies: dict[str, Any],
@@ -477,7 +526,7 @@ def _write(
     runs.write_table(
         folder / "predictions.csv",
         ["image", "content", "split", "label", "predicted", *classes],
-        _prediction_rows(features, probabilities, classes),
+        _prediction_rows(features, probabilities, classes, trained.thresholds),
     )
     if trained.history:
         write_atomically(folder / "curves.png", curves_picture({"": trained.history}))
@@ -498,6 +547,7 @@ def _write(
                 **{split: len(part.items) for split, part in features.items()},
                 "unreadable": len(bad),
             },
+            "multi": dataset.multi,
             "groups": len({item.group for item in dataset.items} - {None}),
             "cache": {
                 "hits": sum(part.hits for part in features.values()),
@@ -514,12 +564,18 @@ def _write(
 
 
 def _prediction_rows(
-    features: dict[str, Features], probabilities: dict[str, np.ndarray], classes: tuple[str, ...]
+    features: dict[str, Features],
+    probabilities: dict[str, np.ndarray],
+    classes: tuple[str, ...],
+    thresholds: np.ndarray | None,
 ) -> Iterable[list[Any]]:
     for split, part in features.items():
         if split == "train":
             continue
         for item, row in zip(part.items, probabilities[split], strict=True):
             predicted = classes[int(row.argmax())]
+            if thresholds is not None:
+                given = zip(classes, row, thresholds, strict=True)
+                predicted = ";".join(name for name, p, limit in given if p >= limit)
             rounded = [f"{p:.6g}" for p in row]
             yield [item.name, item.content_hash.hex(), split, item.label, predicted, *rounded]

@@ -22,6 +22,7 @@ from typing import Any
 from headstart.classifier import Classifier, load
 from headstart.errors import ClassifierError, RecipeError
 from headstart.evaluation import Metrics
+from headstart.evaluation_multi import MultiMetrics
 from headstart.files import write_atomically
 from headstart.recipe import Recipe, load_recipe
 
@@ -46,9 +47,13 @@ class Run:
         return record
 
     @cached_property
-    def metrics(self) -> dict[str, Metrics]:
-        """By split: train, cross_validation, validation, test."""
-        return {name: Metrics.from_dict(row) for name, row in self._json("metrics.json").items()}
+    def metrics(self) -> dict[str, Any]:
+        """By split (train, cross_validation, validation, test) Metrics, or MultiMetrics."""
+        rows = self._json("metrics.json")
+        return {
+            name: (MultiMetrics if "micro_f1" in row else Metrics).from_dict(row)
+            for name, row in rows.items()
+        }
 
     @cached_property
     def classifier(self) -> Classifier:

@@ -53,18 +53,25 @@ def read_table(path: Path, group: str | None = None) -> list[Row]:
     if group is not None:
         names["group"] = next(name for name in found if _lowered(name) == group.strip().lower())
         required.append("group")
-    rows = []
+    rows, empty = [], 0
     for line, record in records:
         cells = {}
         for part, name in names.items():
             value = record.get(name) if name else None
+            if part == "label" and isinstance(value, list):
+                value = ";".join(map(str, value))
             cells[part] = "" if value is None else str(value).strip()
         for part in required:
-            if not cells[part]:
+            if part == "label" and not cells[part]:
+                empty = empty or line
+            elif not cells[part]:
                 raise DatasetError(f"expected a {part} in line {line} of {path}, found none")
         rows.append(
             Row(line, cells["path"], cells["label"], cells["split"] or None, cells.get("group"))
         )
+    if empty and not any(";" in row.label or "|" in row.label for row in rows):
+        # Only where images may have several classes may one have none.
+        raise DatasetError(f"expected a label in line {empty} of {path}, found none")
     return rows
 
 

@@ -55,6 +55,14 @@ def predict(
         raise typer.Exit(1)
 
 
+def _told(prediction: "Prediction", top_k: int) -> list[tuple[str, float]]:
+    """Classes with probabilities: the top ones, or those above their thresholds."""
+    if prediction.labels is None:
+        return prediction.top(top_k)
+    found = [(name, prediction.probabilities[name]) for name in prediction.labels]
+    return found or [("none", 0.0)]
+
+
 class _Table:
     def __init__(self, top_k: int, names: list[str]) -> None:
         self.top_k = top_k
@@ -62,7 +70,7 @@ class _Table:
 
     def show(self, prediction: "Prediction") -> None:
         if prediction.error is None:
-            told = "  ".join(f"{name} {p:.1%}" for name, p in prediction.top(self.top_k))
+            told = "  ".join(f"{name} {p:.1%}" for name, p in _told(prediction, self.top_k))
             print(f"{prediction.name:<{self.width}}  {told}")
 
 
@@ -76,8 +84,11 @@ class _Csv:
 
     def show(self, prediction: "Prediction") -> None:
         cells: list[Any] = []
-        for name, probability in prediction.top(self.top_k):
-            cells += [name, f"{probability:.6f}"]
+        if prediction.labels is not None:
+            cells = [prediction.label, ""]
+        else:
+            for name, probability in prediction.top(self.top_k):
+                cells += [name, f"{probability:.6f}"]
         cells += [""] * (2 * self.top_k - len(cells))
         self.writer.writerow([prediction.name, *cells, prediction.error or ""])
 
@@ -90,6 +101,8 @@ class _JsonLines:
         row: dict[str, Any] = {"image": prediction.name, "label": prediction.label}
         if prediction.error is None:
             row["probability"] = prediction.probability
+            if prediction.labels is not None:
+                row["labels"] = list(prediction.labels)
             row["probabilities"] = dict(prediction.top(max(self.top_k, 1)))
         else:
             row["error"] = prediction.error

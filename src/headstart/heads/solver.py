@@ -160,6 +160,10 @@ def objective(
 
 def _loss_and_residual(z: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log loss (n, P) and probability minus target (n, P, K), computed in place of `z`."""
+    if labels.ndim == 2:  # K classes that do not exclude each other: a sigmoid each
+        target = labels[:, None, :].astype(np.float32)
+        loss = (np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))) - target * z).sum(axis=2)
+        return loss, 1 / (1 + np.exp(-np.clip(z, -60, 60))) - target
     if z.shape[2] == 1:
         target = labels[:, None].astype(np.float32)
         score = z[:, :, 0]
@@ -192,7 +196,8 @@ def solve(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights (P, D + 1, K), the last row the intercepts, and iterations (P,).
 
-    labels (N,) int; row_weights (P, N), each row summing to 1; strengths (P,). Stops where the
+    labels (N,) int, or (N, K) of 0 and 1 for classes that do not exclude each other;
+    row_weights (P, N), each row summing to 1; strengths (P,). Stops where the
     preconditioned gradient's norm falls below `tolerance` times the objective's root.
     """
     problems, dimensions = len(strengths), data.features.shape[1]

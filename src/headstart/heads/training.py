@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.heads import linear
+from headstart.heads import linear, multilabel
 from headstart.heads.stack import Stack
 from headstart.recipe import Recipe
 from headstart.views import CachedViews, FreshViews
@@ -16,13 +16,29 @@ from headstart.views import CachedViews, FreshViews
 @dataclass(frozen=True)
 class Trained:
     """A trained head. out_of_fold: (N, C) probabilities of the training images by heads that had
-    not seen them, where there are such. history: by epoch, empty for a linear head.
+    not seen them, where there are such. thresholds: (C,) of a head for several classes an image.
+    history: by epoch, empty for a linear head.
     """
 
     stack: Stack
     out_of_fold: np.ndarray | None = None
     history: dict[str, list[float]] = field(default_factory=dict)
     kept_epoch: int | None = None
+    thresholds: np.ndarray | None = None
+
+
+def fit_multilabel(
+    values: np.ndarray, targets: np.ndarray, recipe: Recipe, groups: np.ndarray | None = None
+) -> Trained:
+    """A linear head on (N, V, D) features and (N, C) targets of 0 and 1; groups stay together."""
+    count, views, dimensions = values.shape
+    groups = np.arange(count) if groups is None else groups
+    head = multilabel.fit(
+        values.reshape(count * views, dimensions), np.repeat(targets, views, axis=0),
+        groups=np.repeat(groups, views), balanced=recipe.balanced, folds=recipe.folds,
+        seed=recipe.seed,
+    )  # fmt: skip
+    return Trained(head.stack(), head.out_of_fold[::views], thresholds=head.thresholds)
 
 
 def fit_linear(

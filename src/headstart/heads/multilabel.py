@@ -1,0 +1,118 @@
+"""The linear head for images in several classes: one logistic regression a class, all at once.
+
+Letters: N rows, D features, C classes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from headstart.heads import linear
+from headstart.heads.solver import Preconditioner, compacted, solve, standardised
+from headstart.heads.stack import Dense, Stack
+
+FEW = 10  # images of a class below which its threshold stays at one half
+
+
+@dataclass(frozen=True)
+class MultiHead:
+    """weight (D, C), bias (C,); thresholds (C,): probabilities from which a class is given.
+
+    out_of_fold: (N, C) probabilities of rows by heads that had not seen them.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    thresholds: np.ndarray
+    strength: float
+    out_of_fold: np.ndarray
+
+    def stack(self) -> Stack:
+        """The head as plain arrays, a sigmoid for each class."""
+        return Stack((Dense(self.weight, self.bias, "sigmoid"),))
+
+
+def fit(
+    features: np.ndarray,
+    targets: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    balanced: bool = False,
+    folds: int = 5,
+    seed: int = 0,
+) -> MultiHead:
+    """Train on (N, D) float32 features and (N, C) targets of 0 and 1.
+
+    The strength with the lowest out-of-fold log loss wins; the logits are then calibrated, and
+    each class' threshold is the one with the highest F1 on out-of-fold predictions. balanced: rows
+    of rare classes weigh more. groups (N,): never on both sides of a fold.
+    """
+    count, classes = targets.shape
+    _, combination = np.unique(targets, axis=0, return_inverse=True)
+    fold_of = linear.assign_folds(combination.reshape(-1), groups, folds, seed)
+    shares = np.ones(count)
+    if balanced:
+        rarity = count / np.maximum(targets.sum(axis=0), 1)
+        shares = np.maximum((targets * rarity).max(axis=1), 1.0)
+    masks = np.stack([shares * (fold_of != fold) for fold in range(int(fold_of.max()) + 1)])
+    masks /= masks.sum(axis=1, keepdims=True)
+    data = standardised(features)
+    seen = compacted(data)  # the search asks for no weights
+    preconditioner = Preconditioner(seen)
+    best, chosen, crossed, waited = np.inf, 0.0, np.empty(0), 0
+    weights = None
+    for strength in linear.STRENGTHS:
+        weights, _ = solve(
+            seen, targets, masks, np.full(len(masks), strength), classes, preconditioner,
+            start=weights, tolerance=linear.CHOOSING,
+        )  # fmt: skip
+        scores = linear.out_of_fold(seen, fold_of, weights, len(masks))
+        loss = log_loss(scores, targets)
+        if loss <= best:
+            best, chosen, crossed, waited = loss, strength, scores, 0
+        else:
+            waited += 1
+            if waited == linear.PATIENCE:
+                break
+    heat = np.float32(_temperature(crossed, targets))
+    final, _ = solve(
+        data, targets, (shares / shares.sum())[None], np.array([chosen]), classes,
+        Preconditioner(data), tolerance=linear.FINAL, most=300,
+    )  # fmt: skip
+    scaled = final[0, :-1].astype(np.float64) * data.inverse_scale[:, None]
+    bias = final[0, -1] - data.mean.astype(np.float64) @ scaled
+    probabilities = 1 / (1 + np.exp(-np.clip(crossed / heat, -60, 60)))
+    return MultiHead(
+        (scaled / heat).astype(np.float32),
+        (bias / heat).astype(np.float32),
+        np.array([threshold(probabilities[:, c], targets[:, c]) for c in range(classes)]),
+        chosen,
+        probabilities,
+    )
+
+
+def threshold(probabilities: np.ndarray, target: np.ndarray) -> float:
+    """The threshold with the highest F1, midway to the next probability; 0.5 with few images."""
+    positives = int(target.sum())
+    if positives < FEW or positives == len(target):
+        return 0.5
+    order = np.argsort(-probabilities, kind="stable")
+    hits = np.cumsum(target[order])
+    f1 = 2 * hits / (np.arange(1, len(target) + 1) + positives)
+    best = int(f1.argmax())
+    ranked = probabilities[order]
+    below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
+    return float((ranked[best] + below) / 2)
+
+
+def log_loss(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Mean over images and classes of the sigmoid's log loss of (N, C) logits."""
+    losses = np.maximum(scores, 0) + np.log1p(np.exp(-np.abs(scores))) - targets * scores
+    return float(losses.mean(dtype=np.float64))
+
+
+def _temperature(scores: np.ndarray, targets: np.ndarray) -> float:
+    """What logits are divided by to minimise the log loss, among 33 from a quarter to four."""
+    heats = 4.0 ** np.linspace(-1, 1, 33)
+    losses = [log_loss(scores / heat, targets) for heat in heats]
+    return float(heats[int(np.argmin(losses))])

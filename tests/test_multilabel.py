@@ -1,0 +1,131 @@
+"""Images in several classes: head, thresholds, metrics, and the whole way."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import headstart
+from headstart.errors import ClassifierError, DatasetError, RecipeError
+from headstart.evaluation_multi import MultiMetrics, average_precision, evaluate_multi
+from headstart.heads import multilabel
+
+
+def test_average_precision_by_hand() -> None:
+    # found at ranks 1 and 3: (1/1 + 2/3) / 2
+    scores, target = np.array([0.9, 0.8, 0.7]), np.array([True, False, True])
+    assert average_precision(scores, target) == pytest.approx(5 / 6)
+    assert np.isnan(average_precision(scores, np.zeros(3, bool)))
+
+
+def test_metrics_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.2], [0.8, 0.9], [0.1, 0.6], [0.3, 0.1]])
+    targets = np.array([[1, 0], [1, 1], [0, 0], [0, 0]])
+    found = evaluate_multi(probabilities, targets, ["a", "b"], np.array([0.5, 0.5]))
+    assert found.accuracy == 0.75  # the third is given b
+    assert found.micro_f1 == pytest.approx(2 * 3 / (3 + 4))
+    assert found.macro_f1 == pytest.approx((1 + 2 / 3) / 2)
+    assert found.mean_average_precision == 1
+    assert found.hamming_loss == 1 / 8
+    assert found.classes[1].precision == 0.5
+    assert MultiMetrics.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_a_threshold_is_the_best_f1_and_a_half_for_few() -> None:
+    probabilities = np.linspace(0, 1, 101)
+    target = (probabilities > 0.295).astype(float)
+    assert multilabel.threshold(probabilities, target) == pytest.approx(0.295, abs=0.006)
+    rare = np.zeros(101)
+    rare[-5:] = 1
+    assert multilabel.threshold(probabilities, rare) == 0.5
+
+
+def test_the_head_is_that_of_one_regression_a_class() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(300, 12)).astype("f4")
+    targets = (values[:, :3] + rng.normal(0, 0.7, (300, 3)) > 0.3).astype("f4")
+    head = multilabel.fit(values, targets)
+    scaled = (values - values.mean(axis=0)) / values.std(axis=0)
+    for c in range(3):
+        theirs = LogisticRegression(C=1 / (head.strength * 300), tol=1e-8, max_iter=1000)
+        theirs.fit(scaled, targets[:, c])
+        ours = head.stack().probabilities(values)[:, c]
+        assert np.corrcoef(ours, theirs.predict_proba(scaled)[:, 1])[0, 1] > 0.999
+    assert head.out_of_fold.shape == (300, 3)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Discs of up to two colours; labels "blue;red", repeated rows, and none."""
+    folder = tmp_path_factory.mktemp("discs")
+    rng = np.random.default_rng(0)
+    down, across = np.mgrid[:64, :64]
+    rows = []
+    for index in range(160):
+        present = [
+            name for name, on in zip(("blue", "red"), rng.random(2) < 0.5, strict=True) if on
+        ]
+        pixels = rng.normal(128, 20, (64, 64, 3))
+        for name in present:
+            x, y = rng.integers(12, 52, 2)
+            disc = (across - x) ** 2 + (down - y) ** 2 < 120
+            pixels[disc] = (230, 30, 30) if name == "red" else (30, 30, 230)
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / f"{index}.png")
+        if len(present) == 2 and index % 2:
+            rows += [(f"{index}.png", name) for name in present]
+        else:
+            rows.append((f"{index}.png", ";".join(present)))
+    file = folder / "labels.csv"
+    with file.open("w", newline="") as opened:
+        csv.writer(opened).writerows([("path", "label"), *rows])
+    return file
+
+
+@pytest.fixture(scope="module")
+def run(table: Path, tmp_path_factory: pytest.TempPathFactory) -> headstart.Run:
+    return headstart.train(table, out=tmp_path_factory.mktemp("multi") / "run", size=64)
+
+
+def test_the_whole_way(run: headstart.Run, table: Path) -> None:
+    assert run.record["classes"] == ["blue", "red"]
+    assert run.record["images"]["train"] + run.record["images"]["validation"] == 160
+    validation = run.metrics["validation"]
+    assert validation.mean_average_precision > 0.8
+    text = (run.folder / "predictions.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    assert {"blue;red", "blue", "red", ""} >= {row["predicted"] for row in rows}
+    labelled = {row["label"] for row in rows}
+    assert labelled == {"blue;red", "blue", "red", ""}
+    found = headstart.load(run.folder).predict([table.parent / f"{i}.png" for i in range(20)])
+    for prediction in found:
+        assert prediction.labels is not None
+        assert prediction.label == ";".join(prediction.labels)
+    assert headstart.evaluate(run.folder, table)["all"].n == 160
+
+
+def test_repeated_rows_and_joined_labels_are_the_same(table: Path) -> None:
+    from headstart.dataset import load
+
+    dataset = load(table)
+    assert dataset.multi
+    assert sum(len(item.labels) == 2 for item in dataset.items) > 20
+    assert sum(not item.labels for item in dataset.items) > 20
+
+
+def test_what_does_not_suit_several_classes_is_refused(
+    run: headstart.Run, table: Path, tiny: Path, tmp_path: Path
+) -> None:
+    from headstart import pipeline
+    from headstart.comparison import compare_runs
+
+    with pytest.raises(RecipeError, match="for images in several classes, found head = 'neural'"):
+        headstart.train(table, out=tmp_path / "run", head="neural", size=64)
+    with pytest.raises(DatasetError, match="one class an image for a learning curve"):
+        pipeline.learning_curve(table)
+    with pytest.raises(ClassifierError, match="found several classes an image"):
+        compare_runs([run, run])
