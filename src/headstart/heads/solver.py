@@ -29,11 +29,15 @@ BOUND = 0.25  # of p (1 - p), the curvature of the log loss
 
 @dataclass(frozen=True)
 class Standardised:
-    """Features (N, D) with the mean (D,) and 1 / standard deviation (D,; 0 where constant)."""
+    """Features (N, D) with the mean (D,) and 1 / standard deviation (D,; 0 where constant).
+
+    spectrum: (D,) sums of squares, where the features are already orthogonal to each other.
+    """
 
     features: np.ndarray
     mean: np.ndarray
     inverse_scale: np.ndarray
+    spectrum: np.ndarray | None = None
 
     @property
     def gram(self) -> np.ndarray:
@@ -75,8 +79,10 @@ def compacted(data: Standardised) -> Standardised:
         return data
     rows = (data.features - data.mean) * data.inverse_scale
     values, vectors = np.linalg.eigh(rows @ rows.T)
-    rotated = vectors * np.sqrt(np.maximum(values, 0))
-    return Standardised(rotated, np.zeros(count, np.float32), np.ones(count, np.float32))
+    values = np.maximum(values, 0)
+    rotated = vectors * np.sqrt(values)
+    zero = np.zeros(count, np.float32)
+    return Standardised(rotated, zero, zero + 1, spectrum=values)
 
 
 class Preconditioner:
@@ -87,8 +93,12 @@ class Preconditioner:
     """
 
     def __init__(self, data: Standardised) -> None:
+        self.vectors: np.ndarray | None
         count, dimensions = data.features.shape
-        self.rows = None
+        self.rows = self.vectors = None
+        if data.spectrum is not None:
+            self.values = np.float32(BOUND / count) * data.spectrum
+            return
         if count < dimensions:
             rows = (data.features - data.mean) * data.inverse_scale
             self.rows = rows * np.float32(np.sqrt(BOUND / count))
@@ -103,7 +113,9 @@ class Preconditioner:
         problems, rows, columns = gradient.shape
         strength = np.repeat(strengths, columns).astype(np.float32)
         part = gradient[:, :-1].transpose(1, 0, 2).reshape(rows - 1, -1)
-        if self.rows is None:
+        if self.vectors is None:
+            solved = part / (self.values[:, None] + strength)
+        elif self.rows is None:
             inner = self.vectors.T @ part
             solved = self.vectors @ (inner / (self.values[:, None] + strength))
         else:
