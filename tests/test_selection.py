@@ -76,7 +76,10 @@ def chosen_on(folder: Path, **choices: object) -> tuple[Selection, Silent]:
     return select(items, labels, len(dataset.classes), recipe, progress), progress
 
 
-def test_where_the_place_tells_the_grid_wins(sides: Path) -> None:
+def test_where_the_place_tells_the_grid_wins(
+    sides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
     found, _ = chosen_on(sides)
     assert found.chosen is not None
     assert any(cut.endswith(":grid") for cut in found.recipe.cut)
@@ -96,7 +99,7 @@ def test_without_time_there_is_an_answer_and_what_was_left_is_told(sides: Path) 
 
 
 def test_stopped_by_hand_it_goes_on_with_the_best_so_far(
-    sides: Path, monkeypatch: pytest.MonkeyPatch
+    sides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
     real = selection.linear.cross_validate
@@ -108,10 +111,12 @@ def test_stopped_by_hand_it_goes_on_with_the_best_so_far(
         return real(*args, **options)
 
     monkeypatch.setattr(selection.linear, "cross_validate", stopping)
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
     found, progress = chosen_on(sides)
     assert len(found.tried) == 3
     assert found.recipe.cut != ("auto",)
     assert any("stopped" in warning for warning in progress.warnings)
+    assert not (tmp_path / "selections").exists()  # half a search is no answer for ever
 
 
 def test_too_few_images_keep_the_default(tiny: Path) -> None:
@@ -131,6 +136,9 @@ def test_the_run_keeps_what_was_chosen_and_why(sides: Path, tmp_path: Path) -> N
     assert run.recipe.cut != ("auto",)
     assert record["chosen"].startswith(run.recipe.cut[0])
     assert {"name", "accuracy", "interval", "log_loss"} <= set(record["tried"][0])
+    second = headstart.train(sides, out=tmp_path / "second", size=96)
+    assert second.recipe == run.recipe  # measured before: known
+    assert second.record["selection"] == record
     again = headstart.train(sides, run.folder / "recipe.toml", out=tmp_path / "again")
     assert again.metrics["validation"] == run.metrics["validation"]
 

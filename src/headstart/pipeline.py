@@ -137,7 +137,7 @@ def _carry_out(
             _write_keras(folder, recipe, trained, extractor)
         _write(
             folder, source, dataset, features, trained, metrics, probabilities, progress,
-            {"selection": selection.to_dict() if selection.tried else None,
+            {"selection": selection.to_dict() if selection.tried or selection.before else None,
              "tuning": tuning.to_dict() if tuning else None},
         )  # fmt: skip
         runs.finish(folder)
@@ -300,6 +300,11 @@ def _selection(dataset: Dataset, recipe: Recipe, progress: Silent, **options: An
             f"measured on {selection.images:,} training images, {len(selection.tried)} candidates "
             f"in {selection.seconds:.1f} s: {selection.chosen.name} "
             f"({selection.chosen.accuracy:.1%}, {low:.1%} to {high:.1%})"
+        )
+    elif selection.before is not None:
+        progress.say(
+            f"measured before on {selection.before['images']:,} training images: "
+            f"{selection.before['chosen']}"
         )
     return selection
 

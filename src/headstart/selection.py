@@ -8,23 +8,32 @@ gain more than that.
 Letters: N images, D features, C classes.
 """
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from headstart import __version__
 from headstart.augment import NONE
 from headstart.backbones.catalogue import backbone
 from headstart.cache import FeatureCache
+from headstart.engines.openvino import version
 from headstart.evaluation import Interval, interval
 from headstart.extractor import Extractor, Layer, layers, open_extractor
 from headstart.features import Features, extract, open_space
+from headstart.files import write_atomically
+from headstart.folders import cache_folder
 from headstart.heads import linear
 from headstart.progress import Silent
 from headstart.recipe import Recipe
 
+FORMAT = 1  # of kept outcomes; raised when the search changes
 SAMPLE = 800  # training images that a choice is measured on
 LEAST = 100  # images below which measuring tells nothing, and the default stays
 FOLDS = 3  # enough to compare; the head itself is chosen on the recipe's own folds
@@ -83,10 +92,11 @@ class Selection:
     untried: tuple[str, ...] = ()
     images: int = 0
     seconds: float = 0.0
+    before: dict[str, Any] | None = None  # what `to_dict` gave, where all this was measured before
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {
+        return self.before or {
             "images": self.images,
             "seconds": round(self.seconds, 2),
             "chosen": self.chosen.name if self.chosen else None,
@@ -123,16 +133,41 @@ def select(
     if recipe.cut != ("auto",) or len(items) < LEAST or counts.min() < FOLDS:
         return Selection(plain, None)
     chosen = sample(labels, most)
-    search = _Search(
-        [items[i] for i in chosen], labels[chosen], classes, recipe, progress,
-        groups[chosen] if groups is not None else None,
-    )  # fmt: skip
+    items, labels = [items[i] for i in chosen], labels[chosen]
+    groups = groups[chosen] if groups is not None else None
+    kept = _kept(items, labels, groups, recipe) if variations and not every_cut else None
+    if kept is not None and kept.is_file():
+        known = json.loads(kept.read_text(encoding="utf-8"))
+        return Selection(plain.changed(**known["recipe"]), None, before=known["selection"])
+    search = _Search(items, labels, classes, recipe, progress, groups)
+    stopped = False
     with progress.stage("selection", search.steps(variations), "candidates"):
         try:
             search.run(variations, every_cut)
         except KeyboardInterrupt:
+            stopped = True
             progress.warn("the search is stopped: going on with the best so far")
-    return search.result(plain)
+    found = search.result(plain)
+    if kept is not None and not stopped and not found.untried:
+        chosen_fields = {"cut", "size", "resize", "views", "augmentation"}
+        fields = found.recipe.model_dump(mode="json", include=chosen_fields)
+        with suppress(OSError):  # it can be measured again
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps({"recipe": fields, "selection": found.to_dict()})
+            write_atomically(kept, text.encode())
+    return found
+
+
+def _kept(
+    items: Sequence[Any], labels: np.ndarray, groups: np.ndarray | None, recipe: Recipe
+) -> Path:
+    """Where the outcome of a whole search is kept: same images, labels and recipe, same answer."""
+    digest = hashlib.sha256(f"{FORMAT} {__version__} {version()} {recipe!r}".encode())
+    for item, label in zip(items, labels.tolist(), strict=True):
+        digest.update(item.content_hash + label.to_bytes(4, "little"))
+    if groups is not None:
+        digest.update(groups.astype(np.int64).tobytes())
+    return cache_folder() / "selections" / f"{digest.hexdigest()[:24]}.json"
 
 
 def sample(labels: np.ndarray, most: int) -> np.ndarray:
