@@ -218,7 +218,8 @@ def test_the_cache_is_told_verified_and_pruned(tiny: Path, tmp_path: Path) -> No
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tiny: Path, tmp_path: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", f"""
-import headstart.features, time
+import headstart.features, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's parent ignores it
 slow = headstart.features.view
 def slower(*a, **k):
     print("working", flush=True)
