@@ -14,10 +14,11 @@ from headstart.heads.solver import (
     BLOCK,
     Preconditioner,
     Standardised,
-    compacted,
     logits,
+    rotated,
     solve,
     standardised,
+    unrotated,
 )
 from headstart.heads.stack import Dense, Stack
 
@@ -124,7 +125,7 @@ def cross_validate(
 ) -> Crossed:
     """What `fit` would choose and how well it does, without the final head; arguments as there."""
     problem = _problem(
-        features, labels, classes, groups, class_weight, folds, seed, strengths, compact=True
+        features, labels, classes, groups, class_weight, folds, seed, strengths, weights=False
     )
     data, weight, columns, grid, preconditioner, fold_of = problem
     tried, best, crossed, _ = _choose(data, labels, weight, fold_of, grid, columns, preconditioner)
@@ -143,14 +144,13 @@ def _problem(
     seed: int,
     strengths: tuple[float, ...],
     *,
-    compact: bool = False,
+    weights: bool = True,
 ) -> tuple[Standardised, np.ndarray, int, np.ndarray, Preconditioner, np.ndarray]:
     """What choosing needs: standardised data, row weights, columns, strengths from strong to
-    weak, preconditioner, fold numbers. compact: where the weights themselves are not asked for.
+    weak, preconditioner, fold numbers. weights: whether they are asked for, or only predictions.
     """
     _check(features, labels, classes)
-    data = standardised(features)
-    data = compacted(data) if compact else data
+    data = rotated(standardised(features), weights=weights)
     weight = _row_weights(labels, classes, class_weight)
     fold_of = assign_folds(labels, groups, folds, seed)
     columns = 1 if classes == 2 else classes
@@ -296,6 +296,7 @@ def _tried(strength: float, scores: np.ndarray, labels: np.ndarray, weight: np.n
 
 def _plain(data: Standardised, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(D, C) and (C,) on features that are not standardised."""
+    data, weights = unrotated(data, weights)
     scaled = weights[:-1].astype(np.float64) * data.inverse_scale[:, None]
     bias = weights[-1] - data.mean.astype(np.float64) @ scaled
     if scaled.shape[1] == 1:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headstart.heads import linear
-from headstart.heads.solver import Preconditioner, compacted, solve, standardised
+from headstart.heads.solver import Preconditioner, rotated, solve, standardised, unrotated
 from headstart.heads.stack import Dense, Stack
 
 FEW = 10  # images of a class below which its threshold stays at one half
@@ -56,17 +56,16 @@ def fit(
         shares = np.maximum((targets * rarity).max(axis=1), 1.0)
     masks = np.stack([shares * (fold_of != fold) for fold in range(int(fold_of.max()) + 1)])
     masks /= masks.sum(axis=1, keepdims=True)
-    data = standardised(features)
-    seen = compacted(data)  # the search asks for no weights
-    preconditioner = Preconditioner(seen)
+    data = rotated(standardised(features), weights=True)
+    preconditioner = Preconditioner(data)
     best, chosen, crossed, waited = np.inf, 0.0, np.empty(0), 0
     weights = None
     for strength in linear.STRENGTHS:
         weights, _ = solve(
-            seen, targets, masks, np.full(len(masks), strength), classes, preconditioner,
+            data, targets, masks, np.full(len(masks), strength), classes, preconditioner,
             start=weights, tolerance=linear.CHOOSING,
         )  # fmt: skip
-        scores = linear.out_of_fold(seen, fold_of, weights, len(masks))
+        scores = linear.out_of_fold(data, fold_of, weights, len(masks))
         loss = log_loss(scores, targets)
         if loss <= best:
             best, chosen, crossed, waited = loss, strength, scores, 0
@@ -77,10 +76,11 @@ def fit(
     heat = np.float32(_temperature(crossed, targets))
     final, _ = solve(
         data, targets, (shares / shares.sum())[None], np.array([chosen]), classes,
-        Preconditioner(data), tolerance=linear.FINAL, most=300,
+        preconditioner, start=weights.mean(axis=0), tolerance=linear.FINAL, most=300,
     )  # fmt: skip
-    scaled = final[0, :-1].astype(np.float64) * data.inverse_scale[:, None]
-    bias = final[0, -1] - data.mean.astype(np.float64) @ scaled
+    origin, plain = unrotated(data, final[0])
+    scaled = plain[:-1].astype(np.float64) * origin.inverse_scale[:, None]
+    bias = plain[-1] - origin.mean.astype(np.float64) @ scaled
     probabilities = 1 / (1 + np.exp(-np.clip(crossed / heat, -60, 60)))
     return MultiHead(
         (scaled / heat).astype(np.float32),

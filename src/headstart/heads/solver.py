@@ -24,20 +24,17 @@ import numpy as np
 BLOCK = 4096  # rows at a time: temporary arrays stay small
 MEMORY = 8  # pairs that L-BFGS remembers
 ARMIJO = 1e-4
+MOST = 8_000_000  # numbers in features that may be held a second time
 BOUND = 0.25  # of p (1 - p), the curvature of the log loss
 
 
 @dataclass(frozen=True)
 class Standardised:
-    """Features (N, D) with the mean (D,) and 1 / standard deviation (D,; 0 where constant).
-
-    spectrum: (D,) sums of squares, where the features are already orthogonal to each other.
-    """
+    """Features (N, D) with the mean (D,) and 1 / standard deviation (D,; 0 where constant)."""
 
     features: np.ndarray
     mean: np.ndarray
     inverse_scale: np.ndarray
-    spectrum: np.ndarray | None = None
 
     @property
     def gram(self) -> np.ndarray:
@@ -68,21 +65,55 @@ def standardised(features: np.ndarray) -> Standardised:
     return Standardised(features, mean.astype(np.float32), inverse.astype(np.float32))
 
 
-def compacted(data: Standardised) -> Standardised:
-    """The same problems in N numbers a row instead of D, where there are fewer rows than features.
+@dataclass(frozen=True)
+class Rotated(Standardised):
+    """Standardised features in their principal axes: R <= min(N, D) numbers a row, uncorrelated.
 
-    Weights of a penalised regression lie in the span of the rows, so a rotation into that span
-    changes no logit and no norm (the representer theorem); only weights read differently.
+    spectrum: (R,) sums of squares. basis: (D, R) orthonormal; weights on the standardised features
+    are basis @ weights on these. None where nobody asks for them.
+    """
+
+    spectrum: np.ndarray
+    origin: Standardised
+    basis: np.ndarray | None
+
+
+def rotated(data: Standardised, *, weights: bool) -> Standardised:
+    """The same problems in their principal axes, where a step costs less and curvature is known.
+
+    Weights of a penalised regression lie in the span of the rows, so this changes no logit and no
+    norm (the representer theorem), and where there are fewer rows than features there is less to
+    compute. weights: whether they will be asked for. Features too large to be held twice stay.
     """
     count, dimensions = data.features.shape
-    if count >= dimensions:
+    if count * dimensions > MOST:
         return data
     rows = (data.features - data.mean) * data.inverse_scale
-    values, vectors = np.linalg.eigh(rows @ rows.T)
-    values = np.maximum(values, 0)
-    rotated = vectors * np.sqrt(values)
-    zero = np.zeros(count, np.float32)
-    return Standardised(rotated, zero, zero + 1, spectrum=values)
+    basis = None
+    if count >= dimensions:
+        _, basis = np.linalg.eigh(rows.T @ rows)
+        found = rows @ basis
+    elif weights:
+        # Orthonormal to the last digit whatever the spectrum, as eigenvectors divided by the
+        # root of their eigenvalues would not be.
+        span, triangle = np.linalg.qr(rows.T)
+        _, turn = np.linalg.eigh(triangle @ triangle.T)
+        basis = span @ turn
+        found = rows @ basis
+    else:
+        values, vectors = np.linalg.eigh(rows @ rows.T)
+        found = vectors * np.sqrt(np.maximum(values, 0))
+    spectrum = np.einsum("nr,nr->r", found, found, dtype=np.float64).astype(np.float32)
+    zero = np.zeros(found.shape[1], np.float32)
+    return Rotated(np.ascontiguousarray(found), zero, zero + 1, spectrum, data, basis)
+
+
+def unrotated(data: Standardised, weights: np.ndarray) -> tuple[Standardised, np.ndarray]:
+    """The data that was rotated, and the weights (D + 1, K) on its standardised features."""
+    if not isinstance(data, Rotated):
+        return data, weights
+    assert data.basis is not None
+    return data.origin, np.concatenate([data.basis @ weights[:-1], weights[-1:]])
 
 
 class Preconditioner:
@@ -96,7 +127,7 @@ class Preconditioner:
         self.vectors: np.ndarray | None
         count, dimensions = data.features.shape
         self.rows = self.vectors = None
-        if data.spectrum is not None:
+        if isinstance(data, Rotated):
             self.values = np.float32(BOUND / count) * data.spectrum
             return
         if count < dimensions:
@@ -111,28 +142,32 @@ class Preconditioner:
     def apply(self, gradient: np.ndarray, strengths: np.ndarray) -> np.ndarray:
         """(P, D + 1, K) times the inverse; the last row is the intercept's."""
         problems, rows, columns = gradient.shape
+        result = np.empty_like(gradient)
+        result[:, -1] = gradient[:, -1] / np.float32(BOUND)
+        if self.vectors is None:
+            curvature = self.values + strengths.astype(np.float32)[:, None]
+            np.divide(gradient[:, :-1], curvature[:, :, None], out=result[:, :-1])
+            return result
         strength = np.repeat(strengths, columns).astype(np.float32)
         part = gradient[:, :-1].transpose(1, 0, 2).reshape(rows - 1, -1)
-        if self.vectors is None:
-            solved = part / (self.values[:, None] + strength)
-        elif self.rows is None:
+        if self.rows is None:
             inner = self.vectors.T @ part
             solved = self.vectors @ (inner / (self.values[:, None] + strength))
         else:
             inner = self.vectors.T @ (self.rows @ part)
             inner = self.vectors @ (inner / (self.values[:, None] + strength))
             solved = (part - self.rows.T @ inner) / strength
-        result = np.empty_like(gradient)
         result[:, :-1] = solved.reshape(rows - 1, problems, columns).transpose(1, 0, 2)
-        result[:, -1] = gradient[:, -1] / np.float32(BOUND)
         return result
 
 
 def logits(data: Standardised, weights: np.ndarray, rows: slice) -> np.ndarray:
     """(n, P, K) logits of some rows for weights (P, D + 1, K)."""
     problems, _, columns = weights.shape
-    scaled = weights[:, :-1] * data.inverse_scale[:, None]
-    shift = weights[:, -1] - np.einsum("d,pdk->pk", data.mean, scaled)
+    scaled, shift = weights[:, :-1], weights[:, -1]
+    if not isinstance(data, Rotated):
+        scaled = scaled * data.inverse_scale[:, None]
+        shift = shift - np.einsum("d,pdk->pk", data.mean, scaled)
     flat = scaled.transpose(1, 0, 2).reshape(len(data.mean), -1)
     found = data.features[rows] @ np.ascontiguousarray(flat)
     result: np.ndarray = found.reshape(-1, problems, columns) + shift
@@ -162,11 +197,14 @@ def objective(
         products += data.features[rows].T @ residual.reshape(len(residual), -1)
     gradient = np.empty_like(weights)
     by_problem = products.reshape(len(data.mean), problems, columns).transpose(1, 0, 2)
-    centred = by_problem - data.mean[None, :, None] * sums[:, None, :].astype(np.float32)
-    gradient[:, :-1] = centred * data.inverse_scale[None, :, None]
+    if isinstance(data, Rotated):
+        gradient[:, :-1] = by_problem
+    else:
+        centred = by_problem - data.mean[None, :, None] * sums[:, None, :].astype(np.float32)
+        gradient[:, :-1] = centred * data.inverse_scale[None, :, None]
     gradient[:, :-1] += strengths[:, None, None].astype(np.float32) * weights[:, :-1]
     gradient[:, -1] = sums
-    squares = np.einsum("pdk,pdk->p", weights[:, :-1], weights[:, :-1], dtype=np.float64)
+    squares = _dot(weights[:, :-1], weights[:, :-1])
     return losses + 0.5 * strengths * squares, gradient
 
 
@@ -279,5 +317,5 @@ def _quasi_newton(
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(P,) inner products in float64."""
-    return np.einsum("pdk,pdk->p", a, b, dtype=np.float64)
+    """(P,) inner products."""
+    return np.array([np.vdot(x, y) for x, y in zip(a, b, strict=True)], np.float64)
