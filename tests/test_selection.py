@@ -8,16 +8,17 @@ import pytest
 from PIL import Image
 
 import headstart
-from headstart import selection
+from headstart import scoring
 from headstart.dataset import load
 from headstart.errors import RecipeError
 from headstart.progress import Silent
 from headstart.recipe import load_recipe, seconds
-from headstart.selection import Scored, Selection, cheapest, sample, select
+from headstart.scoring import Scored, Truth, cheapest, partners, sample
+from headstart.selection import Selection, select
 
 
-def scored(name: str, losses: list[float], depth: float = 1.0, dimensions: int = 10) -> Scored:
-    return Scored((name,), {}, depth, dimensions, 0.9, (0.8, 0.95), np.array(losses))
+def scored(name: str, losses: list[float], cost: float = 1.0) -> Scored:
+    return Scored((name,), {}, cost, 10, 0.9, (0.8, 0.95), np.array(losses))
 
 
 def test_standard_errors_by_hand() -> None:
@@ -27,27 +28,44 @@ def test_standard_errors_by_hand() -> None:
 
 def test_within_one_standard_error_the_earliest_wins() -> None:
     noise = np.array([0.5, -0.5, 0.4, -0.4])
-    best = scored("late:avg", [1, 1, 1, 1], depth=1.0)
-    alike = scored("early:avg", list(1.05 + noise), depth=0.5)
-    worse = scored("first:avg", [2, 2.1, 2, 2.1], depth=0.1)
+    best = scored("late:avg", [1, 1, 1, 1])
+    alike = scored("early:avg", list(1.05 + noise), cost=0.5)
+    worse = scored("first:avg", [2, 2.1, 2, 2.1], cost=0.1)
     assert cheapest([best, alike, worse]) is alike
     assert cheapest([best, worse]) is best
 
 
-def test_of_one_layer_the_better_pooling_unless_it_is_much_wider() -> None:
+def test_of_those_that_cost_the_same_the_best_wins() -> None:
     noise = np.array([0.5, -0.5, 0.4, -0.4])
-    average = scored("a:avg", list(1.1 + noise), dimensions=10)
-    maximum = scored("a:max", list(1.0 - noise), dimensions=10)
-    grid = scored("a:grid", [1, 1, 1, 1], dimensions=40)
-    assert cheapest([average, maximum, grid]) is maximum
+    average = scored("a:avg", list(1.1 + noise), cost=0.5)
+    grid = scored("a:grid", list(1.05 + noise), cost=0.5)
+    next_one = scored("b:avg", list(1.01 + noise), cost=0.54)
+    dearer = scored("c:avg", [1, 1, 1, 1], cost=0.56)
+    assert cheapest([average, grid, next_one, dearer]) is next_one
+
+
+def test_what_is_joined_sees_something_else() -> None:
+    anchor = scored("last:avg", [1, 1])
+    others = [
+        scored("last:max", [1.1, 1.1]), scored("next:avg", [1.2, 1.2]),
+        scored("far:avg", [1.3, 1.3]), scored("far:grid", [1.4, 1.4]),
+    ]  # fmt: skip
+    depths = {"last:avg": 1.0, "last:max": 1.0, "next:avg": 0.97, "far:avg": 0.8, "far:grid": 0.8}
+    assert partners([anchor, *others], anchor, depths) == [others[0], others[2]]
 
 
 def test_a_sample_keeps_the_shares_of_the_classes() -> None:
     labels = np.repeat([0, 1, 2], [600, 300, 100])
     chosen = sample(labels, 100)
     assert len(set(chosen)) == 100
-    assert np.abs(np.bincount(labels[chosen]) - [60, 30, 10]).max() <= 1
-    assert len(sample(labels, 5000)) == 1000
+    assert np.bincount(labels[chosen]).tolist() == [60, 30, 10]
+    assert np.abs(np.bincount(labels[chosen[:50]]) - [30, 15, 5]).max() <= 1
+    assert sorted(sample(labels, 5000)) == list(range(1000))
+
+
+def test_a_rare_class_is_in_every_sample() -> None:
+    labels = np.repeat([0, 1], [5000, 100])
+    assert np.bincount(labels[sample(labels, 100)]).tolist() == [98, 6]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +91,7 @@ def chosen_on(folder: Path, **choices: object) -> tuple[Selection, Silent]:
     labels = np.array([dataset.classes.index(item.label or "") for item in items])
     progress = Silent()
     recipe = load_recipe("quick", **{"size": 96, **choices})
-    return select(items, labels, len(dataset.classes), recipe, progress), progress
+    return select(items, Truth(labels, len(dataset.classes)), recipe, progress), progress
 
 
 def test_where_the_place_tells_the_grid_wins(
@@ -91,18 +109,25 @@ def test_where_the_place_tells_the_grid_wins(
     assert not any("pad" in name for name in tried)  # these pictures are square
 
 
-def test_without_time_there_is_an_answer_and_what_was_left_is_told(sides: Path) -> None:
+def test_without_time_there_is_an_answer_and_what_was_left_is_told(
+    sides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
     found, _ = chosen_on(sides, budget=0)
+    assert (found.recipe.cut, found.tried) == (("last",), ())
+    assert {"top_relu:avg", "block7a_project_bn:avg"} <= set(found.untried)
+    chosen_on(sides, budget=60, cut="auto")
+    found, _ = chosen_on(sides, budget=0)  # the features are there now: one is tried
     assert found.recipe.cut == ("top_relu:avg",)
-    assert "block7a_project_bn:avg" in found.untried
     assert len(found.tried) == 1
+    assert {"block7a_project_bn:avg", "views 2, augmentation flip"} <= set(found.untried)
 
 
 def test_stopped_by_hand_it_goes_on_with_the_best_so_far(
     sides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    real = selection.linear.cross_validate
+    real = scoring.linear.cross_validate
 
     def stopping(*args: object, **options: object) -> object:
         calls.append(1)
@@ -110,7 +135,7 @@ def test_stopped_by_hand_it_goes_on_with_the_best_so_far(
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setattr(selection.linear, "cross_validate", stopping)
+    monkeypatch.setattr(scoring.linear, "cross_validate", stopping)
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
     found, progress = chosen_on(sides)
     assert len(found.tried) == 3

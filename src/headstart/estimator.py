@@ -22,6 +22,7 @@ from headstart.heads.training import fit_linear
 from headstart.images import Geometry, prepare, prepare_pixels
 from headstart.progress import Silent
 from headstart.recipe import load_recipe
+from headstart.scoring import Truth
 from headstart.selection import select
 
 
@@ -101,7 +102,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         if len(self.classes_) < 2:
             raise DatasetError(f"expected two classes or more, found {len(self.classes_)}")
         kin = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-        recipe = select(items, numbers, len(self.classes_), recipe, Silent(), groups=kin).recipe
+        truth = Truth(numbers, len(self.classes_), kin, recipe.balanced, recipe.seed)
+        recipe = select(items, truth, recipe, Silent()).recipe
         extractor = open_extractor(recipe)
         with FeatureCache() as cache:
             features = extract(

@@ -8,7 +8,7 @@ whatever the number of images, and the engine never waits for the disk.
 import hashlib
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -87,10 +87,12 @@ def extract(
     views: int = 1,
     seed: int = 0,
     progress: Silent | None = None,
+    over: Callable[[], bool] = lambda: False,
 ) -> Features:
     """The features of `items`, `views` of each, taken from the cache or computed and kept there.
 
     View 0 is the image itself. An image that cannot be used is left out and listed in `bad`.
+    over: the time is up; images not begun by then are left out without a word.
     """
     progress = progress or Silent()
     values = _room((len(items), views, extractor.dimensions))
@@ -100,24 +102,27 @@ def extract(
         found = space.get_into(keys, values.reshape(len(keys), -1).view(np.uint8))
     work = _missing(items, found.reshape(-1, views))
     bad: dict[int, str] = {}
+    missing = {one.index: len(one.views) for one in work}
     if work:
         progress.advance(int(found.sum()))
         keeper = _Keeper(space, progress)
         try:
-            for index, k, vector in _computed(work, extractor, augmentation, seed, bad):
+            for index, k, vector in _computed(work, extractor, augmentation, seed, bad, over):
                 values[index, k] = vector
+                missing[index] -= 1
                 keeper.add(keys[index * views + k], vector)
                 progress.advance()
         finally:
             keeper.close()
     else:
         progress.advance(len(keys))
+    left_out = {index for index, count in missing.items() if count}
     return Features(
-        values=_without(values, bad),
-        items=tuple(item for index, item in enumerate(items) if index not in bad),
+        values=_without(values, left_out),
+        items=tuple(item for index, item in enumerate(items) if index not in left_out),
         bad=tuple((items[index], reason) for index, reason in sorted(bad.items())),
         hits=int(found.sum()),
-        misses=sum(len(one.views) for one in work if one.index not in bad),
+        misses=sum(len(one.views) for one in work if one.index not in left_out),
     )
 
 
@@ -136,7 +141,7 @@ def _missing(items: Sequence[Item], found: np.ndarray) -> list[_Work]:
 
 def _computed(
     work: list[_Work], extractor: Extractor, augmentation: Augmentation, seed: int,
-    bad: dict[int, str],
+    bad: dict[int, str], over: Callable[[], bool],
 ) -> Iterator[tuple[int, int, np.ndarray]]:  # fmt: skip
     """Image index, view and (D,) vector of all that is missing; notes what is `bad`."""
 
@@ -154,6 +159,8 @@ def _computed(
 
     def images(pool: ThreadPoolExecutor) -> Iterator[np.ndarray]:
         for one, result in zip(work, ahead(pool, decoded, work), strict=True):
+            if over():
+                return
             if isinstance(result, str):
                 bad[one.index] = result
                 continue
@@ -217,13 +224,13 @@ class _Keeper:
         self.writer.shutdown()
 
 
-def _without(values: np.ndarray, bad: dict[int, str]) -> np.ndarray:
-    """The rows that are not bad, moved together in place: no second copy of the features."""
-    if not bad:
+def _without(values: np.ndarray, left_out: set[int]) -> np.ndarray:
+    """The other rows, moved together in place: no second copy of the features."""
+    if not left_out:
         return values
     kept = 0
     for index in range(len(values)):
-        if index not in bad:
+        if index not in left_out:
             if kept != index:
                 values[kept] = values[index]
             kept += 1

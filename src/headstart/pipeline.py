@@ -28,6 +28,7 @@ from headstart.progress import Silent
 from headstart.recipe import Recipe, load_recipe
 from headstart.report.curves import curves_picture
 from headstart.run import Run
+from headstart.scoring import Truth
 from headstart.selection import Selection, select
 from headstart.verdict import verdict
 from headstart.views import CachedViews, FreshViews
@@ -213,13 +214,16 @@ def measure_cuts(
     progress: Silent,
     *,
     every_cut: bool = True,
+    variations: bool = True,
     most: int = MOST,
 ) -> Selection:
-    """Every candidate cut of the recipe's backbone, scored inside the training images."""
+    """Every candidate cut of the recipe's backbone, scored inside the training images, and other
+    ways to feed the best of them.
+    """
     dataset = _dataset(source, recipe, progress)
     return _selection(
         dataset, recipe.changed(cut="auto"), progress,
-        variations=False, every_cut=every_cut, most=most,
+        variations=variations, every_cut=every_cut, most=most,
     )  # fmt: skip
 
 
@@ -286,14 +290,11 @@ def _dataset(source: str | Path, recipe: Recipe, progress: Silent) -> Dataset:
 def _selection(dataset: Dataset, recipe: Recipe, progress: Silent, **options: Any) -> Selection:
     """What the recipe leaves open ("auto"), measured on the training images."""
     items = dataset.split("train")
-    if dataset.multi:  # its folds and losses are for one class an image
-        return Selection(recipe.changed(cut="last") if recipe.cut == ("auto",) else recipe, None)
-    numbers = {name: number for number, name in enumerate(dataset.classes)}
-    labels = np.array([numbers[item.label or ""] for item in items], np.int64)
-    selection = select(
-        items, labels, len(dataset.classes), recipe, progress,
-        groups=group_numbers(items), **options,
+    truth = Truth(
+        _targets(items, dataset.classes) if dataset.multi else _numbers(items, dataset.classes),
+        len(dataset.classes), group_numbers(items), recipe.balanced, recipe.seed,
     )  # fmt: skip
+    selection = select(items, truth, recipe, progress, **options)
     if selection.chosen is not None:
         low, high = selection.chosen.accuracy_interval
         progress.say(
@@ -305,6 +306,12 @@ def _selection(dataset: Dataset, recipe: Recipe, progress: Silent, **options: An
         progress.say(
             f"measured before on {selection.before['images']:,} training images: "
             f"{selection.before['chosen']}"
+        )
+    if selection.untried:
+        progress.say(
+            f"not tried within {recipe.budget:.0f} s: {', '.join(selection.untried[:6])}"
+            f"{', ...' if len(selection.untried) > 6 else ''}. With more time: --budget "
+            f"{max(60, 2 * recipe.budget):.0f}s"
         )
     return selection
 
@@ -443,7 +450,10 @@ def _tuned(
 
     part = features["train"]
     labels = _labels(part, classes)
-    return finetune(part, labels, len(classes), extractor, recipe, folder, progress, resume=resumed)
+    return finetune(
+        part, labels, len(classes), extractor, recipe, folder, progress,
+        groups=group_numbers(part.items), resume=resumed,
+    )  # fmt: skip
 
 
 def _write_keras(folder: Path, recipe: Recipe, trained: Trained, extractor: Extractor) -> None:
@@ -490,8 +500,12 @@ def _targets(items: Sequence[Item], classes: Sequence[str]) -> np.ndarray:
 
 def _labels(features: Features, classes: tuple[str, ...]) -> np.ndarray:
     """(N,) class numbers."""
+    return _numbers(features.items, classes)
+
+
+def _numbers(items: Sequence[Item], classes: Sequence[str]) -> np.ndarray:
     numbers = {name: number for number, name in enumerate(classes)}
-    return np.array([numbers[item.label or ""] for item in features.items], np.int64)
+    return np.array([numbers[item.label or ""] for item in items], np.int64)
 
 
 def _about(extractor: Extractor, recipe: Recipe) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from headstart.cli import app, command
 from headstart.cli.train import reporter
 
 if TYPE_CHECKING:
-    from headstart.selection import Scored, Selection
+    from headstart.recipe import Recipe
+    from headstart.scoring import Scored
+    from headstart.selection import Selection
 
 weights = typer.Typer(help="Weights of backbones on this computer.", no_args_is_help=True)
 app.add_typer(weights, name="weights")
@@ -71,7 +73,9 @@ def _measured_backbones(
         except WeightsError:
             missing.append(name)
             continue
-        found = measure_cuts(data, chosen, reporter(True, False), every_cut=False, most=1000)
+        found = measure_cuts(
+            data, chosen, reporter(True, False), every_cut=False, variations=False, most=1000
+        )
         if found.chosen is None:
             print(f"{name:<22} too few images to compare")
             continue
@@ -114,7 +118,7 @@ def layers(
         from headstart.pipeline import measure_cuts
 
         found = measure_cuts(data, recipe, reporter(False, False))
-        return _show_cuts(found, data, out)
+        return _show_cuts(found, recipe, data, out)
     for layer in extractor.layers(recipe):
         if layer.candidate or not candidates:
             mark = "*" if layer.candidate else " "
@@ -123,45 +127,56 @@ def layers(
     return None
 
 
-def _show_cuts(found: "Selection", data: Path, out: Path) -> None:
+def _show_cuts(found: "Selection", recipe: "Recipe", data: Path, out: Path) -> None:
     """The table, the picture, and what to type next."""
     from headstart.extractor import open_extractor, speeds
     from headstart.files import write_atomically
     from headstart.report.curves import depths_picture
+    from headstart.scoring import cheapest
 
     if found.chosen is None:
-        print("too few images to compare cuts: the last layer serves")
+        print("too few images, or too little time, to compare cuts: the last layer serves")
         return
-    singles = sorted((s for s in found.tried if len(s.cuts) == 1), key=lambda s: s.depth)
+    singles = [s for s in found.tried if len(s.cuts) == 1 and not s.changes]
+    singles.sort(key=lambda s: s.cost)
     last = {scored.cuts[0].partition(":")[0]: scored.cuts[0] for scored in singles}
-    rates = speeds(open_extractor(found.recipe.changed(cut=list(last.values()))))
+    rates = speeds(open_extractor(recipe.changed(cut=list(last.values()))))
     width = max(len(scored.name) for scored in found.tried)
     print(f"  {'cut':<{width}}{'features':>9}{'accuracy':>10}  {'95% interval':<18}"
           f"{'log loss':>8}{'images/s':>10}")  # fmt: skip
-    best = min(found.tried, key=lambda scored: scored.log_loss)
-    for scored in [*singles, *(s for s in found.tried if len(s.cuts) > 1)]:
-        mark = "*" if scored is found.chosen else "~" if scored.loses_to(best) <= 1 else " "
+    alike = [scored for scored in found.tried if scored.images == found.images]
+    best = min(alike, key=lambda scored: scored.log_loss)
+    rows = [*singles, *(s for s in found.tried if len(s.cuts) > 1 and not s.changes)]
+    rows += [s for s in found.tried if s.changes]
+    for scored in rows:
+        near = scored.images == best.images and scored.loses_to(best) <= 1
+        mark = "*" if scored is found.chosen else "~" if near else " "
         low, high = scored.accuracy_interval
         rate = min(rates[last[cut.partition(":")[0]]] for cut in scored.cuts)
+        if "size" in scored.changes:
+            larger = recipe.changed(cut=list(scored.cuts), size=scored.changes["size"])
+            rate = min(speeds(open_extractor(larger)).values())
         interval = f"({low:.1%} to {high:.1%})"
         print(f"{mark} {scored.name:<{width}}{scored.dimensions:>9,}{scored.accuracy:>10.1%}  "
               f"{interval:<18}{scored.log_loss:>8.3f}{rate:>10,.0f}")  # fmt: skip
     series: dict[str, list[Scored]] = {}
     for scored in singles:
         series.setdefault(scored.cuts[0].partition(":")[2], []).append(scored)
-    rows = {
+    drawn = {
         pooling: [(s.cuts[0].partition(":")[0], s.accuracy, s.accuracy_interval) for s in group]
         for pooling, group in series.items()
     }
     title = f"{found.recipe.backbone}: which layer serves {found.images:,} images best"
-    chosen = found.chosen.cuts[0].partition(":")[0]
-    write_atomically(out, depths_picture(title, rows, chosen))
-    if found.untried:
-        print(f"not tried within {found.recipe.budget:.0f} s: {', '.join(found.untried[:8])}")
+    write_atomically(out, depths_picture(title, drawn, cheapest(singles).cuts[0].partition(":")[0]))
+    options = "".join(
+        f" --set {key}={value}" for key, value in found.chosen.changes.items() if key != "size"
+    )
+    if "size" in found.chosen.changes:
+        options += f" --size {found.chosen.changes['size']}"
     print(f"\n* chosen: within one standard error (~) of the best, the earliest and cheapest\n"
           f"Picture: {out}\n"
           f"Next: headstart train {data} --backbone {found.recipe.backbone} "
-          f"--cut {'+'.join(found.chosen.cuts)}")  # fmt: skip
+          f"--cut {'+'.join(found.chosen.cuts)}{options}")  # fmt: skip
 
 
 @weights.command(epilog="Example: headstart weights fetch inception_v3")

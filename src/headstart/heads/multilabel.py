@@ -3,12 +3,20 @@
 Letters: N rows, D features, C classes.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from headstart.heads import linear
-from headstart.heads.solver import Preconditioner, rotated, solve, standardised, unrotated
+from headstart.heads.solver import (
+    Preconditioner,
+    Standardised,
+    rotated,
+    solve,
+    standardised,
+    unrotated,
+)
 from headstart.heads.stack import Dense, Stack
 
 FEW = 10  # images of a class below which its threshold stays at one half
@@ -47,41 +55,22 @@ def fit(
     each class' threshold is the one with the highest F1 on out-of-fold predictions. balanced: rows
     of rare classes weigh more. groups (N,): never on both sides of a fold.
     """
-    count, classes = targets.shape
-    _, combination = np.unique(targets, axis=0, return_inverse=True)
-    fold_of = linear.assign_folds(combination.reshape(-1), groups, folds, seed)
-    shares = np.ones(count)
-    if balanced:
-        rarity = count / np.maximum(targets.sum(axis=0), 1)
-        shares = np.maximum((targets * rarity).max(axis=1), 1.0)
-    masks = np.stack([shares * (fold_of != fold) for fold in range(int(fold_of.max()) + 1)])
-    masks /= masks.sum(axis=1, keepdims=True)
-    data = rotated(standardised(features), weights=True)
-    preconditioner = Preconditioner(data)
-    best, chosen, crossed, waited = np.inf, 0.0, np.empty(0), 0
-    weights = None
-    for strength in linear.STRENGTHS:
-        weights, _ = solve(
-            data, targets, masks, np.full(len(masks), strength), classes, preconditioner,
-            start=weights, tolerance=linear.CHOOSING,
-        )  # fmt: skip
-        scores = linear.out_of_fold(data, fold_of, weights, len(masks))
-        loss = log_loss(scores, targets)
-        if loss <= best:
-            best, chosen, crossed, waited = loss, strength, scores, 0
-        else:
-            waited += 1
-            if waited == linear.PATIENCE:
-                break
+    data, preconditioner, fold_of, shares = _problem(
+        features, targets, groups, balanced, folds, seed
+    )
+    chosen, crossed, start = _choose(
+        data, preconditioner, targets, fold_of, shares, linear.STRENGTHS
+    )
+    classes = targets.shape[1]
     heat = np.float32(_temperature(crossed, targets))
     final, _ = solve(
         data, targets, (shares / shares.sum())[None], np.array([chosen]), classes,
-        preconditioner, start=weights.mean(axis=0), tolerance=linear.FINAL, most=300,
+        preconditioner, start=start, tolerance=linear.FINAL, most=300,
     )  # fmt: skip
     origin, plain = unrotated(data, final[0])
     scaled = plain[:-1].astype(np.float64) * origin.inverse_scale[:, None]
     bias = plain[-1] - origin.mean.astype(np.float64) @ scaled
-    probabilities = 1 / (1 + np.exp(-np.clip(crossed / heat, -60, 60)))
+    probabilities = _sigmoid(crossed / heat)
     return MultiHead(
         (scaled / heat).astype(np.float32),
         (bias / heat).astype(np.float32),
@@ -89,6 +78,85 @@ def fit(
         chosen,
         probabilities,
     )
+
+
+def cross_validate(
+    features: np.ndarray,
+    targets: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    balanced: bool = False,
+    folds: int = 5,
+    seed: int = 0,
+    strengths: tuple[float, ...] = linear.STRENGTHS,
+) -> tuple[float, np.ndarray]:
+    """The strength that `fit` would choose and its calibrated out-of-fold probabilities (N, C)."""
+    data, preconditioner, fold_of, shares = _problem(
+        features, targets, groups, balanced, folds, seed, weights=False
+    )
+    chosen, crossed, _ = _choose(data, preconditioner, targets, fold_of, shares, strengths)
+    return chosen, _sigmoid(crossed / np.float32(_temperature(crossed, targets)))
+
+
+def _problem(
+    features: np.ndarray,
+    targets: np.ndarray,
+    groups: np.ndarray | None,
+    balanced: bool,
+    folds: int,
+    seed: int,
+    *,
+    weights: bool = True,
+) -> tuple[Standardised, Preconditioner, np.ndarray, np.ndarray]:
+    """Data, preconditioner, (N,) fold numbers and (N,) row weights."""
+    fold_of = linear.assign_folds(combinations(targets), groups, folds, seed)
+    shares = np.ones(len(targets))
+    if balanced:
+        rarity = len(targets) / np.maximum(targets.sum(axis=0), 1)
+        shares = np.maximum((targets * rarity).max(axis=1), 1.0)
+    data = rotated(standardised(features), weights=weights)
+    return data, Preconditioner(data), fold_of, shares
+
+
+def combinations(targets: np.ndarray) -> np.ndarray:
+    """(N,) numbers of the combinations of classes that images have."""
+    _, found = np.unique(targets, axis=0, return_inverse=True)
+    result: np.ndarray = found.reshape(-1)
+    return result
+
+
+def _choose(
+    data: Standardised,
+    preconditioner: Preconditioner,
+    targets: np.ndarray,
+    fold_of: np.ndarray,
+    shares: np.ndarray,
+    strengths: Iterable[float],
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """The best strength, its (N, C) out-of-fold logits and the mean of its folds' weights."""
+    masks = np.stack([shares * (fold_of != fold) for fold in range(int(fold_of.max()) + 1)])
+    masks /= masks.sum(axis=1, keepdims=True)
+    best, chosen, crossed, start, waited = np.inf, 0.0, np.empty(0), np.empty(0), 0
+    weights = None
+    for strength in sorted(strengths, reverse=True):
+        weights, _ = solve(
+            data, targets, masks, np.full(len(masks), strength), targets.shape[1],
+            preconditioner, start=weights, tolerance=linear.CHOOSING,
+        )  # fmt: skip
+        scores = linear.out_of_fold(data, fold_of, weights, len(masks))
+        loss = log_loss(scores, targets)
+        if loss <= best:
+            best, chosen, crossed, waited = loss, strength, scores, 0
+            start = weights.mean(axis=0, keepdims=True)
+        else:
+            waited += 1
+            if waited == linear.PATIENCE:
+                break
+    return chosen, crossed, start
+
+
+def _sigmoid(scores: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(scores, -60, 60)))
 
 
 def threshold(probabilities: np.ndarray, target: np.ndarray) -> float:
