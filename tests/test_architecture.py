@@ -12,7 +12,7 @@ ARROW = [
     "errors", "folders", "files", "ahead", "progress", "images", "transform", "augment",
     "contact_sheet", "recipe", "archives", "tables", "dataset", "backbones", "engines",
     "extractor", "store", "cache", "features", "views", "heads", "keras_model", "report",
-    "evaluation", "evaluation_multi", "scoring", "selection", "learning_curve",
+    "evaluation", "evaluation_multi", "scoring", "selection", "head_selection", "learning_curve",
     "finetune",
     "verdict", "audit", "classifier", "run", "pipeline", "comparison",
     "remedies", "estimator", "demo", "export",

@@ -16,7 +16,7 @@ import pytest
 COMMANDS = ["train", "predict", "evaluate", "demo", "recipe", "augment", "backbones", "layers",
             "compare", "remedies", "lr", "summary",
             "weights fetch", "cache info", "cache verify", "cache prune",
-            "finetune", "learning-curve",
+            "finetune", "learning-curve", "heads",
 ]  # fmt: skip
 
 

@@ -29,11 +29,13 @@ from headstart.heads.stack import Dense, Stack
 from headstart.keras_model import pooled
 from headstart.progress import Silent
 from headstart.recipe import Recipe
+from headstart.scoring import standard_errors
 from headstart.views import CachedViews
 
 BLOCKS = (2, 4, 7)  # unfrozen below the earliest cut, in the stages of boundary = "auto"
 INNER = 5  # one fold of so many judges the stages
 WEIGHTS = "backbone.weights.h5"
+PLAINLY = 2  # standard errors by which a stage loses that is not worth more epochs, nor deeper ones
 GAIN = 0.02  # share of the validation loss that a deeper stage must take off
 
 
@@ -186,6 +188,7 @@ class _Tuner:
         self.untried: list[str] = []
         self.history: dict[str, list[float]] = {}
         self.heat = np.float32(1)  # what the logits are divided by
+        self.before = np.empty(0)  # losses of the judging images before the stage
 
     def over(self, share: float = 1.0) -> bool:
         """Whether that share of the time is up."""
@@ -220,6 +223,7 @@ class _Tuner:
         """Go down the plan, keeping what pays; (M, C) probabilities of the judging images by the
         best of the stages (by the linear head, where there was no time for any).
         """
+        self.before = own_losses(before, self.labels[judging])
         lowest = neural.judged(before, self.labels[judging])["val_loss"]
         tried: list[tuple[float, np.ndarray]] = []
         for number, (boundary, blocks) in enumerate(plan):
@@ -242,9 +246,18 @@ class _Tuner:
             tried.append((told["val_loss"], probabilities))
             if pays:
                 lowest, self.heat = told["val_loss"], heat
-            else:
-                self._restore(kept)
+                self.before = own_losses(probabilities, self.labels[judging])
+                continue
+            self._restore(kept)
+            if self._plainly_worse(probabilities, judging):
+                self.untried += [name for name, _ in plan[number + 1 :]]
+                break
         return min(tried, key=lambda pair: pair[0])[1] if tried else before
+
+    def _plainly_worse(self, probabilities: np.ndarray, judging: np.ndarray) -> bool:
+        """Than what was there before the stage: then deeper stages, or more epochs, do not help."""
+        losses = own_losses(probabilities, self.labels[judging])
+        return standard_errors(losses, self.before) > PLAINLY
 
     def again(self, rows: np.ndarray) -> None:
         """The stages that paid, for the epochs that served them best, on all rows."""
@@ -285,16 +298,25 @@ class _Tuner:
             self.progress.say(f"{boundary} epoch {row['epoch']}/{recipe.epochs}  loss "
                               f"{row['loss']:.4f}{told}  ({row['seconds']:.1f} s)")  # fmt: skip
 
+        def calibrated() -> np.ndarray:
+            assert judging is not None
+            return _calibrated(probabilities(), self.labels[judging])[0]
+
+        def over(epochs_done: int) -> bool:
+            if self.over():
+                return True
+            if judging is None or 2 * epochs_done < recipe.epochs:
+                return False
+            return self._plainly_worse(calibrated(), judging)
+
         views = CachedViews(values, recipe.batch_size)
         history, kept = neural.run_epochs(
             model, lambda epoch, order: views(epoch, learning[order]), self.labels[learning],
             recipe, folder=folder, resume=self.resume, on_epoch=tell,
             judge=None if judging is None else (
-                lambda: neural.judged(
-                    _calibrated(probabilities(), self.labels[judging])[0], self.labels[judging]
-                )
+                lambda: neural.judged(calibrated(), self.labels[judging])
             ),
-            over=self.over,
+            over=over,
         )  # fmt: skip
         for name, column in history.items():
             if epochs is None:
@@ -393,13 +415,18 @@ def _calibrated(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
     return cooled / cooled.sum(axis=1, keepdims=True), np.float32(heat)
 
 
+def own_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(M,) log losses of (M, C) probabilities."""
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    losses: np.ndarray = -np.log(np.clip(own, 1e-7, 1))
+    return losses
+
+
 def judge(after: np.ndarray, before: np.ndarray, labels: np.ndarray) -> tuple[str, bool]:
     """Whether the tuned network beats the linear head beyond the interval, in words."""
     paired = compare(after, before, labels)
     low, high = paired.difference_interval
-    picked = np.arange(len(labels))
-    losses = [-np.log(np.clip(found[picked, labels], 1e-7, 1)) for found in (before, after)]
-    difference = losses[0] - losses[1]
+    difference = own_losses(before, labels) - own_losses(after, labels)
     error = float(difference.std(ddof=1)) / len(labels) ** 0.5
     surer = float(difference.mean()) > Z * error > 0 and paired.difference >= 0
     kept = surer or paired.verdict == "the first is better"

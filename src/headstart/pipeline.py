@@ -1,6 +1,6 @@
 """train(): the whole story on one page."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,14 @@ from headstart.evaluation_multi import MultiMetrics, evaluate_multi
 from headstart.extractor import Extractor, open_extractor
 from headstart.features import Features, extract, open_space
 from headstart.files import write_atomically
-from headstart.heads.training import Trained, fit_linear, fit_multilabel, fit_neural
+from headstart.head_selection import HeadScore, HeadSelection, select_head
+from headstart.heads.training import (
+    Trained,
+    fit_ensemble,
+    fit_linear,
+    fit_multilabel,
+    fit_neural,
+)
 from headstart.learning_curve import LearningCurve
 from headstart.learning_curve import learning_curve as curve_of
 from headstart.progress import Silent
@@ -119,6 +126,7 @@ def _carry_out(
     features = _features(dataset, recipe, extractor, progress, strict)
     classes = _usable(dataset, features)
     _suits(dataset, recipe)
+    recipe, heads = _chosen_head(features, classes, recipe, progress, dataset.multi)
     resumed, folder = folder is not None, folder or runs.start(source, recipe, strict, out)
     trained = _head(
         features, classes, recipe, extractor, folder, progress, resumed, callbacks, dataset.multi
@@ -139,6 +147,7 @@ def _carry_out(
         _write(
             folder, source, dataset, features, trained, metrics, probabilities, progress,
             {"selection": selection.to_dict() if selection.tried or selection.before else None,
+             "heads": heads.to_dict() if heads else None,
              "tuning": tuning.to_dict() if tuning else None},
         )  # fmt: skip
         runs.finish(folder)
@@ -378,12 +387,70 @@ def _usable(dataset: Dataset, features: dict[str, Features]) -> tuple[str, ...]:
 
 def _suits(dataset: Dataset, recipe: Recipe) -> None:
     """Raises RecipeError for what images in several classes cannot have."""
-    if dataset.multi and (recipe.head != "linear" or recipe.finetune):
+    if dataset.multi and (recipe.head == "neural" or recipe.finetune):
         raise RecipeError(
             "expected head = 'linear' without finetune for images in several classes, found "
             f"head = {recipe.head!r}{' and finetune' if recipe.finetune else ''}. "
             "Type: headstart train TABLE"
         )
+
+
+def _chosen_head(
+    features: dict[str, Features],
+    classes: tuple[str, ...],
+    recipe: Recipe,
+    progress: Silent,
+    multi: bool,
+) -> tuple[Recipe, HeadSelection | None]:
+    """The recipe with its head, which is measured if that is left open ("auto")."""
+    if recipe.head != "auto":
+        return recipe, None
+    if multi or recipe.finetune:
+        return recipe.changed(head="linear"), None
+    found = measured_heads(features["train"], classes, recipe, progress)
+    low, high = found.chosen.accuracy_interval
+    progress.say(
+        f"{len(found.tried)} heads measured: {found.chosen.name} "
+        f"({found.chosen.accuracy:.1%}, {low:.1%} to {high:.1%})"
+    )
+    return found.recipe, found
+
+
+def measured_heads(
+    part: Features,
+    classes: Sequence[str],
+    recipe: Recipe,
+    progress: Silent,
+    on_result: Callable[[HeadScore], None] | None = None,
+) -> HeadSelection:
+    """Heads of every kind on the features of training images."""
+    found = select_head(
+        part.values, _numbers(part.items, classes), len(classes), recipe, progress,
+        groups=group_numbers(part.items), on_result=on_result,
+    )  # fmt: skip
+    if found.untried:
+        progress.say(f"not tried: {', '.join(found.untried)}")
+    return found
+
+
+def measure_heads(
+    source: str | Path,
+    recipe: Recipe,
+    progress: Silent,
+    on_result: Callable[[HeadScore], None] | None = None,
+) -> HeadSelection:
+    """Heads of every kind, compared inside the training images at the recipe's cut.
+
+    Raises DatasetError for images in several classes: their heads are linear.
+    """
+    dataset = _dataset(source, recipe, progress)
+    if dataset.multi:
+        raise DatasetError("expected one class an image to compare heads, found several")
+    recipe = _selection(dataset, recipe, progress).recipe
+    extractor = _extractor(recipe, progress)
+    only = replace(dataset, items=dataset.split("train"))
+    part = _features(only, recipe, extractor, progress, False)["train"]
+    return measured_heads(part, dataset.classes, recipe, progress, on_result)
 
 
 def _head(
@@ -428,6 +495,11 @@ def _head(
 
     progress.say(f"Run: {folder}. Stopped, it goes on with: headstart train --resume {folder}")
     with progress.stage("head", recipe.epochs, "epochs"):
+        if recipe.ensemble:
+            return fit_ensemble(
+                part.values, labels, len(classes), recipe, folder,
+                groups=group_numbers(part.items), resume=resumed, on_epoch=tell,
+            )  # fmt: skip
         return fit_neural(
             part.values, labels, looked_at, len(classes), recipe, folder,
             fresh=fresh, resume=resumed, on_epoch=tell, callbacks=callbacks,

@@ -59,7 +59,8 @@ class Recipe(BaseModel):
     groups: str | None = None  # column, or pattern on names: whole groups are split
     seed: int = Field(0, ge=0)
     # The head.
-    head: Literal["linear", "neural"] = "linear"
+    head: Literal["linear", "neural", "auto"] = "linear"  # "auto": to be measured
+    ensemble: bool = False  # the mean of heads that each leave one fold out
     folds: int = Field(5, ge=2, le=20)
     # A neural head: layers between the features and the last Dense, which is added by itself.
     layers: tuple[str, ...] = ("dense 256 relu", "dropout")
@@ -93,8 +94,10 @@ class Recipe(BaseModel):
             raise ValueError("cut: expected layers or 'auto', found both")
         if isinstance(self.views, int) and self.views < 1:
             raise ValueError("views: expected 1 or more, or 'fresh'")
-        if self.views == "fresh" and self.head == "linear":
+        if self.views == "fresh" and self.head != "neural":
             raise ValueError("views = 'fresh' needs head = 'neural'; a linear head takes a number")
+        if self.views == "fresh" and self.ensemble:
+            raise ValueError("ensemble = true needs a number of views, found 'fresh'")
         if self.finetune and self.head != "linear":
             raise ValueError("finetune = true begins from a linear head: set head = 'linear'")
         return self

@@ -60,9 +60,7 @@ class Scored:
 
     def loses_to(self, other: "Scored") -> float:
         """By how many standard errors the other's log loss is lower, image by image."""
-        difference = self.losses - other.losses
-        error = float(difference.std(ddof=1)) / len(difference) ** 0.5
-        return float(difference.mean()) / error if error else 0.0
+        return standard_errors(self.losses, other.losses)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -156,6 +154,13 @@ class Truth:
             cuts, changes, cost, values.shape[2], hits / len(right),
             interval(hits, len(right)) or (0.0, 1.0), losses, strength,
         )  # fmt: skip
+
+
+def standard_errors(losses: np.ndarray, others: np.ndarray) -> float:
+    """By how many standard errors of the paired difference the (N,) losses exceed the others."""
+    difference = losses - others
+    error = float(difference.std(ddof=1)) / len(difference) ** 0.5
+    return float(difference.mean()) / error if error else 0.0
 
 
 def sample(kinds: np.ndarray, most: int, seed: int = 0) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""headstart compare, summary, remedies, learning-curve, lr."""
+"""headstart compare, summary, remedies, heads, learning-curve, lr."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -99,6 +99,62 @@ def remedies(
     verdict = best.comparison.verdict.replace("the first", "this") if best.comparison else ""
     print(f"\nBest for its time: {best.name}" + (f" ({verdict})" if verdict else ""))
     print(f"Picture: {picture}\nNext: headstart train {opened.record['source']} --recipe {recipe}")
+
+
+@app.command(epilog="Example: headstart heads photos/ --budget 5m")
+@command
+def heads(
+    photos: Annotated[Path, typer.Argument(help="Folder, table or archive of labelled images.")],
+    recipe: Annotated[str, typer.Option(help="A recipe's name or a TOML file.")] = "quick",
+    budget: Annotated[str, typer.Option(help="Time after which nothing new is begun.")] = "3m",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change any choice of the recipe."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("heads.png"),
+) -> None:
+    """Compare heads (linear, neural, class weights, ensembles) inside the training images."""
+    from headstart.files import write_atomically
+    from headstart.head_selection import HeadScore
+    from headstart.pipeline import measure_heads
+    from headstart.recipe import load_recipe, parse_setting, seconds
+    from headstart.report.curves import dots_picture
+
+    choices: dict[str, Any] = {"budget": seconds(budget)}
+    choices.update(parse_setting(text) for text in settings or [])
+    begun = False
+
+    def tell(found: HeadScore) -> None:
+        nonlocal begun
+        if not begun:
+            print(f"{'head':<28}{'accuracy':>9}  {'95% interval':<18}{'recall':>7}{'log loss':>10}"
+                  f"{'seconds':>9}")  # fmt: skip
+            begun = True
+        low, high = found.accuracy_interval
+        interval = f"({low:.1%} to {high:.1%})"
+        print(f"{found.name:<28}{found.accuracy:>9.1%}  {interval:<18}{found.recall:>7.1%}"
+              f"{found.log_loss:>10.3f}{found.seconds:>9.1f}", flush=True)  # fmt: skip
+
+    found = measure_heads(photos, load_recipe(recipe, **choices), reporter(False, False), tell)
+    rows = [(scored.name, scored.accuracy, scored.accuracy_interval) for scored in found.tried]
+    write_atomically(
+        out, dots_picture("Heads, by cross-validation", rows, "accuracy, 95% interval")
+    )
+    changes = {
+        name: getattr(found.recipe, name)
+        for name, value in load_recipe("quick")
+        if name in found.chosen.changes and getattr(found.recipe, name) != value
+    }
+    told = "".join(f" --set '{key}={_toml(value)}'" for key, value in changes.items())
+    print(f"\nChosen: {found.chosen.name}, the simplest within one standard error of the lowest "
+          f"log loss\nrecall: mean over the classes\nPicture: {out}\n"
+          f"Next: headstart train {photos}{told}")  # fmt: skip
+
+
+def _toml(value: Any) -> str:
+    import json
+
+    return json.dumps(list(value) if isinstance(value, tuple) else value)
 
 
 @app.command("learning-curve", epilog="Example: headstart learning-curve photos/")

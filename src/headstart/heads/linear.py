@@ -44,6 +44,7 @@ class LinearHead:
 
     out_of_fold: (N, C) probabilities of rows by heads that had not seen them, nan where no fold
     covered the row. temperature: what the logits were divided by to calibrate them.
+    of_folds: weight and bias of an ensemble, the mean of the folds' heads.
     """
 
     weight: np.ndarray
@@ -53,10 +54,12 @@ class LinearHead:
     out_of_fold: np.ndarray
     temperature: float
     iterations: int
+    of_folds: tuple[np.ndarray, np.ndarray]
 
-    def stack(self) -> Stack:
-        """The head as plain arrays, with its softmax."""
-        return Stack((Dense(self.weight, self.bias, "softmax"),))
+    def stack(self, *, of_folds: bool = False) -> Stack:
+        """The head as plain arrays, with its softmax; or the mean of the folds' heads."""
+        weight, bias = self.of_folds if of_folds else (self.weight, self.bias)
+        return Stack((Dense(weight, bias, "softmax"),))
 
 
 def fit(
@@ -89,9 +92,11 @@ def fit(
     heat = temperature(crossed[covered], labels[covered])
     crossed = crossed / np.float32(heat)
     w, b = _plain(data, final[0])
+    folds_w, folds_b = _plain(data, start[0])
     return LinearHead(
         weight=w / np.float32(heat),
         bias=b / np.float32(heat),
+        of_folds=(folds_w / np.float32(heat), folds_b / np.float32(heat)),
         strength=float(grid[best]),
         tried=tuple(tried),
         out_of_fold=_softmax(crossed),

@@ -123,13 +123,13 @@ def run_epochs(
     resume: bool = False,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
     callbacks: Sequence[Any] = (),
-    over: Callable[[], bool] = lambda: False,
+    over: Callable[[int], bool] = lambda _: False,
 ) -> tuple[dict[str, list[float]], int]:
     """Train a compiled Keras model; its history, and the epoch, from 1, whose weights it has.
 
     judge: val_loss and val_accuracy of the model as it stands, asked after each epoch; with
-    `patience` they decide when to stop and which epoch is kept, otherwise the last is. over: the
-    time is up, no further epoch is begun. The rest as in `fit`.
+    `patience` they decide when to stop and which epoch is kept, otherwise the last is. over: told
+    how many epochs are done, whether no further one is to begin. The rest as in `fit`.
     """
     import keras
 
@@ -144,7 +144,7 @@ def run_epochs(
     steps = -(-len(labels) // recipe.batch_size)
     logged.on_train_begin()
     for epoch in range(len(history.get("loss", [])), recipe.epochs):
-        if _finished(history, recipe) or (history and over()):
+        if _finished(history, recipe) or (history and over(epoch)):
             break
         started = time.perf_counter()
         _seed_dropout(model, recipe.seed, epoch)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from headstart.heads import linear, multilabel
-from headstart.heads.stack import Stack
+from headstart.heads.stack import Stack, averaged
 from headstart.recipe import Recipe
 from headstart.views import CachedViews, FreshViews
 
@@ -60,7 +60,7 @@ def fit_linear(
         folds=recipe.folds,
         seed=recipe.seed,
     )
-    return Trained(head.stack(), head.out_of_fold[::views])
+    return Trained(head.stack(of_folds=recipe.ensemble), head.out_of_fold[::views])
 
 
 def fit_neural(
@@ -76,7 +76,10 @@ def fit_neural(
     on_epoch: Callable[[dict[str, float]], None] | None = None,
     callbacks: Any = (),
 ) -> Trained:
-    """A neural head on (N, V, D) features, or on views drawn `fresh` every epoch."""
+    """A neural head on (N, V, D) features, or on views drawn `fresh` every epoch.
+
+    validation: features and labels looked at after each epoch.
+    """
     from headstart.heads import neural
 
     head = neural.fit(
@@ -92,3 +95,33 @@ def fit_neural(
         callbacks=callbacks,
     )
     return Trained(head.stack, None, head.history, head.kept_epoch)
+
+
+def fit_ensemble(
+    values: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    groups: np.ndarray | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> Trained:
+    """Neural heads, each on all folds but one, which tells it when to stop; the mean of their
+    logits as one head, with what each says of the fold it has not seen.
+    """
+    fold_of = linear.assign_folds(labels, groups, recipe.folds, recipe.seed)
+    count = int(fold_of.max()) + 1
+    stacks, out_of_fold = [], np.empty((len(labels), classes), np.float32)
+    for fold in range(count):
+        inside, outside = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
+        part = folder / "folds" / str(fold)
+        part.mkdir(parents=True, exist_ok=True)
+        found = fit_neural(
+            values[outside], labels[outside], (values[inside, 0], labels[inside]), classes,
+            recipe.changed(patience=recipe.patience or 5), part, resume=resume, on_epoch=on_epoch,
+        )  # fmt: skip
+        stacks.append(found.stack)
+        out_of_fold[inside] = found.stack.probabilities(values[inside, 0])
+    return Trained(averaged(stacks), out_of_fold)
