@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from headstart.errors import BackboneError, WeightsError
-from headstart.extractor import layers, open_extractor, speeds
+from headstart.extractor import costs, layers, open_extractor, speeds
 from headstart.recipe import load_recipe
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (150, 150, 3), dtype=np.uint8)
@@ -260,6 +260,19 @@ def test_each_cut_may_have_a_pooling_of_its_own(side: int) -> None:
     assert both[len(grid.ravel()) :] == pytest.approx(whole.max(axis=(0, 1)), abs=1e-4)
     opened = open_extractor(load_recipe("quick", cut=f"{layer}:grid+last:max", size=side))
     assert opened.cuts == (f"{layer}:grid", "top_relu:max")
+
+
+def test_multiplications_are_counted_up_to_each_cut() -> None:
+    cuts = ["block1a_project_bn", "block6d_add", "last:avg", "last:max"]
+    found = costs(open_extractor(load_recipe("quick", cut=cuts, size=64)))
+    assert list(found.values()) == sorted(found.values())
+    assert found["top_relu:avg"] == found["top_relu:max"] == 1
+    # 64 pixels: stem 32*32*32 outputs of 27, depthwise 32*32*32 of 9, pointwise 32*32*16 of 32
+    early = 32 * 32 * (32 * 27 + 32 * 9 + 16 * 32)
+    alone = costs(open_extractor(load_recipe("quick", cut=cuts[0], size=64)))
+    assert alone == {"block1a_project_bn": 1}
+    total = early / found["block1a_project_bn"]
+    assert total == pytest.approx(0.4e9 * (64 / 224) ** 2, rel=0.1)  # 0.4 billion are published
 
 
 def test_the_speed_of_each_cut_is_measured_without_what_lies_behind() -> None:

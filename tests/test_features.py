@@ -101,6 +101,22 @@ def test_views_are_kept_by_augmentation_and_seed(
     assert misses() == 0
 
 
+def test_when_the_time_is_up_what_is_there_is_given(
+    cache: FeatureCache, extractor: Extractor, items: list[Item]
+) -> None:
+    asked = []
+
+    def over() -> bool:
+        asked.append(1)
+        return len(asked) > 4
+
+    found, _ = through(cache, extractor, items, over=over)
+    assert found.items == tuple(items[:4])
+    assert (found.values.shape, found.misses, found.bad) == ((4, 1, 3), 4, ())
+    rest, _ = through(cache, extractor, items)
+    assert (rest.hits, rest.misses) == (4, 2)
+
+
 def test_bad_images_are_left_out_with_their_reason(
     cache: FeatureCache, extractor: Extractor, items: list[Item]
 ) -> None:

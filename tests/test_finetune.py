@@ -204,6 +204,35 @@ def test_where_it_does_not_pay_the_linear_head_is_kept(tiny: Path, tmp_path: Pat
 
 
 @needs_tensorflow
+def test_groups_stay_together_in_the_folds_of_the_tuning(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    real = finetune.linear.assign_folds
+
+    def seen(labels: Any, groups: Any, folds: int, seed: int) -> np.ndarray:
+        asked.append((folds, groups))
+        return real(labels, groups, folds, seed)
+
+    monkeypatch.setattr(finetune.linear, "assign_folds", seen)
+    headstart.train(tiny, recipe(tune_budget=0), out=tmp_path / "run", groups=r"/(\d)")
+    assert asked
+    for _, groups in asked:
+        assert groups is not None
+        assert len(set(groups.tolist())) <= 10  # first digits
+
+
+@needs_tensorflow
+def test_a_stage_that_plainly_loses_ends_the_descent(hard: Path, tmp_path: Path) -> None:
+    chosen = recipe(boundary="auto", tune_learning_rate=0.3, tune_epochs=4)
+    run = headstart.train(hard, chosen, out=tmp_path / "run")
+    tuning = run.record["tuning"]
+    assert not tuning["kept"]
+    assert len(tuning["stages"]) == 1
+    assert len(tuning["untried"]) == 2
+
+
+@needs_tensorflow
 def test_a_stopped_tuning_goes_on_to_the_same_result(
     hard: Path, tmp_path: Path, always: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,6 +161,24 @@ def test_class_weights_move_the_decision(tmp_path: Path) -> None:
 
 
 @needs_tensorflow
+@needs_tensorflow
+@pytest.mark.parametrize("choice", [{"patience": 2}, {"schedule": "plateau"}])
+def test_validation_images_choose_nothing(tmp_path: Path, choice: dict[str, object]) -> None:
+    from headstart.heads.training import fit_neural
+
+    values, labels = blobs()
+    heads = []
+    for number, shift in enumerate((0.0, 5.0)):
+        looked_at = values + np.float32(shift), labels
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        found = fit_neural(
+            values[:, None], labels, looked_at, 2, recipe(epochs=4, **choice), folder
+        )
+        heads.append(found.stack.layers[0].weight)  # type: ignore[union-attr]
+    assert np.array_equal(*heads)
+
+
 def test_patience_stops_early_and_keeps_the_best(tmp_path: Path) -> None:
     from headstart.heads import neural
 

@@ -1,16 +1,19 @@
 """Measured choices: the rule by hand, the search on images whose answer is known."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import headstart
-from headstart import scoring
-from headstart.dataset import load
+from headstart import scoring, selection
+from headstart.dataset import Item, load
 from headstart.errors import RecipeError
+from headstart.features import Features
 from headstart.progress import Silent
 from headstart.recipe import load_recipe, seconds
 from headstart.scoring import Scored, Truth, cheapest, partners, sample
@@ -142,6 +145,52 @@ def test_stopped_by_hand_it_goes_on_with_the_best_so_far(
     assert found.recipe.cut != ("auto",)
     assert any("stopped" in warning for warning in progress.warnings)
     assert not (tmp_path / "selections").exists()  # half a search is no answer for ever
+
+
+def test_images_in_several_classes_are_measured_too(
+    sides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
+    table = tmp_path / "table.csv"
+    rows = [f"{path},{path.parent.name}{';seen' if int(path.stem) % 3 else ''}"
+            for path in sorted(sides.glob("*/*.png"))]  # fmt: skip
+    table.write_text("\n".join(["path,label", *rows]))
+    run = headstart.train(table, out=tmp_path / "run", size=96)
+    record = run.record["selection"]
+    assert any(cut.endswith(":grid") for cut in run.recipe.cut)
+    losses = {row["name"]: row["log_loss"] for row in record["tried"]}
+    assert losses[record["chosen"].split(",")[0]] < losses["top_relu:avg"]
+
+
+def test_what_plainly_loses_on_half_of_the_images_is_out(
+    sides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
+    monkeypatch.setattr(selection, "HEAT", 60)
+    found, _ = chosen_on(sides)
+    cuts = [scored for scored in found.tried if not scored.changes]
+    on_half = {scored.name for scored in cuts if scored.images == found.images // 2}
+    on_all = {
+        scored.name for scored in cuts if scored.images == found.images and len(scored.cuts) == 1
+    }
+    assert on_all < on_half
+    assert "top_relu:avg" in on_half - on_all
+    assert any(cut.endswith(":grid") for cut in found.recipe.cut)
+
+
+def test_in_a_short_time_fewer_images_are_looked_at(
+    sides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
+    real = selection.extract
+
+    def slow(items: Sequence[Item], *arguments: Any, **options: Any) -> Features:
+        return real(items[:120], *arguments, **options)  # as many as were reached
+
+    monkeypatch.setattr(selection, "extract", slow)
+    found, _ = chosen_on(sides)
+    assert found.images == 120
+    assert found.recipe.cut != ("last",)
 
 
 def test_too_few_images_keep_the_default(tiny: Path) -> None:

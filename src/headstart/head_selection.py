@@ -228,9 +228,5 @@ def _fitted(
             return fit_ensemble(
                 values, labels, classes, inner, Path(scratch), groups=groups
             ).stack, []
-        apart = assign_folds(labels, groups, FOLDS, recipe.seed) == 0
-        found = fit_neural(
-            values[~apart], labels[~apart], (values[apart, 0], labels[apart]), classes, recipe,
-            Path(scratch),
-        )  # fmt: skip
+        found = fit_neural(values, labels, None, classes, recipe, Path(scratch), groups=groups)
     return found.stack, [found.kept_epoch or 1]

@@ -28,6 +28,7 @@ from headstart.heads.training import (
     fit_linear,
     fit_multilabel,
     fit_neural,
+    watches,
 )
 from headstart.learning_curve import LearningCurve
 from headstart.learning_curve import learning_curve as curve_of
@@ -493,6 +494,8 @@ def _head(
             f"accuracy {row['accuracy']:.1%}{told}  ({row['seconds']:.1f} s)"
         )
 
+    if watches(recipe) and not recipe.ensemble:
+        progress.say("a fifth of the training images tells when to stop, and is not trained on")
     progress.say(f"Run: {folder}. Stopped, it goes on with: headstart train --resume {folder}")
     with progress.stage("head", recipe.epochs, "epochs"):
         if recipe.ensemble:
@@ -502,7 +505,8 @@ def _head(
             )  # fmt: skip
         return fit_neural(
             part.values, labels, looked_at, len(classes), recipe, folder,
-            fresh=fresh, resume=resumed, on_epoch=tell, callbacks=callbacks,
+            groups=group_numbers(part.items), fresh=fresh, resume=resumed, on_epoch=tell,
+            callbacks=callbacks,
         )  # fmt: skip
 
 

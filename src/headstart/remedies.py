@@ -133,18 +133,11 @@ def _crossed(dataset: Dataset, recipe: Recipe, progress: Silent) -> tuple[np.nda
     found = np.full((len(labels), classes), np.nan, np.float32)
     for fold in range(1 if large else FOLDS):
         inside, outside = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
-        # Early stopping looks at images of its own, so that the fold's stay unseen.
         kin = groups[outside] if groups is not None else None
-        inner = assign_folds(labels[outside], kin, 5, recipe.seed) == 0
-        looked_at = None
-        if recipe.patience:
-            kept = outside[inner]
-            looked_at = features.values[kept, 0], labels[kept]
-            outside = outside[~inner]
         with tempfile.TemporaryDirectory() as scratch:
             trained = fit_neural(
-                features.values[outside], labels[outside], looked_at, classes, recipe,
-                Path(scratch),
+                features.values[outside], labels[outside], None, classes, recipe, Path(scratch),
+                groups=kin,
             )  # fmt: skip
         found[inside] = trained.stack.probabilities(features.values[inside, 0])
     return found, labels

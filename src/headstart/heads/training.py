@@ -1,6 +1,6 @@
 """From features to a trained head, whichever kind the recipe asks for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from headstart.heads import linear, multilabel
 from headstart.heads.stack import Stack, averaged
 from headstart.recipe import Recipe
 from headstart.views import CachedViews, FreshViews
+
+APART = 5  # one fold of so many tells a neural head when to stop
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ def fit_neural(
     recipe: Recipe,
     folder: Path,
     *,
+    groups: np.ndarray | None = None,
     fresh: FreshViews | None = None,
     resume: bool = False,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
@@ -78,16 +81,46 @@ def fit_neural(
 ) -> Trained:
     """A neural head on (N, V, D) features, or on views drawn `fresh` every epoch.
 
-    validation: features and labels looked at after each epoch.
+    validation: features and labels looked at after each epoch. Where something depends on what is
+    seen there (when to stop, when to lower the rate), a fifth of the training images, whole groups
+    (N,) together, is looked at instead, and not trained on: validation images choose nothing.
     """
+    views = fresh or CachedViews(values, recipe.batch_size)
+    rows = np.arange(len(labels))
+    if watches(recipe):
+        apart = linear.assign_folds(labels, groups, APART, recipe.seed) == 0
+        validation, rows = (values[apart, 0], labels[apart]), np.flatnonzero(~apart)
+    return _fit_neural(
+        lambda epoch, order: views(epoch, rows[order]), labels[rows], validation, classes,
+        values.shape[2], recipe, folder, resume, on_epoch, callbacks,
+    )  # fmt: skip
+
+
+def watches(recipe: Recipe) -> bool:
+    """Whether the training depends on images that are looked at meanwhile."""
+    return recipe.patience > 0 or recipe.schedule == "plateau"
+
+
+def _fit_neural(
+    views: Callable[[int, np.ndarray], Iterator[np.ndarray]],
+    labels: np.ndarray,
+    validation: tuple[np.ndarray, np.ndarray] | None,
+    classes: int,
+    dimensions: int,
+    recipe: Recipe,
+    folder: Path,
+    resume: bool,
+    on_epoch: Callable[[dict[str, float]], None] | None,
+    callbacks: Any = (),
+) -> Trained:
     from headstart.heads import neural
 
     head = neural.fit(
-        fresh or CachedViews(values, recipe.batch_size),
+        views,
         labels,
         validation,
         classes,
-        values.shape[2],
+        dimensions,
         recipe,
         folder=folder,
         resume=resume,
@@ -118,9 +151,10 @@ def fit_ensemble(
         inside, outside = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
         part = folder / "folds" / str(fold)
         part.mkdir(parents=True, exist_ok=True)
-        found = fit_neural(
-            values[outside], labels[outside], (values[inside, 0], labels[inside]), classes,
-            recipe.changed(patience=recipe.patience or 5), part, resume=resume, on_epoch=on_epoch,
+        found = _fit_neural(
+            CachedViews(values[outside], recipe.batch_size), labels[outside],
+            (values[inside, 0], labels[inside]), classes, values.shape[2],
+            recipe.changed(patience=recipe.patience or 5), part, resume, on_epoch,
         )  # fmt: skip
         stacks.append(found.stack)
         out_of_fold[inside] = found.stack.probabilities(values[inside, 0])
