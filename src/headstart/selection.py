@@ -34,6 +34,7 @@ SAMPLE, OF_EACH = 800, 6  # training images that a choice is measured on; of eac
 VARIED = 400  # of them for what needs another pass of the backbone
 LEAST = 100  # images below which measuring tells nothing, and the default stays
 HEAT = 200  # images that half of them must be, to be told apart on half of them first
+PROMISING = 0.5  # standard errors that something dear must gain on half of the images to go on
 PLAINLY = 2  # standard errors by which a cut must lose there to be out
 SIDES, CHANNELS = (4, 28), 512  # of maps worth a 2x2 grid
 PATIENCE = 8  # cuts in a row, from the last to the first, that lose to the best
@@ -163,6 +164,8 @@ class _Search:
         self.varied: list[Scored] = []  # other ways to feed the best of those
         self.untried: list[str] = []
         self.best: Scored | None = None
+        self.opened: tuple[Recipe, Extractor] | None = None
+        self.cropped = 0.0  # standard errors that cropping gained
         self.features = np.empty((0, 1, 0), np.float32)  # (N, V, D) of the best
 
     def steps(self, variations: bool) -> int:
@@ -282,8 +285,8 @@ class _Search:
         """Other ways to feed the chosen cuts, each kept where it gains."""
         assert self.best is not None
         for changes in self._variations():
-            if "pad" in changes.values() and "crop" in self.best.changes.values():
-                continue  # what crops well is not better padded
+            if "pad" in changes.values() and not self._padded():
+                continue
             name = ", ".join(f"{key} {value}" for key, value in changes.items())
             if not self._skipped(name) and not self._varies({**self.best.changes, **changes}):
                 self.untried.append(name)
@@ -304,14 +307,20 @@ class _Search:
                 return bool(found.bad)
             scored = self._score(found.values, best.cuts, changes, best.strength)
             gained = reference.loses_to(scored)
-            if number == count or gained <= 0:
+            # Resizing in another way costs nothing, a larger size or more views do.
+            dearer = bool({"size", "views"} & (changes.keys() - best.changes.keys()))
+            if number == count or gained <= (PROMISING if dearer else 0):
                 self.varied.append(scored)
-                # Resizing in another way costs nothing, a larger size or more views do.
-                dearer = {"size", "views"} & (changes.keys() - best.changes.keys())
+                if changes.get("resize") == "crop":
+                    self.cropped = gained
                 if number == count and gained > (1 if dearer else 0):
                     self.best, self.features = scored, found.values
                 return True
         return True
+
+    def _padded(self) -> bool:
+        """Whether padding is worth a try: where cropping plainly loses what is at the border."""
+        return self.every_cut or self.cropped < -1
 
     def _variations(self) -> Iterator[dict[str, Any]]:
         """Only of what the recipe leaves at its default; what costs prediction nothing first."""
@@ -321,7 +330,9 @@ class _Search:
             yield {"resize": "pad"}
         if recipe.size is None:
             yield {"size": round(backbone(recipe.backbone).size * LARGER / 32) * 32}
-        if not self.given.augmentation.horizontal_flip:
+        # The more images, the less there is to gain from views, and the more they cost.
+        few = self.every_cut or len(self.items) <= VARIED
+        if few and not self.given.augmentation.horizontal_flip:
             yield {"views": 2, "augmentation": "flip"}
 
     def _not_square(self) -> bool:
@@ -341,7 +352,9 @@ class _Search:
     ) -> tuple[Features, Extractor]:
         """Of the first `count` images, or as many of them as the time allows."""
         recipe = self.recipe.changed(**changes)
-        extractor = open_extractor(recipe)
+        if self.opened is None or self.opened[0] != recipe:
+            self.opened = recipe, open_extractor(recipe)  # the next half of the images needs it too
+        extractor = self.opened[1]
         with FeatureCache() as cache:
             features = extract(
                 self.items[:count], extractor, open_space(extractor, cache, self.progress),
