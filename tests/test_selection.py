@@ -66,6 +66,31 @@ def test_a_sample_keeps_the_shares_of_the_classes() -> None:
     assert sorted(sample(labels, 5000)) == list(range(1000))
 
 
+def test_images_in_several_classes_are_drawn_by_their_rarest() -> None:
+    labels = np.array([[1, 1, 0], [1, 0, 0], [1, 0, 1], [1, 0, 1], [0, 0, 0]])
+    assert Truth(labels, 3).kinds.tolist() == [1, 0, 2, 2, 3]
+    rng = np.random.default_rng(0)
+    many = (rng.random((4000, 12)) < 0.3).astype("f4")  # about a thousand combinations
+    assert len(sample(Truth(many, 12).kinds, 800)) <= 800 + 6 * 13
+
+
+def test_images_whose_fold_had_no_time_are_neither_right_nor_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scoring.linear, "WORK", 0)  # one fold
+    labels = np.arange(200) % 2
+    values = (labels[:, None, None] * 4.0 + np.zeros((200, 1, 3))).astype("f4")
+    found = Truth(labels, 2).score(values, ("a",), {}, 1.0)
+    assert found.accuracy == 1
+    assert found.accuracy_interval[0] < 0.95  # of 40 images, not of 200
+
+
+def test_one_group_tells_nothing() -> None:
+    labels = np.arange(200) % 2
+    assert Truth(labels, 2).told_apart(100)
+    assert not Truth(labels, 2, np.zeros(200, int)).told_apart(100)
+
+
 def test_a_rare_class_is_in_every_sample() -> None:
     labels = np.repeat([0, 1], [5000, 100])
     assert np.bincount(labels[sample(labels, 100)]).tolist() == [98, 6]

@@ -388,10 +388,11 @@ def _usable(dataset: Dataset, features: dict[str, Features]) -> tuple[str, ...]:
 
 def _suits(dataset: Dataset, recipe: Recipe) -> None:
     """Raises RecipeError for what images in several classes cannot have."""
-    if dataset.multi and (recipe.head == "neural" or recipe.finetune):
+    if dataset.multi and (recipe.head == "neural" or recipe.finetune or recipe.ensemble):
+        more = "".join(f" and {name}" for name in ("finetune", "ensemble") if getattr(recipe, name))
         raise RecipeError(
-            "expected head = 'linear' without finetune for images in several classes, found "
-            f"head = {recipe.head!r}{' and finetune' if recipe.finetune else ''}. "
+            "expected head = 'linear' without finetune and ensemble for images in several "
+            f"classes, found head = {recipe.head!r}{more}. "
             "Type: headstart train TABLE"
         )
 
@@ -406,7 +407,7 @@ def _chosen_head(
     """The recipe with its head, which is measured if that is left open ("auto")."""
     if recipe.head != "auto":
         return recipe, None
-    if multi or recipe.finetune:
+    if multi:
         return recipe.changed(head="linear"), None
     found = measured_heads(features["train"], classes, recipe, progress)
     low, high = found.chosen.accuracy_interval

@@ -87,8 +87,14 @@ class Truth:
 
     @property
     def kinds(self) -> np.ndarray:
-        """(N,) class numbers, or those of the combinations of classes."""
-        return self.labels if self.labels.ndim == 1 else multilabel.combinations(self.labels)
+        """(N,) class numbers; of images in several classes that of the rarest, C where in none."""
+        if self.labels.ndim == 1:
+            return self.labels
+        rarity = np.where(self.labels == 1, self.labels.sum(axis=0), np.inf)
+        found: np.ndarray = np.where(
+            self.labels.any(axis=1), rarity.argmin(axis=1), self.labels.shape[1]
+        )
+        return found
 
     def of(self, rows: np.ndarray) -> "Truth":
         """Of some of the images."""
@@ -96,19 +102,21 @@ class Truth:
         return replace(self, labels=self.labels[rows], groups=groups)
 
     def told_apart(self, least: int) -> bool:
-        """Whether there are `least` images, and of each class enough for every fold."""
+        """Whether there are `least` images, two groups, and of each class enough for every fold."""
         of_class = (
             np.bincount(self.labels, minlength=self.classes)
             if self.labels.ndim == 1
             else self.labels.sum(axis=0)
         )
-        return len(self.labels) >= least and int(of_class.min()) >= FOLDS
+        apart = self.groups is None or len(np.unique(self.groups)) > 1
+        return apart and len(self.labels) >= least and int(of_class.min()) >= FOLDS
 
     def judge(
         self, values: np.ndarray, near: float | None = None
     ) -> tuple[np.ndarray, np.ndarray, float]:
-        """Losses (N,) and whether right (N,) of images by heads on (N, V, D) features that had
-        not seen them, and the strength that served best, sought `near` another's.
+        """Losses (N,) and whether right (N,; nan where there was no time for its fold) of images
+        by heads on (N, V, D) features that had not seen them, and the strength that served best,
+        sought `near` another's.
         """
         count, views, dimensions = values.shape
         strengths = linear.STRENGTHS
@@ -124,19 +132,18 @@ class Truth:
             )  # fmt: skip
             clipped = np.clip(found[::views].astype(np.float64), 1e-7, 1 - 1e-7)
             own = np.where(self.labels == 1, clipped, 1 - clipped)
-            return -np.log(own).mean(axis=1), own.min(axis=1) > 0.5, strength
+            return -np.log(own).mean(axis=1), (own.min(axis=1) > 0.5) * 1.0, strength
         crossed = linear.cross_validate(
             rows, np.repeat(self.labels, views), self.classes, groups=groups,
             class_weight="balanced" if self.balanced else None, folds=FOLDS, seed=self.seed,
             strengths=strengths,
         )  # fmt: skip
         probabilities = crossed.out_of_fold[::views].astype(np.float64)
-        # Rows that no fold covered, for there was no time for all, count as the others do.
         known = ~np.isnan(probabilities[:, 0])
         own = np.clip(probabilities[np.arange(count), self.labels], 1e-7, 1)
         losses = np.where(known, -np.log(own), np.nan)
-        losses[~known] = losses[known].mean()
-        right = np.where(known, probabilities.argmax(axis=1) == self.labels, False)
+        losses[~known] = losses[known].mean()  # as the others, for the paired difference
+        right = np.where(known, probabilities.argmax(axis=1) == self.labels, np.nan)
         return losses, right, crossed.strength
 
     def score(
@@ -149,10 +156,10 @@ class Truth:
     ) -> Scored:
         """The candidate whose (N, V, D) features these are; all views of an image on one side."""
         losses, right, strength = self.judge(values, near)
-        hits = int(right.sum())
+        hits, judged = int(np.nansum(right)), int((~np.isnan(right)).sum())
         return Scored(
-            cuts, changes, cost, values.shape[2], hits / len(right),
-            interval(hits, len(right)) or (0.0, 1.0), losses, strength,
+            cuts, changes, cost, values.shape[2], hits / judged,
+            interval(hits, judged) or (0.0, 1.0), losses, strength,
         )  # fmt: skip
 
 

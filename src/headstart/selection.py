@@ -298,7 +298,9 @@ class _Search:
         assert self.best is not None
         best = self.best
         count = len(self.features) if self.every_cut else min(VARIED, len(self.features))
-        half = count // 2 if self.truth.of(np.arange(count // 2)).told_apart(LEAST) else count
+        half = count // 2
+        if self.every_cut or not self.truth.of(np.arange(half)).told_apart(LEAST):
+            half = count
         for number in (half, count):
             reference = self._score(self.features[:number], best.cuts, best.changes, best.strength)
             found, _ = self._features({"cut": list(best.cuts), **changes}, number)

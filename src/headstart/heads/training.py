@@ -1,6 +1,6 @@
 """From features to a trained head, whichever kind the recipe asks for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ def fit_neural(
     recipe: Recipe,
     folder: Path,
     *,
+    apart: np.ndarray | None = None,
     groups: np.ndarray | None = None,
     fresh: FreshViews | None = None,
     resume: bool = False,
@@ -82,52 +83,29 @@ def fit_neural(
     """A neural head on (N, V, D) features, or on views drawn `fresh` every epoch.
 
     validation: features and labels looked at after each epoch. Where something depends on what is
-    seen there (when to stop, when to lower the rate), a fifth of the training images, whole groups
-    (N,) together, is looked at instead, and not trained on: validation images choose nothing.
+    seen there (when to stop, when to lower the rate), the images of the (N,) mask `apart` are
+    looked at instead, and not trained on: validation images choose nothing. By default these are a
+    fifth of the images, whole groups (N,) together.
     """
+    from headstart.heads import neural
+
     views = fresh or CachedViews(values, recipe.batch_size)
     rows = np.arange(len(labels))
     if watches(recipe):
-        apart = linear.assign_folds(labels, groups, APART, recipe.seed) == 0
+        if apart is None:
+            apart = linear.assign_folds(labels, groups, APART, recipe.seed) == 0
         validation, rows = (values[apart, 0], labels[apart]), np.flatnonzero(~apart)
-    return _fit_neural(
+    head = neural.fit(
         lambda epoch, order: views(epoch, rows[order]), labels[rows], validation, classes,
-        values.shape[2], recipe, folder, resume, on_epoch, callbacks,
+        values.shape[2], recipe, folder=folder, resume=resume, on_epoch=on_epoch,
+        callbacks=callbacks,
     )  # fmt: skip
+    return Trained(head.stack, None, head.history, head.kept_epoch)
 
 
 def watches(recipe: Recipe) -> bool:
     """Whether the training depends on images that are looked at meanwhile."""
     return recipe.patience > 0 or recipe.schedule == "plateau"
-
-
-def _fit_neural(
-    views: Callable[[int, np.ndarray], Iterator[np.ndarray]],
-    labels: np.ndarray,
-    validation: tuple[np.ndarray, np.ndarray] | None,
-    classes: int,
-    dimensions: int,
-    recipe: Recipe,
-    folder: Path,
-    resume: bool,
-    on_epoch: Callable[[dict[str, float]], None] | None,
-    callbacks: Any = (),
-) -> Trained:
-    from headstart.heads import neural
-
-    head = neural.fit(
-        views,
-        labels,
-        validation,
-        classes,
-        dimensions,
-        recipe,
-        folder=folder,
-        resume=resume,
-        on_epoch=on_epoch,
-        callbacks=callbacks,
-    )
-    return Trained(head.stack, None, head.history, head.kept_epoch)
 
 
 def fit_ensemble(
@@ -147,15 +125,15 @@ def fit_ensemble(
     fold_of = linear.assign_folds(labels, groups, recipe.folds, recipe.seed)
     count = int(fold_of.max()) + 1
     stacks, out_of_fold = [], np.empty((len(labels), classes), np.float32)
+    recipe = recipe.changed(patience=recipe.patience or 5)
     for fold in range(count):
-        inside, outside = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
+        apart = fold_of == fold
         part = folder / "folds" / str(fold)
         part.mkdir(parents=True, exist_ok=True)
-        found = _fit_neural(
-            CachedViews(values[outside], recipe.batch_size), labels[outside],
-            (values[inside, 0], labels[inside]), classes, values.shape[2],
-            recipe.changed(patience=recipe.patience or 5), part, resume, on_epoch,
+        found = fit_neural(
+            values, labels, None, classes, recipe, part,
+            apart=apart, resume=resume, on_epoch=on_epoch,
         )  # fmt: skip
         stacks.append(found.stack)
-        out_of_fold[inside] = found.stack.probabilities(values[inside, 0])
+        out_of_fold[apart] = found.stack.probabilities(values[apart, 0])
     return Trained(averaged(stacks), out_of_fold)
