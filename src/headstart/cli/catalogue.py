@@ -132,7 +132,6 @@ def _show_cuts(found: "Selection", recipe: "Recipe", data: Path, out: Path) -> N
     from headstart.extractor import open_extractor, speeds
     from headstart.files import write_atomically
     from headstart.report.curves import depths_picture
-    from headstart.scoring import cheapest
 
     if found.chosen is None:
         print("too few images, or too little time, to compare cuts: the last layer serves")
@@ -159,7 +158,7 @@ def _show_cuts(found: "Selection", recipe: "Recipe", data: Path, out: Path) -> N
         interval = f"({low:.1%} to {high:.1%})"
         print(f"{mark} {scored.name:<{width}}{scored.dimensions:>9,}{scored.accuracy:>10.1%}  "
               f"{interval:<18}{scored.log_loss:>8.3f}{rate:>10,.0f}")  # fmt: skip
-    series: dict[str, list[Scored]] = {}
+    series: dict[str, list[Scored]] = {recipe.pooling: []}  # every layer has it
     for scored in singles:
         series.setdefault(scored.cuts[0].partition(":")[2], []).append(scored)
     drawn = {
@@ -167,7 +166,8 @@ def _show_cuts(found: "Selection", recipe: "Recipe", data: Path, out: Path) -> N
         for pooling, group in series.items()
     }
     title = f"{found.recipe.backbone}: which layer serves {found.images:,} images best"
-    write_atomically(out, depths_picture(title, drawn, cheapest(singles).cuts[0].partition(":")[0]))
+    chosen = [cut.partition(":")[0] for cut in found.chosen.cuts]
+    write_atomically(out, depths_picture(title, drawn, chosen))
     options = "".join(
         f" --set {key}={value}" for key, value in found.chosen.changes.items() if key != "size"
     )

@@ -121,11 +121,12 @@ def learning_picture(
 def depths_picture(
     title: str,
     series: Mapping[str, Sequence[tuple[str, float, tuple[float, float]]]],
-    chosen: str | None = None,
+    chosen: Sequence[str] = (),
 ) -> bytes:
     """PNG bytes: accuracy with its interval over the layers of a backbone, one colour a pooling.
 
-    series: by pooling, rows of layer, accuracy and interval, layers in order; `chosen` is marked.
+    series: by pooling, rows of layer, accuracy and interval; the first has every layer, in order.
+    chosen: layers to be marked.
     """
     names = list(dict.fromkeys(name for rows in series.values() for name, _, _ in rows))
     figure = _figure(max(7, 0.24 * len(names) + 2), 4.6)
@@ -136,8 +137,8 @@ def depths_picture(
         lengths = [[v - low for _, v, (low, _) in rows], [high - v for _, v, (_, high) in rows]]
         axis.errorbar(places, values, lengths, fmt="o", markersize=4, elinewidth=1, label=pooling,
                       color=f"C{number}")  # fmt: skip
-    if chosen in names:
-        axis.axvline(names.index(chosen), color=VALIDATION, alpha=0.25, linewidth=9, zorder=0)
+    for name in set(chosen) & set(names):
+        axis.axvline(names.index(name), color=VALIDATION, alpha=0.25, linewidth=9, zorder=0)
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     axis.set_ylabel("accuracy by cross-validation, 95% interval")
     axis.set_title(title, loc="left")
