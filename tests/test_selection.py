@@ -232,8 +232,11 @@ def test_a_cut_that_is_given_is_not_searched(sides: Path) -> None:
 def test_layers_are_shown_with_the_choice_and_what_to_type(
     sides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from headstart import extractor
     from headstart.cli.catalogue import layers
 
+    real = extractor.speeds
+    monkeypatch.setattr(extractor, "speeds", lambda opened: real(opened, seconds=0.001))
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
     picture = tmp_path / "layers.png"
     layers("efficientnet_lite0", size=96, data=sides, budget="60s", out=picture)
