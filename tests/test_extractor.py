@@ -232,6 +232,15 @@ model.{"save_weights" if "weights" in suffix else "save"}({str(target)!r})
     assert relative(loaded.canary(), random.canary()) > 0.1
 
 
+def test_wide_maps_near_the_input_can_be_cuts_but_are_not_measured() -> None:
+    found = {layer.name: layer for layer in layers(load_recipe("quick", size=90))}
+    assert not found["block2b_depthwise_relu"].candidate
+    assert found["block2b_add"].candidate
+    assert found["block3a_depthwise_relu"].candidate  # 12 of 90 pixels, rounded up
+    wide = open_extractor(load_recipe("quick", size=90, cut="block2b_depthwise_relu"))
+    assert wide.dimensions == 144
+
+
 def test_layers_are_listed_with_shapes_and_candidates() -> None:
     found = {layer.name: layer for layer in layers(load_recipe(backbone="inception_v3", size=150))}
     assert found["mixed7"].shape == (7, 7, 768)

@@ -209,8 +209,10 @@ def layers(recipe: Recipe) -> list[Layer]:
     size = recipe.geometry(entry.size).height
     _check_size(entry, size)
     if not entry.application:
-        shapes = efficientnet_lite.cut_shapes(_number(entry), size)
-        return [Layer(name, "cut", shape, 0, True) for name, shape in shapes.items()]
+        return [
+            Layer(name, "cut", shape, 0, efficientnet_lite.worth_measuring(name, shape, size))
+            for name, shape in efficientnet_lite.cut_shapes(_number(entry), size).items()
+        ]
     table = in_child(_request("layers", entry, Weights("none", None, "none"), size))["layers"]
     pattern = re.compile(entry.cuts)
     last = table[-1]["name"]
