@@ -223,6 +223,50 @@ def test_groups_stay_together_in_the_folds_of_the_tuning(
 
 
 @needs_tensorflow
+def test_too_few_groups_leave_the_linear_head(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = finetune.linear.assign_folds
+    monkeypatch.setattr(  # as with images of two groups
+        finetune.linear, "assign_folds", lambda *asked: real(*asked) % 2
+    )
+    run = headstart.train(tiny, recipe(), out=tmp_path / "run")
+    assert "three groups or more" in run.record["tuning"]["verdict"]
+    assert run.record["tuning"]["untried"] == ["block6a_project_bn"]
+    assert run.metrics["validation"].accuracy == 1
+
+
+@needs_tensorflow
+def test_the_verdict_is_of_images_on_which_nothing_was_chosen(
+    hard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen_on, judged_on, parts = [], [], {}
+    calibrated, judge, stages = finetune._calibrated, finetune.judge, finetune._Tuner.stages
+
+    def choosing(probabilities: np.ndarray, labels: np.ndarray) -> Any:
+        chosen_on.append(labels)
+        return calibrated(probabilities, labels)
+
+    def judging(after: np.ndarray, before: np.ndarray, labels: np.ndarray) -> tuple[str, bool]:
+        judged_on.append(labels)
+        assert not np.allclose(after, before)  # the tuned network was asked
+        return judge(after, before, labels)
+
+    def descending(self: Any, plan: Any, learning: Any, judging: Any, unseen: Any, before: Any):
+        parts.update(learning=learning, judging=judging, unseen=unseen, labels=self.labels)
+        return stages(self, plan, learning, judging, unseen, before)
+
+    monkeypatch.setattr(finetune, "_calibrated", choosing)
+    monkeypatch.setattr(finetune, "judge", judging)
+    monkeypatch.setattr(finetune._Tuner, "stages", descending)
+    headstart.train(hard, recipe(tune_learning_rate=3e-3), out=tmp_path / "run")
+    labels = parts.pop("labels")
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(len(labels)))
+    assert [found.tolist() for found in judged_on] == [labels[parts["unseen"]].tolist()]
+    assert {tuple(found) for found in chosen_on} == {tuple(labels[parts["judging"]])}
+
+
+@needs_tensorflow
 def test_a_stage_that_plainly_loses_ends_the_descent(hard: Path, tmp_path: Path) -> None:
     chosen = recipe(boundary="auto", tune_learning_rate=0.3, tune_epochs=4)
     run = headstart.train(hard, chosen, out=tmp_path / "run")

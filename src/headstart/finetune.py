@@ -3,7 +3,8 @@
 The network below the boundary stays frozen, so its output for a view never changes: the extractor
 computes it once, fast, and Keras trains only what lies above. Stage by stage the boundary moves
 down (gradual unfreezing, Howard & Ruder 2018, https://arxiv.org/abs/1801.06146), each stage from
-the weights of those before it that paid, by images that take no part in the training.
+the weights of those before it that paid, by images that take no part in the training. Whether all
+of it pays is told by yet others, on which nothing was chosen.
 Batch normalisation stays in inference mode; each block below the head learns more slowly.
 Letters: N images, V views, D features, C classes.
 """
@@ -33,7 +34,7 @@ from headstart.scoring import standard_errors
 from headstart.views import CachedViews
 
 BLOCKS = (2, 4, 7)  # unfrozen below the earliest cut, in the stages of boundary = "auto"
-INNER = 5  # one fold of so many judges the stages
+INNER = 5  # of so many folds one judges the stages and another one gives the verdict
 WEIGHTS = "backbone.weights.h5"
 PLAINLY = 2  # standard errors by which a stage loses that is not worth more epochs, nor deeper ones
 GAIN = 0.02  # share of the validation loss that a deeper stage must take off
@@ -99,15 +100,21 @@ def finetune(
     neural.backend()
     plan = boundaries(recipe, extractor.cuts)
     fold_of = linear.assign_folds(labels, groups, INNER, recipe.seed)
-    judging, learning = np.flatnonzero(fold_of == 0), np.flatnonzero(fold_of != 0)
+    judging, unseen, learning = (np.flatnonzero(part) for part in
+                                 (fold_of == 0, fold_of == 1, fold_of > 1))  # fmt: skip
+    if not len(learning):
+        text = "Fine-tuning takes training images in three groups or more: the linear head is kept."
+        progress.say(text)
+        return Tuning(recipe, None, False, text, untried=tuple(name for name, _ in plan))
     some = None if groups is None else groups[learning]
     first = _linear(features.values[learning], labels[learning], classes, recipe, some)
-    before = first.stack().probabilities(features.values[judging, 0])
+    judged, before = (first.stack().probabilities(features.values[rows, 0])
+                      for rows in (judging, unseen))  # fmt: skip
     tuner = _Tuner(features, labels, classes, extractor, recipe, folder, progress, resume)
     with progress.stage("finetune", len(plan) * recipe.tune_epochs, "epochs"):
         tuner.start(first)
-        after = tuner.stages(plan, learning, judging, before)
-        verdict, kept = judge(after, before, labels[judging])
+        after = tuner.stages(plan, learning, judging, unseen, judged)
+        verdict, kept = judge(before if after is None else after, before, labels[unseen])
         kept = kept and any(stage.kept for stage in tuner.done)
         if kept and not tuner.over(0.5):
             progress.say("once more with all training images")
@@ -218,10 +225,12 @@ class _Tuner:
         plan: list[tuple[str, int]],
         learning: np.ndarray,
         judging: np.ndarray,
+        unseen: np.ndarray,
         before: np.ndarray,
-    ) -> np.ndarray:
-        """Go down the plan, keeping what pays; (M, C) probabilities of the judging images by the
-        best of the stages (by the linear head, where there was no time for any).
+    ) -> np.ndarray | None:
+        """Go down the plan, keeping what pays on the judging images, whose probabilities by the
+        linear head are `before`; (M, C) probabilities of the unseen ones by the best of the stages,
+        None where there was no time for any.
         """
         self.before = own_losses(before, self.labels[judging])
         lowest = neural.judged(before, self.labels[judging])["val_loss"]
@@ -232,7 +241,9 @@ class _Tuner:
                 break
             kept = self._weights()
             try:
-                probabilities, epochs, seconds = self._stage(boundary, blocks, learning, judging)
+                probabilities, told_last, epochs, seconds = self._stage(
+                    boundary, blocks, learning, judging, unseen
+                )
             except KeyboardInterrupt:
                 self.progress.warn("the tuning is stopped: going on with the stages before")
                 self._restore(kept)
@@ -243,7 +254,7 @@ class _Tuner:
             pays = told["val_loss"] < lowest * (1 - GAIN)
             self.done.append(Stage(boundary, blocks, epochs, told["val_loss"],
                                    told["val_accuracy"], seconds, pays))  # fmt: skip
-            tried.append((told["val_loss"], probabilities))
+            tried.append((told["val_loss"], _cooled(told_last, heat)))
             if pays:
                 lowest, self.heat = told["val_loss"], heat
                 self.before = own_losses(probabilities, self.labels[judging])
@@ -252,7 +263,7 @@ class _Tuner:
             if self._plainly_worse(probabilities, judging):
                 self.untried += [name for name, _ in plan[number + 1 :]]
                 break
-        return min(tried, key=lambda pair: pair[0])[1] if tried else before
+        return min(tried, key=lambda pair: pair[0])[1] if tried else None
 
     def _plainly_worse(self, probabilities: np.ndarray, judging: np.ndarray) -> bool:
         """Than what was there before the stage: then deeper stages, or more epochs, do not help."""
@@ -262,7 +273,7 @@ class _Tuner:
     def again(self, rows: np.ndarray) -> None:
         """The stages that paid, for the epochs that served them best, on all rows."""
         for stage in [stage for stage in self.done if stage.kept]:
-            self._stage(stage.boundary, stage.blocks, rows, None, stage.epochs)
+            self._stage(stage.boundary, stage.blocks, rows, None, None, stage.epochs)
 
     def _stage(
         self,
@@ -270,9 +281,10 @@ class _Tuner:
         blocks: int,
         learning: np.ndarray,
         judging: np.ndarray | None,
+        unseen: np.ndarray | None,
         epochs: int | None = None,
-    ) -> tuple[np.ndarray, int, float]:
-        """Probabilities of the judging images, epochs kept, seconds."""
+    ) -> tuple[np.ndarray, np.ndarray, int, float]:
+        """Probabilities of the judging images and of the unseen ones, epochs kept, seconds."""
         begun = time.perf_counter()
         folder = self.folder / f"{boundary}-{'judged' if epochs is None else 'whole'}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -284,13 +296,12 @@ class _Tuner:
             learning_rate=self.recipe.tune_learning_rate, patience=0 if epochs else 2,
         )  # fmt: skip
 
-        def probabilities() -> np.ndarray:
-            assert judging is not None
+        def probabilities(rows: np.ndarray | None) -> np.ndarray:
             parts = [
-                np.asarray(model.predict_on_batch(values[judging[start : start + 64], 0]))
-                for start in range(0, len(judging), 64)
-            ]
-            return np.concatenate(parts)
+                np.asarray(model.predict_on_batch(values[rows[start : start + 64], 0]))
+                for start in range(0, len(rows), 64)
+            ] if rows is not None else []  # fmt: skip
+            return np.concatenate(parts) if parts else np.empty((0, self.classes))
 
         def tell(row: dict[str, float]) -> None:
             self.progress.advance()
@@ -300,7 +311,7 @@ class _Tuner:
 
         def calibrated() -> np.ndarray:
             assert judging is not None
-            return _calibrated(probabilities(), self.labels[judging])[0]
+            return _calibrated(probabilities(judging), self.labels[judging])[0]
 
         def over(epochs_done: int) -> bool:
             if self.over():
@@ -321,8 +332,8 @@ class _Tuner:
         for name, column in history.items():
             if epochs is None:
                 self.history.setdefault(name, []).extend(column)
-        found = probabilities() if judging is not None else np.empty(0)
-        return found, kept, time.perf_counter() - begun
+        seconds = time.perf_counter() - begun
+        return probabilities(judging), probabilities(unseen), kept, seconds
 
     def _activations(self, boundary: str) -> tuple[np.ndarray, tuple[int, ...]]:
         """(N, V, H * W * channels) activations at the boundary, each view computed once."""
@@ -410,9 +421,15 @@ def _scales(base: Any, recipe: Recipe) -> dict[str, float]:
 def _calibrated(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.float32]:
     """Probabilities at the temperature that serves them best, and that temperature."""
     logits = np.log(np.clip(probabilities.astype(np.float64), 1e-12, 1))
-    heat = linear.temperature(logits, labels)
-    cooled = np.exp(logits / heat)
-    return cooled / cooled.sum(axis=1, keepdims=True), np.float32(heat)
+    heat = np.float32(linear.temperature(logits, labels))
+    return _cooled(probabilities, heat), heat
+
+
+def _cooled(probabilities: np.ndarray, heat: np.float32) -> np.ndarray:
+    """Probabilities whose logits are divided by `heat`."""
+    logits = np.log(np.clip(probabilities.astype(np.float64), 1e-12, 1)) / heat
+    cooled: np.ndarray = np.exp(logits)
+    return cooled / cooled.sum(axis=1, keepdims=True)
 
 
 def own_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -432,7 +449,7 @@ def judge(after: np.ndarray, before: np.ndarray, labels: np.ndarray) -> tuple[st
     kept = surer or paired.verdict == "the first is better"
     told = (
         f"accuracy {paired.difference:+.1%} ({low:+.1%} to {high:+.1%}), log loss "
-        f"{-difference.mean():+.3f} on {len(labels):,} training images that neither had seen"
+        f"{-difference.mean():+.3f} on {len(labels):,} training images unseen by both"
     )
     if kept:
         return f"Fine-tuning pays: {told}.", True
