@@ -64,6 +64,16 @@ def test_the_verdict_needs_more_than_chance() -> None:
     assert compare(sure, unsure, labels).verdict == "the data cannot tell"  # accuracies are alike
 
 
+def test_a_head_surer_than_smoothed_labels_is_cooled_to_them() -> None:
+    scores = np.array([[10.0, 0.0], [0.0, 10.0], [0.0, 10.0]])
+    labels = np.array([0, 1, 1])
+    heat = finetune.soft_temperature(scores, labels, smoothing=0.1)
+    # Of two classes a smoothed label gives its own 0.95: a logit of ln(0.95 / 0.05).
+    assert 10 / heat == pytest.approx(np.log(19), rel=0.03)
+    assert finetune.soft_temperature(scores, labels, smoothing=0.0) == 1
+    assert finetune.soft_temperature(scores / 10, labels, smoothing=0.1) == 1  # not sure enough
+
+
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), np.uint8)
@@ -92,7 +102,8 @@ def test_cached_boundaries_train_as_the_whole_network_does(images: np.ndarray) -
     backend()
     import keras
 
-    chosen, boundary, cut = recipe(), "block6a_project_bn", "block6d_add"
+    chosen = recipe(tune_learning_rate=1e-4)  # a larger one makes rounding grow
+    boundary, cut = "block6a_project_bn", "block6d_add"
     labels = np.eye(2, dtype="f4")[np.arange(len(images)) % 2]
     extractor = open_extractor(chosen.changed(cut=f"{boundary}:flatten"))
     activations = np.stack(list(extractor.run(images)))

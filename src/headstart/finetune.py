@@ -112,14 +112,14 @@ def finetune(
                       for rows in (judging, unseen))  # fmt: skip
     tuner = _Tuner(features, labels, classes, extractor, recipe, folder, progress, resume)
     with progress.stage("finetune", len(plan) * recipe.tune_epochs, "epochs"):
-        tuner.start(first)
+        tuner.start(first, features.values[learning], labels[learning])
         after = tuner.stages(plan, learning, judging, unseen, judged)
         verdict, kept = judge(before if after is None else after, before, labels[unseen])
         kept = kept and any(stage.kept for stage in tuner.done)
         if kept and not tuner.over(0.5):
             progress.say("once more with all training images")
             head = _linear(features.values, labels, classes, recipe, groups)
-            tuner.start(head)
+            tuner.start(head, features.values, labels)
             tuner.again(np.arange(len(labels)))
     progress.say(verdict)
     tuned = recipe
@@ -201,8 +201,12 @@ class _Tuner:
         """Whether that share of the time is up."""
         return time.perf_counter() - self.started > share * self.recipe.tune_budget
 
-    def start(self, head: linear.LinearHead) -> None:
-        """The backbone as it comes, and the linear head on top of it."""
+    def start(self, head: linear.LinearHead, values: np.ndarray, labels: np.ndarray) -> None:
+        """The backbone as it comes, and on top of it the linear head of these training images.
+
+        A head that is surer of them than smoothed labels would have it is cooled first: otherwise
+        the first steps do nothing but push its numbers together, and the network's with them.
+        """
         import keras
 
         entry = backbone(self.recipe.backbone)
@@ -213,7 +217,12 @@ class _Tuner:
         self.base = keras_backbone(entry.name, size, path, weights.kind)
         self.head = keras.layers.Dense(self.classes, activation="softmax", name="predictions")
         self.head.build((None, len(head.weight)))
-        self.head.set_weights([head.weight, head.bias])
+        rows = values.reshape(-1, values.shape[2])
+        scores = rows @ head.weight + head.bias
+        heat = soft_temperature(
+            scores, np.repeat(labels, values.shape[1]), self.recipe.label_smoothing
+        )
+        self.head.set_weights([head.weight / heat, head.bias / heat])
 
     def stack(self) -> Stack:
         """The head as plain arrays, calibrated on the judging images."""
@@ -423,6 +432,17 @@ def _calibrated(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
     logits = np.log(np.clip(probabilities.astype(np.float64), 1e-12, 1))
     heat = np.float32(linear.temperature(logits, labels))
     return _cooled(probabilities, heat), heat
+
+
+def soft_temperature(scores: np.ndarray, labels: np.ndarray, smoothing: float) -> np.float32:
+    """What (N, C) logits are divided by to serve smoothed labels best; never below 1."""
+    z = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
+    # Smoothed labels p are smoothing / C, and 1 - smoothing more for the label's own class.
+    own = z[np.arange(len(z)), labels].mean()
+    wanted = smoothing * z.mean() + (1 - smoothing) * own  # mean of sum(p z)
+    heats = np.geomspace(1, 100, 100)
+    losses = [float(np.log(np.exp(z / heat).sum(axis=1)).mean() - wanted / heat) for heat in heats]
+    return np.float32(heats[int(np.argmin(losses))])
 
 
 def _cooled(probabilities: np.ndarray, heat: np.float32) -> np.ndarray:
