@@ -16,9 +16,9 @@ from headstart.head_selection import HeadScore, recall_gain, select_head, simple
 from headstart.heads import linear
 from headstart.heads.stack import Affine, Dense, Stack, averaged
 from headstart.heads.training import fit_ensemble, fit_linear
-from headstart.pipeline import measure_heads
 from headstart.progress import Silent
 from headstart.recipe import load_recipe
+from headstart.studies import measure_heads
 
 needs_tensorflow = pytest.mark.skipif(
     find_spec("tensorflow") is None, reason="needs TensorFlow: pip install 'headstart[tensorflow]'"

@@ -120,12 +120,12 @@ def test_repeated_rows_and_joined_labels_are_the_same(table: Path) -> None:
 def test_what_does_not_suit_several_classes_is_refused(
     run: headstart.Run, table: Path, tiny: Path, tmp_path: Path
 ) -> None:
-    from headstart import pipeline
+    from headstart import studies
     from headstart.comparison import compare_runs
 
     with pytest.raises(RecipeError, match="for images in several classes, found head = 'neural'"):
         headstart.train(table, out=tmp_path / "run", head="neural", size=64)
     with pytest.raises(DatasetError, match="one class an image for a learning curve"):
-        pipeline.learning_curve(table)
+        studies.learning_curve(table)
     with pytest.raises(ClassifierError, match="found several classes an image"):
         compare_runs([run, run])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import headstart
-from headstart import pipeline
+from headstart import pipeline, studies
 from headstart.augment import FLIP, view
 from headstart.images import prepare
 
@@ -49,7 +49,7 @@ def test_bad_images_keep_their_places(run: headstart.Run, tiny: Path, tmp_path: 
 
 
 def test_evaluation_tells_whether_it_pays(run: headstart.Run, tiny: Path) -> None:
-    metrics, paired, alone = pipeline.evaluate_views(run.folder, tiny, 2)
+    metrics, paired, alone = studies.evaluate_views(run.folder, tiny, 2)
     assert metrics["all"].accuracy == alone["all"].accuracy == 1
     assert paired["all"].verdict == "the data cannot tell"
     assert pipeline.evaluate(run.folder, tiny)["all"] == alone["all"]

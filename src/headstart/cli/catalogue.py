@@ -59,8 +59,8 @@ def _measured_backbones(
     from headstart.backbones.catalogue import backbone
     from headstart.errors import WeightsError
     from headstart.extractor import open_extractor, speeds
-    from headstart.pipeline import measure_cuts
     from headstart.recipe import load_recipe, parse_setting, seconds
+    from headstart.studies import measure_cuts
 
     choices: dict[str, Any] = dict(parse_setting(text) for text in settings or [])
     share = seconds(budget) / max(1, len(names)) if len(names) < 4 else seconds(budget) / 4
@@ -115,7 +115,7 @@ def layers(
     choices.update(parse_setting(text) for text in settings or [])
     recipe = load_recipe(**choices)
     if data is not None:
-        from headstart.pipeline import measure_cuts
+        from headstart.studies import measure_cuts
 
         found = measure_cuts(data, recipe, reporter(False, False))
         return _show_cuts(found, recipe, data, out)

@@ -122,11 +122,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a classifier on labelled images; with --tta N whether views at test time pay."""
-    from headstart import pipeline
+    from headstart import studies
     from headstart.evaluation import summary
 
     progress = reporter(quiet, as_json)
-    metrics, paired, alone = pipeline.evaluate_views(
+    metrics, paired, alone = studies.evaluate_views(
         run, photos, tta, strict=strict, progress=progress
     )
     if as_json:

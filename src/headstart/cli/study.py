@@ -116,9 +116,9 @@ def heads(
     """Compare heads (linear, neural, class weights, ensembles) inside the training images."""
     from headstart.files import write_atomically
     from headstart.head_selection import HeadScore
-    from headstart.pipeline import measure_heads
     from headstart.recipe import load_recipe, parse_setting, seconds
     from headstart.report.curves import dots_picture
+    from headstart.studies import measure_heads
 
     choices: dict[str, Any] = {"budget": seconds(budget)}
     choices.update(parse_setting(text) for text in settings or [])
@@ -175,7 +175,7 @@ def learning_curve(
     """Tell what more photos would bring, and of which class."""
     import json
 
-    from headstart import pipeline
+    from headstart import studies
     from headstart.files import write_atomically
     from headstart.recipe import parse_setting
     from headstart.report.curves import learning_picture
@@ -183,7 +183,7 @@ def learning_curve(
     choices: dict[str, Any] = dict(parse_setting(text) for text in settings or [])
     if groups is not None:
         choices["groups"] = groups
-    found = pipeline.learning_curve(photos, recipe, progress=reporter(False, as_json), **choices)
+    found = studies.learning_curve(photos, recipe, progress=reporter(False, as_json), **choices)
     low, high = found.overall.gain_interval
     now = found.accuracies[-1]
     write_atomically(
@@ -230,9 +230,9 @@ def lr(
 ) -> None:
     """Find a learning rate for a neural head (Smith 2017)."""
     from headstart.files import write_atomically
-    from headstart.pipeline import learning_rates
     from headstart.recipe import load_recipe, parse_setting
     from headstart.report.curves import rates_picture
+    from headstart.studies import learning_rates
 
     choices: dict[str, Any] = dict(parse_setting(text) for text in settings or [])
     if weights is not None:
