@@ -10,7 +10,8 @@ SOURCE = Path(headstart.__file__).parent
 # A module may import what stands left of it (above, here), never what stands below.
 ARROW = [
     "errors", "folders", "files", "ahead", "progress", "images", "transform", "augment",
-    "contact_sheet", "recipe", "archives", "tables", "dataset", "backbones", "engines",
+    "contact_sheet", "recipe", "archives", "tables", "items",
+    "splits", "dataset", "backbones", "engines",
     "extractor", "store", "cache", "features", "views", "heads", "keras_model", "report",
     "evaluation", "evaluation_multi", "scoring", "selection", "head_selection", "learning_curve",
     "finetune",

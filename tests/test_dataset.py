@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from headstart.dataset import Dataset, Item, content_hash, images_in, load, natural
+from headstart.dataset import Dataset, images_in, load
 from headstart.errors import DatasetError
+from headstart.items import Item, content_hash, natural
 
 
 def fill(folder: Path, layout: dict[str, int], start: int = 0) -> Path:

@@ -10,12 +10,12 @@ from PIL import Image
 from headstart import features as module
 from headstart.augment import FLIP, LESSON
 from headstart.cache import FeatureCache
-from headstart.dataset import Item
 from headstart.engines.fake import FakeEngine
 from headstart.errors import CacheError
 from headstart.extractor import Extractor
 from headstart.features import Features, extract, open_space
 from headstart.images import Geometry
+from headstart.items import Item
 from headstart.progress import Silent
 from headstart.views import CachedViews, FreshViews
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import headstart
-from headstart.dataset import group_numbers, load
+from headstart.dataset import load
 from headstart.errors import DatasetError
 from headstart.heads.linear import assign_folds
+from headstart.items import group_numbers
 
 PATTERN = r"(patient\d+)_"
 

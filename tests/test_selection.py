@@ -11,9 +11,10 @@ from PIL import Image
 
 import headstart
 from headstart import scoring, selection
-from headstart.dataset import Item, load
+from headstart.dataset import load
 from headstart.errors import RecipeError
 from headstart.features import Features
+from headstart.items import Item
 from headstart.progress import Silent
 from headstart.recipe import load_recipe, seconds
 from headstart.scoring import Scored, Truth, cheapest, partners, sample

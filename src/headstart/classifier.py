@@ -22,6 +22,7 @@ from headstart.errors import BadImage, ClassifierError
 from headstart.files import folder_atomically
 from headstart.heads.stack import Stack, from_arrays
 from headstart.images import Geometry, prepare, prepare_pixels
+from headstart.items import Item, content_hash
 
 if TYPE_CHECKING:
     from headstart.extractor import Extractor
@@ -148,7 +149,7 @@ class Classifier:
                 names.append((name, error))
                 if pixels is not None:
                     yield pixels
-                    own = dataset.content_hash(pixels.tobytes()) if count > 1 else b""
+                    own = content_hash(pixels.tobytes()) if count > 1 else b""
                     for k in range(1, count):
                         yield augment.view(pixels, augmentation, seed=0, image_hash=own, view=k)
 
@@ -179,7 +180,7 @@ class Classifier:
             if isinstance(source, str | Path):
                 name = str(source)
                 return name, prepare(Path(source).read_bytes(), self.geometry), None
-            if isinstance(source, dataset.Item):
+            if isinstance(source, Item):
                 name = source.name
                 return name, prepare(source.read(), self.geometry), None
             if isinstance(source, bytes | bytearray | memoryview):

@@ -1,26 +1,21 @@
 """Folder, archive or table -> Dataset: images with their labels, classes and splits.
 
-Classes travel by name. Where no validation images are given, an image's side of the split
-depends on its own bytes (and the seed) alone.
+Classes travel by name.
 """
 
 import difflib
 import hashlib
-import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from headstart.archives import is_archive, opened
 from headstart.errors import DatasetError
-from headstart.images import Geometry, prepare
+from headstart.items import Item, natural, some
+from headstart.splits import divided, grouped, in_training, leaks, thin
 from headstart.tables import TABLES, has_column, read_table
 
 SPLIT_NAMES = {
@@ -32,46 +27,6 @@ PASSED_OVER = {"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"}
 SIDE_FILES = {".txt", ".md", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html",
               ".py", ".ipynb", ".pdf", ".parquet", ".db", ".log", ".npy", ".npz", ".ini", ".toml",
               ".zip", ".tar", ".gz", ".rst", ".doc", ".docx", ".xls", ".xlsx", ".mat"}  # fmt: skip
-
-
-def content_hash(data: bytes) -> bytes:
-    """16 bytes that stand for an image's content (BLAKE2b)."""
-    return hashlib.blake2b(data, digest_size=16).digest()
-
-
-@dataclass(frozen=True)
-class Item:
-    """One image file. name: what users see. label, split, group: None where there is none.
-
-    Images of one group (a patient, a camera, a burst) are never on both sides of a split or fold.
-    """
-
-    path: Path
-    name: str
-    label: str | None = None
-    split: str | None = None
-    group: str | None = None
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The classes of an image that may have several ("a;b")."""
-        return tuple(part for part in (self.label or "").split(";") if part)
-
-    def read(self) -> bytes:
-        """The file's bytes. Raises OSError."""
-        return self.path.read_bytes()
-
-    def prepare(self, geometry: Geometry) -> np.ndarray:
-        """The network's input (height, width, 3) uint8. Raises BadImage, OSError."""
-        return prepare(self.read(), geometry)
-
-    @cached_property
-    def content_hash(self) -> bytes:
-        """16 bytes of the content; of the name where the file cannot be read."""
-        try:
-            return content_hash(self.read())
-        except OSError:
-            return content_hash(b"unreadable " + str(self.path).encode("utf-8", "replace"))
 
 
 @dataclass(frozen=True)
@@ -133,16 +88,16 @@ def load(
     multi = path.suffix.lower() in TABLES and any(";" in (item.label or "") for item in items)
     classes = _classes(items, multi)
     if groups is not None:
-        items, more = _grouped(items, groups)
+        items, more = grouped(items, groups)
         warnings += more
     if split:
         warnings += _check(items, classes, path)
         if not any(item.split == "validation" for item in items):
-            items = _divided(items, validation_fraction, seed)
-            warnings += _thin(items, classes)
+            items = divided(items, validation_fraction, seed)
+            warnings += thin(items, classes)
         else:
-            items = [_in_training(item) for item in items]
-            warnings += _leaks(items)
+            items = [in_training(item) for item in items]
+            warnings += leaks(items)
     return Dataset(tuple(items), classes, tuple(warnings), multi)
 
 
@@ -172,21 +127,6 @@ def images_in(sources: Iterable[str | Path]) -> list[Item]:
     return found
 
 
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A sort key by which "2" comes before "10"."""
-    parts, digits = [], ""
-    for character in [*name, ""]:
-        if character.isascii() and character.isdigit():
-            digits += character
-            continue
-        if digits:
-            parts.append((0, int(digits), digits))
-            digits = ""
-        if character:
-            parts.append((1, 0, character.casefold()))
-    return (*parts, (2, 0, name))
-
-
 def _existing(path: Path) -> Path:
     path = path.expanduser()
     if path.exists():
@@ -195,14 +135,6 @@ def _existing(path: Path) -> Path:
     near = difflib.get_close_matches(path.name, siblings, n=3)
     hint = f". Near: {', '.join(str(path.parent / name) for name in near)}" if near else ""
     raise DatasetError(f"expected a folder, table or archive, found nothing at {path}{hint}")
-
-
-def group_numbers(items: Sequence[Item]) -> np.ndarray | None:
-    """(N,) numbers, alike for images of one group; None where no image has a group."""
-    if all(getattr(item, "group", None) is None for item in items):
-        return None
-    keys = [item.name if item.group is None else f"group {item.group}" for item in items]
-    return np.unique(keys, return_inverse=True)[1]
 
 
 def _items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
@@ -263,7 +195,7 @@ def _table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]
                 f"expected paths relative to {path.parent}, found none of the {len(missing)} "
                 f"files, such as {missing[0]}"
             )
-        warnings.append(f"{len(missing)} files of the table are missing: {_some(missing)}")
+        warnings.append(f"{len(missing)} files of the table are missing: {some(missing)}")
     if repeated:
         warnings.append(f"{repeated} rows of the table are repeated: each counted once")
     return items, warnings
@@ -293,7 +225,7 @@ def _folder_items(path: Path) -> tuple[list[Item], list[str]]:
                 f"and no class folders. {ARRANGE}"
             )
         warnings.append(f"{len(loose)} images outside the class folders are passed over: "
-                        f"{_some([file.name for file in loose])}")  # fmt: skip
+                        f"{some([file.name for file in loose])}")  # fmt: skip
     return items, warnings
 
 
@@ -364,47 +296,6 @@ def _hash_all(items: Sequence[Item]) -> None:
             pass
 
 
-def _in_training(item: Item) -> Item:
-    """The same item, in training if it was in no split."""
-    return item if item.split else _moved(item, split="train")
-
-
-def _grouped(items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:
-    """Each image in its group: that of the table, or what the pattern finds in its name."""
-    warnings = []
-    if all(item.group is None for item in items):
-        try:
-            compiled = re.compile(pattern)
-        except re.error as error:
-            raise DatasetError(
-                f"expected --groups to be a column of a table or a regular expression, "
-                f"found {pattern!r}: {error}"
-            ) from None
-        found = [compiled.search(item.name) for item in items]
-        if not any(found):
-            raise DatasetError(
-                f"expected --groups {pattern!r} to be a column of the table or to match names such "
-                f"as {items[0].name}: it matches none"
-            )
-        alone = [item.name for item, match in zip(items, found, strict=True) if not match]
-        if alone:
-            warnings.append(f"{len(alone)} images are in no group, each by itself: {_some(alone)}")
-        items = [
-            _moved(item, group=match.group(1 if compiled.groups else 0)) if match else item
-            for item, match in zip(items, found, strict=True)
-        ]
-    names = {item.group for item in items}
-    if len(names) < 2:
-        raise DatasetError(f"expected two groups or more, found one: {names.pop()}")
-    return list(items), warnings
-
-
-def _moved(item: Item, **changes: Any) -> Item:
-    moved = replace(item, **changes)
-    moved.__dict__["content_hash"] = item.content_hash  # already read
-    return moved
-
-
 def _classes(items: Sequence[Item], multi: bool) -> tuple[str, ...]:
     if multi:
         return tuple(sorted({name for item in items for name in item.labels}, key=natural))
@@ -430,104 +321,6 @@ def _check(items: Sequence[Item], classes: tuple[str, ...], path: Path) -> list[
         labels[item.content_hash].setdefault(item.label or "", item.name)
     twice = [names for names in labels.values() if len(names) > 1]
     if twice:
-        shown = _some([" = ".join(names.values()) for names in twice])
+        shown = some([" = ".join(names.values()) for names in twice])
         warnings.append(f"{len(twice)} images are the same under two labels: {shown}")
     return warnings
-
-
-def _thin(items: Sequence[Item], classes: tuple[str, ...]) -> list[str]:
-    """Classes that cannot be measured."""
-    counts = Counter((item.split, item.label) for item in items)
-    lacking = [name for name in classes if not counts["validation", name]]
-    if not lacking:
-        return []
-    return [f"too few images to validate: {', '.join(lacking)} (no validation image)"]
-
-
-def _leaks(items: Sequence[Item]) -> list[str]:
-    training = {item.content_hash for item in items if item.split == "train"}
-    leaked = [i.name for i in items if i.split != "train" and i.content_hash in training]
-    warnings = []
-    if leaked:
-        warnings.append(
-            f"{len(leaked)} validation or test images are also training images, which flatters "
-            f"the figures: {_some(leaked)}"
-        )
-    known = {item.group for item in items if item.split == "train" and item.group is not None}
-    shared = sorted({i.group or "" for i in items if i.split != "train" and i.group in known})
-    if shared:
-        warnings.append(
-            f"{len(shared)} groups are on both sides of the given split, which flatters the "
-            f"figures: {_some(shared)}"
-        )
-    return warnings
-
-
-def _divided(items: Sequence[Item], fraction: float, seed: int) -> list[Item]:
-    """Put each image that has no split on the side that its own content says.
-
-    An image's place is a number in 0..1 made of its bytes and the seed, and it is a validation
-    image below `fraction`: no other image matters, so adding or moving files moves nobody else,
-    and identical bytes stay together. Each class is divided by the same rule, so the shares are
-    those asked for within chance (n images: fraction +- sqrt(f (1 - f) / n)). Only a class left
-    with one side empty lends its nearest image to it, and gives it back once it has another.
-    """
-    keys = _split_keys(items)
-    places = {key: _place(key, seed) for key in keys}
-    sides = {key: "validation" if place < fraction else "train" for key, place in places.items()}
-    by_class: dict[str, set[bytes]] = defaultdict(set)
-    for item, key in zip(items, keys, strict=True):
-        if item.split is None:
-            by_class[item.label or ""].add(key)
-    if any(";" in name for name in by_class):  # combinations of classes are no classes
-        by_class = {}
-    for members in by_class.values():
-        distinct = sorted(members, key=lambda key: places[key])
-        if len(distinct) < 2:
-            sides[distinct[0]] = "train"
-        elif all(sides[key] == "train" for key in distinct):
-            sides[distinct[0]] = "validation"
-        elif all(sides[key] == "validation" for key in distinct):
-            sides[distinct[-1]] = "train"
-    for members in by_class.values():  # a group may have been lent by several classes at once
-        if all(sides[key] == "validation" for key in members):
-            sides[max(members, key=lambda key: places[key])] = "train"
-    return [
-        item if item.split else _moved(item, split=sides[key])
-        for item, key in zip(items, keys, strict=True)
-    ]
-
-
-def _split_keys(items: Sequence[Item]) -> list[bytes]:
-    """What decides an image's side: its content, or the first by name of the groups it is tied to.
-
-    Groups that hold the same bytes are tied together: else those bytes would be on both sides.
-    """
-    above: dict[bytes, bytes] = {}
-
-    def top(key: bytes) -> bytes:
-        while above.setdefault(key, key) != key:
-            above[key] = above[above[key]]
-            key = above[key]
-        return key
-
-    for item in items:
-        own = item.content_hash
-        if item.group is not None:
-            own = b"group " + item.group.encode()
-            first, second = sorted([top(own), top(b"same " + item.content_hash)])
-            above[second] = first
-    return [
-        item.content_hash if item.group is None and b"same " + item.content_hash not in above
-        else top(b"same " + item.content_hash)
-        for item in items
-    ]  # fmt: skip
-
-
-def _place(key: bytes, seed: int) -> float:
-    digest = hashlib.blake2b(key + seed.to_bytes(8, "little"), digest_size=8).digest()
-    return int.from_bytes(digest, "little") / 2**64
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -11,7 +11,6 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from headstart import dataset
 from headstart.augment import Augmentation
 from headstart.cache import FeatureCache
 from headstart.classifier import assemble
@@ -20,6 +19,7 @@ from headstart.extractor import open_extractor
 from headstart.features import extract, open_space
 from headstart.heads.training import fit_linear
 from headstart.images import Geometry, prepare, prepare_pixels
+from headstart.items import Item, content_hash
 from headstart.progress import Silent
 from headstart.recipe import load_recipe
 from headstart.scoring import Truth
@@ -43,7 +43,7 @@ class _Given:
     def content_hash(self) -> bytes:
         """16 bytes of the pixels and their shape."""
         if isinstance(self.image, bytes):
-            return dataset.content_hash(self.image)
+            return content_hash(self.image)
         pixels = np.asarray(self.image)
         shape = f"pixels {pixels.shape} {pixels.dtype} {getattr(self.image, 'mode', '')}".encode()
         return hashlib.blake2b(shape + pixels.tobytes(), digest_size=16).digest()
@@ -136,5 +136,5 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
 def _item(image: Any, index: int) -> Any:
     if isinstance(image, str | Path):
-        return dataset.Item(Path(image), str(image))
+        return Item(Path(image), str(image))
     return _Given(image, f"image {index + 1}")

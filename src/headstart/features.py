@@ -17,11 +17,11 @@ import numpy as np
 from headstart.ahead import ahead
 from headstart.augment import NONE, Augmentation, view
 from headstart.cache import FeatureCache, Space
-from headstart.dataset import Item
 from headstart.engines.openvino import cores
 from headstart.errors import BadImage, CacheError
 from headstart.extractor import Extractor
 from headstart.folders import cache_folder
+from headstart.items import Item
 from headstart.progress import Silent
 
 IN_MEMORY = 400 * 2**20  # bytes of features; more go into a mapped file

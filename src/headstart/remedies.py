@@ -14,12 +14,13 @@ import numpy as np
 
 from headstart.augment import NONE
 from headstart.cache import FeatureCache
-from headstart.dataset import Dataset, group_numbers, load
+from headstart.dataset import Dataset, load
 from headstart.evaluation import Comparison, Metrics, compare, evaluate
 from headstart.extractor import open_extractor
 from headstart.features import Features, extract, open_space
 from headstart.heads.linear import assign_folds
 from headstart.heads.training import fit_linear, fit_neural
+from headstart.items import group_numbers
 from headstart.progress import Silent
 from headstart.recipe import Recipe
 from headstart.run import Run

@@ -8,7 +8,7 @@ import numpy as np
 
 from headstart.augment import NONE
 from headstart.cache import FeatureCache
-from headstart.dataset import Dataset, Item, group_numbers, load
+from headstart.dataset import Dataset, load
 from headstart.errors import BadImage, DatasetError, RecipeError
 from headstart.evaluation import Metrics, evaluate
 from headstart.evaluation_multi import MultiMetrics, evaluate_multi
@@ -23,6 +23,7 @@ from headstart.heads.training import (
     fit_neural,
     watches,
 )
+from headstart.items import Item, group_numbers
 from headstart.progress import Silent
 from headstart.recipe import Recipe
 from headstart.scoring import Truth

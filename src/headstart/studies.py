@@ -10,12 +10,13 @@ import numpy as np
 from headstart import steps
 from headstart.augment import NONE
 from headstart.classifier import load as load_classifier
-from headstart.dataset import Item, group_numbers, load
+from headstart.dataset import load
 from headstart.errors import DatasetError
 from headstart.evaluation import Comparison, Metrics, compare
 from headstart.evaluation import evaluate as measured
 from headstart.evaluation_multi import evaluate_multi
 from headstart.head_selection import HeadScore, HeadSelection
+from headstart.items import Item, group_numbers
 from headstart.learning_curve import LearningCurve
 from headstart.learning_curve import learning_curve as curve_of
 from headstart.progress import Silent

@@ -17,9 +17,9 @@ import numpy as np
 
 from headstart.ahead import ahead
 from headstart.augment import Augmentation, view
-from headstart.dataset import Item
 from headstart.engines.openvino import cores
 from headstart.extractor import Extractor
+from headstart.items import Item
 
 WAITING = 4  # batches computed and not yet taken
 
