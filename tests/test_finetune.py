@@ -1,5 +1,6 @@
 """Fine-tuning from cached boundary activations, against the same training of the whole network."""
 
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,86 @@ def test_a_head_surer_than_smoothed_labels_is_cooled_to_them() -> None:
     assert 10 / heat == pytest.approx(np.log(19), rel=0.03)
     assert finetune.soft_temperature(scores, labels, smoothing=0.0) == 1
     assert finetune.soft_temperature(scores / 10, labels, smoothing=0.1) == 1  # not sure enough
+
+
+class Stubbed(finetune._Tuner):
+    """A tuner whose stages give what they are told to give; its weights are a number."""
+
+    def __init__(self, labels: np.ndarray, given: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        self.labels, self.given, self.weights = labels, given, 0
+        self.recipe, self.progress = recipe(), Silent()
+        self.done, self.untried, self.history = [], [], {}
+        self.started, self.heat = time.perf_counter(), np.float32(1)
+
+    def _stage(self, *_: Any) -> Any:
+        self.weights += 1
+        return *self.given[len(self.done)], 2, 0.1
+
+    def _weights(self) -> Any:
+        return self.weights
+
+    def _restore(self, weights: Any) -> None:
+        self.weights = weights
+
+    def start(self, *_: Any) -> None:
+        self.weights = -1
+
+
+def sure(labels: np.ndarray, of_own: float) -> np.ndarray:
+    found = np.full((len(labels), 2), 1 - of_own)
+    found[np.arange(len(labels)), labels] = of_own
+    return found
+
+
+def test_the_verdict_is_of_the_network_that_stands() -> None:
+    labels = np.arange(30) % 2
+    judging, unseen, learning = np.split(np.arange(30), 3)
+    # The second stage is better, but by less than a stage must be: it is undone.
+    given = [(sure(labels[judging], 0.8), sure(labels[unseen], 0.7)),
+             (sure(labels[judging], 0.801), sure(labels[unseen], 0.99))]  # fmt: skip
+    tuner = Stubbed(labels, given)
+    plan = [("one", 2), ("two", 4)]
+    after = tuner.stages(plan, learning, judging, unseen, sure(labels[judging], 0.6))
+    assert [stage.kept for stage in tuner.done] == [True, False]
+    assert tuner.weights == 1
+    assert after is not None
+    assert after == pytest.approx(sure(labels[unseen], 0.7))
+
+
+def test_a_stage_that_diverged_is_passed_over() -> None:
+    labels = np.arange(30) % 2
+    judging, unseen, learning = np.split(np.arange(30), 3)
+    nothing = np.full((10, 2), np.nan)
+    given = [(nothing, nothing), (sure(labels[judging], 0.9), sure(labels[unseen], 0.9))]
+    tuner = Stubbed(labels, given)
+    before = sure(labels[judging], 0.6)
+    after = tuner.stages([("one", 2), ("two", 4)], learning, judging, unseen, before)
+    assert [stage.kept for stage in tuner.done] == [False, True]
+    assert after == pytest.approx(sure(labels[unseen], 0.9))
+    none = Stubbed(labels, given[:1])
+    assert none.stages([("one", 2)], learning, judging, unseen, before) is None
+    text = finetune.not_kept(none.done, before, labels[judging])
+    assert "of 1 stages none took 2% off" in text
+    assert finetune.not_kept([], before, labels[judging]).startswith("No stage")
+
+
+def test_what_stops_the_last_training_leaves_the_judged_network() -> None:
+    labels = np.arange(30) % 2
+    judging, unseen, learning = np.split(np.arange(30), 3)
+    tuner = Stubbed(labels, [(sure(labels[judging], 0.9), sure(labels[unseen], 0.9))])
+    tuner.stages([("one", 2)], learning, judging, unseen, sure(labels[judging], 0.6))
+
+    def stopped(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    tuner._stage = stopped  # type: ignore[method-assign]
+    tuner.again(None, np.zeros((30, 1, 3)))  # type: ignore[arg-type]
+    assert tuner.weights == 1
+    assert any("three fifths" in warning for warning in tuner.progress.warnings)
+
+
+def test_above_the_first_cut_there_is_nothing_to_tune() -> None:
+    assert boundaries(recipe(boundary="auto"), ["block1a_project_bn"]) == []
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +323,7 @@ def test_too_few_groups_leave_the_linear_head(
         finetune.linear, "assign_folds", lambda *asked: real(*asked) % 2
     )
     run = headstart.train(tiny, recipe(), out=tmp_path / "run")
-    assert "three groups or more" in run.record["tuning"]["verdict"]
+    assert "four groups or more" in run.record["tuning"]["verdict"]
     assert run.record["tuning"]["untried"] == ["block6a_project_bn"]
     assert run.metrics["validation"].accuracy == 1
 
@@ -270,6 +351,7 @@ def test_the_verdict_is_of_images_on_which_nothing_was_chosen(
     monkeypatch.setattr(finetune, "_calibrated", choosing)
     monkeypatch.setattr(finetune, "judge", judging)
     monkeypatch.setattr(finetune._Tuner, "stages", descending)
+    monkeypatch.setattr(finetune, "GAIN", -100)  # whatever a stage gives, it is kept
     headstart.train(hard, recipe(tune_learning_rate=3e-3), out=tmp_path / "run")
     labels = parts.pop("labels")
     assert sorted(np.concatenate(list(parts.values()))) == list(range(len(labels)))

@@ -100,6 +100,15 @@ def test_a_given_split_that_shares_a_group_is_told(tmp_path: Path) -> None:
     assert any("1 groups are on both sides" in w and "patient1" in w for w in dataset.warnings)
 
 
+def test_a_test_split_that_shares_groups_or_images_is_told(tmp_path: Path) -> None:
+    rows = [(f"train/{name}", f"patient{i}_1.jpg", bytes([i])) for i, name in enumerate("abab")]
+    rows += [("test/a", "patient0_2.jpg", bytes([0])), ("test/b", "patient3_2.jpg", b"new")]
+    dataset = load(written(tmp_path, rows), groups=PATTERN)
+    assert any("2 groups are on both sides" in warning for warning in dataset.warnings)
+    assert any("1 validation or test images are also training" in w for w in dataset.warnings)
+    assert not any("too few images" in warning for warning in dataset.warnings)  # test has both
+
+
 def test_a_run_keeps_groups_apart_and_says_how_many(tiny: Path, tmp_path: Path) -> None:
     run = headstart.train(tiny, out=tmp_path / "run", groups=r"/(\d)")  # by the first digit
     assert run.record["groups"] == 10

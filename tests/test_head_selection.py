@@ -48,6 +48,15 @@ def test_within_one_standard_error_the_simplest_wins() -> None:
     assert simplest([scored("linear", [2, 2.1, 2, 2.1]), better], labels).name == "neural"
 
 
+def test_heads_of_too_few_groups_are_not_compared() -> None:
+    values, labels = features(60, 2)
+    two = np.arange(60) // 2 % 2
+    with pytest.raises(DatasetError, match="3 groups or more to compare heads, found 2"):
+        select_head(values, labels, 2, load_recipe("quick"), Silent(), groups=two)
+    with pytest.raises(HeadError, match="two groups or more, to choose by cross-validation"):
+        linear.fit(values[:, 0], labels, 2, groups=np.zeros(60, int))
+
+
 def test_class_weights_are_taken_where_rare_classes_gain_and_nothing_is_lost() -> None:
     labels = np.array([0] * 40 + [1] * 8)
     plain = scored("linear", [1.0] * 48, [1] * 40 + [0] * 6 + [1] * 2)

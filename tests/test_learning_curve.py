@@ -42,6 +42,15 @@ def test_more_photos_of_the_class_that_still_learns() -> None:
     assert found.sizes[-1] == 800
 
 
+def test_few_groups_are_refused_and_uneven_ones_make_the_curve_shorter() -> None:
+    values, labels = features(240, 30, 3, apart=0.8)
+    with pytest.raises(DatasetError, match="5 groups or more for a learning curve, found 2"):
+        learning_curve(values, labels, ["a", "b", "c"], groups=np.arange(240) % 2)
+    groups = np.where(np.arange(240) < 120, 0, 1 + np.arange(240) % 6)  # one is half of all
+    found = learning_curve(values, labels, ["a", "b", "c"], groups=groups)
+    assert found.sizes[-1] <= 120 * 5 / 4
+
+
 def test_chance_is_not_taken_for_a_gain() -> None:
     right = drawn(np.full(6, 0.3), 60)
     found = curve(right, np.arange(60) % 2, ["a", "b"], SIZES)

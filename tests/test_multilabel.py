@@ -10,7 +10,12 @@ from PIL import Image
 
 import headstart
 from headstart.errors import ClassifierError, DatasetError, RecipeError
-from headstart.evaluation_multi import MultiMetrics, average_precision, evaluate_multi
+from headstart.evaluation_multi import (
+    MultiMetrics,
+    _figures,
+    average_precision,
+    evaluate_multi,
+)
 from headstart.heads import multilabel
 
 
@@ -32,6 +37,20 @@ def test_metrics_by_hand() -> None:
     assert found.hamming_loss == 1 / 8
     assert found.classes[1].precision == 0.5
     assert MultiMetrics.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_the_intervals_are_those_of_a_plain_bootstrap() -> None:
+    rng = np.random.default_rng(1)
+    targets = (rng.random((150, 3)) < [0.5, 0.2, 0.05]).astype(int)
+    probabilities = np.clip(0.3 * targets + rng.random((150, 3)) * 0.7, 0, 1)
+    found = evaluate_multi(probabilities, targets, ["a", "b", "c"], np.full(3, 0.5))
+    right, given = targets.astype(bool), probabilities >= 0.5
+    samples = [_figures(probabilities[p], right[p], given[p])
+               for p in rng.integers(0, 150, (1000, 150))]  # fmt: skip
+    low, high = np.nanpercentile(samples, [2.5, 97.5], axis=0)
+    for place, ends in enumerate((found.mean_average_precision_interval, found.micro_f1_interval,
+                                  found.macro_f1_interval)):  # fmt: skip
+        assert ends == pytest.approx((low[place], high[place]), abs=0.025)
 
 
 def test_a_threshold_is_the_best_f1_and_a_half_for_few() -> None:
@@ -117,15 +136,65 @@ def test_repeated_rows_and_joined_labels_are_the_same(table: Path) -> None:
     assert sum(not item.labels for item in dataset.items) > 20
 
 
+def test_a_table_in_an_archive_may_have_several_classes_too(table: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from headstart.dataset import load
+
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", table.parent)
+    dataset = load(packed)
+    assert dataset.multi
+    assert dataset.classes == ("blue", "red")
+    assert not any("too few images to validate" in warning for warning in dataset.warnings)
+
+
+def test_cross_validation_is_not_flattered_by_the_thresholds() -> None:
+    from headstart.heads.training import fit_multilabel
+    from headstart.recipe import load_recipe
+
+    rng = np.random.default_rng(0)
+    targets = (rng.random((200, 6)) < 0.1).astype(np.float32)  # noise: nothing can be known
+    values = rng.normal(size=(200, 1, 8)).astype(np.float32)
+    found = fit_multilabel(values, targets, load_recipe("quick"))
+    assert found.out_of_fold is not None
+    names = list("abcdef")
+    own = evaluate_multi(found.out_of_fold, targets, names, found.thresholds)
+    others = evaluate_multi(found.out_of_fold, targets, names, found.thresholds_out_of_fold)
+    assert own.macro_f1 is not None
+    assert others.macro_f1 is not None
+    assert others.macro_f1 < own.macro_f1 - 0.02
+    assert others.classes[0].threshold == pytest.approx(found.thresholds_out_of_fold[:, 0].mean())
+
+
+def test_views_do_not_make_a_rare_class_a_common_one() -> None:
+    from headstart.heads.training import fit_multilabel
+    from headstart.recipe import load_recipe
+
+    rng = np.random.default_rng(0)
+    targets = np.zeros((60, 2), np.float32)
+    targets[::2, 0], targets[:4, 1] = 1, 1
+    found = fit_multilabel(
+        rng.normal(size=(60, 3, 8)).astype(np.float32), targets, load_recipe("quick")
+    )
+    assert found.thresholds is not None
+    assert found.thresholds[1] == 0.5  # 4 images, if 12 views
+
+
 def test_what_does_not_suit_several_classes_is_refused(
     run: headstart.Run, table: Path, tiny: Path, tmp_path: Path
 ) -> None:
     from headstart import studies
     from headstart.comparison import compare_runs
+    from headstart.progress import Silent
+    from headstart.remedies import try_remedies
 
     with pytest.raises(RecipeError, match="for images in several classes, found head = 'neural'"):
         headstart.train(table, out=tmp_path / "run", head="neural", size=64)
     with pytest.raises(DatasetError, match="one class an image for a learning curve"):
         studies.learning_curve(table)
+    with pytest.raises(DatasetError, match="one class an image for a neural head"):
+        studies.learning_rates(table, run.recipe, Silent())
+    with pytest.raises(DatasetError, match="one class an image to compare remedies"):
+        try_remedies(run)
     with pytest.raises(ClassifierError, match="found several classes an image"):
         compare_runs([run, run])

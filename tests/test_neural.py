@@ -246,7 +246,7 @@ def test_classic_leaves_what_the_lesson_leaves(classic: headstart.Run) -> None:
     names = {path.name for path in classic.folder.iterdir()}
     assert names == {
         "classifier", "curves.png", "history.csv", "metrics.json", "model.keras",
-        "predictions.csv", "recipe.toml", "run.json", "unreadable.csv",
+        "predictions.csv", "recipe.toml", "run.json", "training.csv", "unreadable.csv",
     }  # fmt: skip
     assert len(classic.history["val_accuracy"]) == 2
 

@@ -1,6 +1,7 @@
 """The main job, end to end, on small real files with the real default backbone."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +12,11 @@ import pytest
 from PIL import Image
 
 import headstart
+from headstart import pipeline
+from headstart import run as runs
+from headstart.dataset import load
 from headstart.errors import BadImage, ClassifierError, DatasetError, RecipeError
+from headstart.recipe import load_recipe
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +34,35 @@ def test_it_learns_and_says_how_well(run: headstart.Run) -> None:
     assert {"train", "validation", "cross_validation"} <= run.metrics.keys()
 
 
+def test_a_run_is_understood_from_any_folder(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny.parent)
+    run = headstart.train(tiny.name, out=tmp_path / "run", cut="last", size=64)
+    assert run.record["source"] == str(tiny.resolve())
+    (tmp_path / "some.h5").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("classic", weights="some.h5").weights == str(tmp_path / "some.h5")
+    assert load_recipe("classic", weights="missing.h5").weights == "missing.h5"  # for the message
+
+
+def test_a_training_does_not_go_on_with_other_images(tiny: Path, tmp_path: Path) -> None:
+    photos = shutil.copytree(tiny, tmp_path / "photos")
+    recipe = load_recipe("quick", cut="block6d_add", size=64)
+    fingerprint = load(photos).fingerprint()
+    folder = runs.start(photos, recipe, False, tmp_path / "run", fingerprint, {"selection": {}})
+    (photos / "red" / "0.jpg").unlink()
+    with pytest.raises(ClassifierError, match="expected the images with which the training"):
+        pipeline.resume(folder)
+    shutil.copy(tiny / "red" / "0.jpg", photos / "red")
+    assert pipeline.resume(folder).record["selection"] == {}  # what was chosen before the stop
+
+
 def test_the_folder_holds_what_it_should(run: headstart.Run) -> None:
     names = {path.name for path in run.folder.iterdir()}
     assert names == {
-        "classifier", "metrics.json", "predictions.csv", "recipe.toml", "run.json", "unreadable.csv"
+        "classifier", "metrics.json", "predictions.csv", "recipe.toml", "run.json", "training.csv",
+        "unreadable.csv",
     }  # fmt: skip
     assert {path.name for path in (run.folder / "classifier").iterdir()} == {
         "classifier.json", "head.safetensors", "model.bin", "model.xml"

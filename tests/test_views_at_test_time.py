@@ -1,5 +1,6 @@
 """Probabilities averaged over views of an image."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import headstart
 from headstart import pipeline, studies
 from headstart.augment import FLIP, view
 from headstart.images import prepare
+from headstart.progress import Silent
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,21 @@ def test_bad_images_keep_their_places(run: headstart.Run, tiny: Path, tmp_path: 
 
 
 def test_evaluation_tells_whether_it_pays(run: headstart.Run, tiny: Path) -> None:
-    metrics, paired, alone = studies.evaluate_views(run.folder, tiny, 2)
-    assert metrics["all"].accuracy == alone["all"].accuracy == 1
-    assert paired["all"].verdict == "the data cannot tell"
-    assert pipeline.evaluate(run.folder, tiny)["all"] == alone["all"]
+    found = studies.evaluate_views(run.folder, tiny, 3)
+    assert found.views == 2  # the image and its mirror image
+    assert found.metrics["all"].accuracy == found.alone["all"].accuracy == 1
+    assert found.paired["all"].verdict == "the data cannot tell"
+    assert pipeline.evaluate(run.folder, tiny)["all"] == found.alone["all"]
+
+
+def test_images_that_it_was_trained_on_are_told(
+    run: headstart.Run, tiny: Path, tmp_path: Path
+) -> None:
+    progress = Silent()
+    studies.evaluate_views(run.folder, tiny, 1, progress=progress)
+    trained = run.record["images"]["train"]
+    assert any(f"{trained} of these 48 images were trained on" in w for w in progress.warnings)
+    shutil.copytree(run.folder / "classifier", tmp_path / "alone")
+    progress = Silent()
+    studies.evaluate_views(tmp_path / "alone", tiny, 1, progress=progress)
+    assert not progress.warnings  # nobody can know

@@ -81,11 +81,13 @@ def load(
     Raises DatasetError if there is nothing to learn from, saying how images are to be arranged.
     """
     path = _existing(Path(source))
-    items, warnings = _items(path, groups)
+    folder = opened(path) if is_archive(path) else path
+    table = _table(folder, path)
+    items, warnings = _table_items(table, groups) if table else _folder_items(folder)
     if not items:
         raise DatasetError(f"expected images in {path}, found none. {ARRANGE}")
     _hash_all(items)
-    multi = path.suffix.lower() in TABLES and any(";" in (item.label or "") for item in items)
+    multi = table is not None and any(";" in (item.label or "") for item in items)
     classes = _classes(items, multi)
     if groups is not None:
         items, more = grouped(items, groups)
@@ -97,7 +99,7 @@ def load(
             warnings += thin(items, classes)
         else:
             items = [in_training(item) for item in items]
-            warnings += leaks(items)
+        warnings += leaks(items)
     return Dataset(tuple(items), classes, tuple(warnings), multi)
 
 
@@ -137,20 +139,16 @@ def _existing(path: Path) -> Path:
     raise DatasetError(f"expected a folder, table or archive, found nothing at {path}{hint}")
 
 
-def _items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
-    if is_archive(path):
-        path = opened(path)
-        table = _table_in(path)
-        if table is not None:
-            return _table_items(table, groups)
+def _table(path: Path, source: Path) -> Path | None:
+    """`path` if it is a table; the one at the top of what an archive held; None for a folder."""
     if path.is_file():
         if path.suffix.lower() in TABLES:
-            return _table_items(path, groups)
+            return path
         raise DatasetError(
             f"expected a folder, a table ({', '.join(sorted(TABLES))}) or an archive, "
             f"found the file {path}. {ARRANGE}"
         )
-    return _folder_items(path)
+    return _table_in(path) if path != source else None
 
 
 def _table_in(folder: Path) -> Path | None:

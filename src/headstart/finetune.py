@@ -37,7 +37,8 @@ BLOCKS = (2, 4, 7)  # unfrozen below the earliest cut, in the stages of boundary
 INNER = 5  # of so many folds one judges the stages and another one gives the verdict
 WEIGHTS = "backbone.weights.h5"
 PLAINLY = 2  # standard errors by which a stage loses that is not worth more epochs, nor deeper ones
-GAIN = 0.02  # share of the validation loss that a deeper stage must take off
+GAIN = 0.02  # share of the judged loss that a deeper stage must take off
+DESCENT = 3 / 8  # of the time for the stages: once more on all images takes up to 5/3 of theirs
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,18 @@ def finetune(
     """
     neural.backend()
     plan = boundaries(recipe, extractor.cuts)
+    if not plan:
+        text = (
+            f"Nothing lies below {extractor.cuts[0]} that could be tuned: the linear head is kept."
+        )
+        progress.say(text)
+        return Tuning(recipe, None, False, text)
     fold_of = linear.assign_folds(labels, groups, INNER, recipe.seed)
     judging, unseen, learning = (np.flatnonzero(part) for part in
                                  (fold_of == 0, fold_of == 1, fold_of > 1))  # fmt: skip
-    if not len(learning):
-        text = "Fine-tuning takes training images in three groups or more: the linear head is kept."
+    if len(learning) == 0 or (groups is not None and len(np.unique(groups[learning])) < 2):
+        # A head whose strength cannot be chosen would make any network look good.
+        text = "Fine-tuning takes training images in four groups or more: the linear head is kept."
         progress.say(text)
         return Tuning(recipe, None, False, text, untried=tuple(name for name, _ in plan))
     some = None if groups is None else groups[learning]
@@ -114,13 +122,14 @@ def finetune(
     with progress.stage("finetune", len(plan) * recipe.tune_epochs, "epochs"):
         tuner.start(first, features.values[learning], labels[learning])
         after = tuner.stages(plan, learning, judging, unseen, judged)
-        verdict, kept = judge(before if after is None else after, before, labels[unseen])
-        kept = kept and any(stage.kept for stage in tuner.done)
-        if kept and not tuner.over(0.5):
+        if after is None:
+            verdict, kept = not_kept(tuner.done, judged, labels[judging]), False
+        else:
+            verdict, kept = judge(after, before, labels[unseen])
+        if kept:
             progress.say("once more with all training images")
             head = _linear(features.values, labels, classes, recipe, groups)
-            tuner.start(head, features.values, labels)
-            tuner.again(np.arange(len(labels)))
+            tuner.again(head, features.values)
     progress.say(verdict)
     tuned = recipe
     if kept:
@@ -133,7 +142,9 @@ def finetune(
 
 
 def boundaries(recipe: Recipe, cuts: Sequence[str]) -> list[tuple[str, int]]:
-    """(layer, blocks above it that are trained), the nearest to the head first."""
+    """(layer, blocks above it that are trained), the nearest to the head first; of "auto" none
+    where the cut is the first of all. Raises BackboneError for a given one above the cut.
+    """
     blocks = [layer.name for layer in layers(recipe) if layer.candidate and _separates(layer.name)]
     every = [layer.name for layer in layers(recipe)]
     earliest = min(every.index(cut.partition(":")[0]) for cut in cuts)
@@ -145,9 +156,7 @@ def boundaries(recipe: Recipe, cuts: Sequence[str]) -> list[tuple[str, int]]:
                 f"There are {', '.join(below)}"
             )
         return [(recipe.boundary, below.index(recipe.boundary) + 1)]
-    if not below:
-        raise BackboneError(f"nothing lies below the cut {every[earliest]} that could be tuned")
-    wanted = dict.fromkeys(min(count, len(below)) for count in BLOCKS)
+    wanted = dict.fromkeys(min(count, len(below)) for count in BLOCKS if below)
     return [(below[count - 1], count) for count in wanted]
 
 
@@ -238,14 +247,14 @@ class _Tuner:
         before: np.ndarray,
     ) -> np.ndarray | None:
         """Go down the plan, keeping what pays on the judging images, whose probabilities by the
-        linear head are `before`; (M, C) probabilities of the unseen ones by the best of the stages,
-        None where there was no time for any.
+        linear head are `before`; (M, C) probabilities of the unseen ones by the network as it then
+        stands, None where no stage was kept.
         """
         self.before = own_losses(before, self.labels[judging])
         lowest = neural.judged(before, self.labels[judging])["val_loss"]
-        tried: list[tuple[float, np.ndarray]] = []
+        standing: np.ndarray | None = None
         for number, (boundary, blocks) in enumerate(plan):
-            if self.over():
+            if self.over(DESCENT):
                 self.untried += [name for name, _ in plan[number:]]
                 break
             kept = self._weights()
@@ -263,26 +272,35 @@ class _Tuner:
             pays = told["val_loss"] < lowest * (1 - GAIN)
             self.done.append(Stage(boundary, blocks, epochs, told["val_loss"],
                                    told["val_accuracy"], seconds, pays))  # fmt: skip
-            tried.append((told["val_loss"], _cooled(told_last, heat)))
             if pays:
                 lowest, self.heat = told["val_loss"], heat
+                standing = _cooled(told_last, heat)
                 self.before = own_losses(probabilities, self.labels[judging])
                 continue
             self._restore(kept)
             if self._plainly_worse(probabilities, judging):
                 self.untried += [name for name, _ in plan[number + 1 :]]
                 break
-        return min(tried, key=lambda pair: pair[0])[1] if tried else None
+        return standing
 
     def _plainly_worse(self, probabilities: np.ndarray, judging: np.ndarray) -> bool:
         """Than what was there before the stage: then deeper stages, or more epochs, do not help."""
         losses = own_losses(probabilities, self.labels[judging])
         return standard_errors(losses, self.before) > PLAINLY
 
-    def again(self, rows: np.ndarray) -> None:
-        """The stages that paid, for the epochs that served them best, on all rows."""
-        for stage in [stage for stage in self.done if stage.kept]:
-            self._stage(stage.boundary, stage.blocks, rows, None, None, stage.epochs)
+    def again(self, head: linear.LinearHead, values: np.ndarray) -> None:
+        """The stages that paid, for the epochs that served them best, on all images, from their
+        linear head. If that is stopped, the network is what it was, which the verdict is about.
+        """
+        judged = self._weights()
+        self.start(head, values, self.labels)
+        rows = np.arange(len(self.labels))
+        try:
+            for stage in [stage for stage in self.done if stage.kept]:
+                self._stage(stage.boundary, stage.blocks, rows, None, None, stage.epochs)
+        except KeyboardInterrupt:
+            self.progress.warn("stopped: keeping what was trained on three fifths of the images")
+            self._restore(judged)
 
     def _stage(
         self,
@@ -323,9 +341,11 @@ class _Tuner:
             return _calibrated(probabilities(judging), self.labels[judging])[0]
 
         def over(epochs_done: int) -> bool:
-            if self.over():
+            if judging is None:
+                return False  # half-trained it would not be what the verdict is about
+            if self.over(DESCENT):
                 return True
-            if judging is None or 2 * epochs_done < recipe.epochs:
+            if 2 * epochs_done < recipe.epochs:
                 return False
             return self._plainly_worse(calibrated(), judging)
 
@@ -457,6 +477,20 @@ def own_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     losses: np.ndarray = -np.log(np.clip(own, 1e-7, 1))
     return losses
+
+
+def not_kept(done: Sequence[Stage], before: np.ndarray, labels: np.ndarray) -> str:
+    """Why no stage was kept, in words. before: (M, C) of the judging images by the linear head."""
+    if not done:
+        return "No stage of the fine-tuning was finished: the linear head is kept."
+    best = min(done, key=lambda stage: (np.isnan(stage.log_loss), stage.log_loss))
+    told = neural.judged(before, labels)
+    return (
+        f"Fine-tuning does not pay here: of {len(done)} stages none took {GAIN:.0%} off the log "
+        f"loss of {len(labels):,} training images that it had not seen ({told['val_loss']:.3f}, at "
+        f"best {best.log_loss:.3f}; accuracy {told['val_accuracy']:.1%}, then {best.accuracy:.1%})."
+        " The linear head is kept."
+    )
 
 
 def judge(after: np.ndarray, before: np.ndarray, labels: np.ndarray) -> tuple[str, bool]:

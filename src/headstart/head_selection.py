@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart.errors import DatasetError
 from headstart.evaluation import Interval, interval
 from headstart.heads.linear import assign_folds
 from headstart.heads.neural import TRAINABLE
@@ -27,6 +28,7 @@ from headstart.scoring import standard_errors
 FOLDS = 5  # around the folds that a head itself makes
 INNER = 3  # of the latter for neural heads, which take seconds each
 EPOCHS, PATIENCE = 60, 5  # of neural heads: at most, and without gain
+LEAST = 3  # groups: one to judge, two to choose within
 UNEVEN = 1.5  # times as many images of the largest class as of the smallest
 
 
@@ -119,7 +121,14 @@ def select_head(
 
     groups (N,): never on both sides of a fold. The recipe's budget is the time after which nothing
     new is begun; a plain linear head is always tried. Ctrl-C ends the search with the best so far.
+    Raises DatasetError for fewer than three groups: each head is fitted without one of them, and
+    makes its own choices by cross-validation of the others.
     """
+    if groups is not None and len(np.unique(groups)) < LEAST:
+        raise DatasetError(
+            f"expected training images of {LEAST} groups or more to compare heads, found "
+            f"{len(np.unique(groups))}"
+        )
     started = time.perf_counter()
     tried: list[HeadScore] = []
     untried: list[str] = []

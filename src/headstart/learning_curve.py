@@ -87,8 +87,14 @@ def learning_curve(
 ) -> LearningCurve:
     """The curve of linear heads on (N, D) features and (N,) class numbers.
 
-    groups (N,): never on both sides of a fold. Raises DatasetError for fewer than 8 images a class.
+    groups (N,): never on both sides of a fold. Raises DatasetError for fewer than 8 images a class
+    or fewer groups than folds.
     """
+    if groups is not None and len(np.unique(groups)) < FOLDS:
+        raise DatasetError(
+            f"expected training images of {FOLDS} groups or more for a learning curve, found "
+            f"{len(np.unique(groups))}"
+        )
     counts = np.bincount(labels, minlength=len(classes))
     if counts.min() < 8:
         raise DatasetError(
@@ -98,15 +104,16 @@ def learning_curve(
     chosen = linear.cross_validate(
         features, labels, len(classes), groups=groups, class_weight=class_weight, seed=seed
     ).strength
-    most = int(len(labels) * (1 - 1 / FOLDS))
+    drawn = [linear.assign_folds(labels, groups, FOLDS, seed + repeat) for repeat in range(REPEATS)]
+    # What every fold leaves to train on: less than four fifths where groups are uneven.
+    most = min(len(labels) - int(np.bincount(fold_of).max()) for fold_of in drawn)
     least = max(2 * len(classes), most // 2 ** (SIZES - 1))
     sizes = np.unique(np.geomspace(min(least, most), most, SIZES).astype(int))
     right = np.zeros((REPEATS, len(labels), len(sizes)), bool)
     data = standardised(features)
     preconditioner = Preconditioner(data)
     columns = 1 if len(classes) == 2 else len(classes)
-    for repeat in range(REPEATS):
-        fold_of = linear.assign_folds(labels, groups, FOLDS, seed + repeat)
+    for repeat, fold_of in enumerate(drawn):
         order = _nested(labels, seed + repeat)
         for place, size in enumerate(sizes):
             masks = _masks(fold_of, order, labels, int(size))

@@ -89,14 +89,19 @@ def _carry_out(
 ) -> Run:
     """The whole story; with `folder`, of a training that had begun there."""
     dataset = steps.read_dataset(source, recipe, progress)
+    steps.check_suits(dataset, recipe)
+    resumed = folder is not None
+    if folder is not None:
+        runs.check_unchanged(folder, dataset.fingerprint())
     selection = steps.choose_cut(dataset, recipe, progress)
     recipe = selection.recipe
     extractor = steps.build_extractor(recipe, progress)
     features = steps.compute_features(dataset, recipe, extractor, progress, strict)
     classes = steps.usable_classes(dataset, features)
-    steps.check_suits(dataset, recipe)
     recipe, heads = steps.choose_head(features, classes, recipe, progress, dataset.multi)
-    resumed, folder = folder is not None, folder or runs.start(source, recipe, strict, out)
+    if folder is None:
+        choices = record.choices(selection, heads)
+        folder = runs.start(source, recipe, strict, out, dataset.fingerprint(), choices)
     trained = steps.train_head(
         features, classes, recipe, extractor, folder, progress, resumed, callbacks, dataset.multi
     )
@@ -115,9 +120,7 @@ def _carry_out(
             record.write_keras(folder, recipe, trained, extractor)
         record.write_run(
             folder, source, dataset, features, trained, metrics, probabilities, progress,
-            {"selection": selection.to_dict() if selection.tried or selection.before else None,
-             "heads": heads.to_dict() if heads else None,
-             "tuning": tuning.to_dict() if tuning else None},
+            {**runs.started(folder)["choices"], "tuning": tuning.to_dict() if tuning else None},
         )  # fmt: skip
         runs.finish(folder)
     return Run(folder)
@@ -134,4 +137,4 @@ def evaluate(
 
     Raises DatasetError if the images have a class that the classifier does not know.
     """
-    return evaluate_views(run, source, 1, strict=strict, progress=progress)[0]
+    return evaluate_views(run, source, 1, strict=strict, progress=progress).metrics

@@ -6,7 +6,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from headstart import augment
 from headstart.augment import Augmentation
@@ -16,6 +24,12 @@ from headstart.images import Geometry
 Pooling = Literal["avg", "max", "avg+max", "grid", "flatten"]
 POOLINGS = get_args(Pooling)
 AUGMENTATIONS = {"none": augment.NONE, "flip": augment.FLIP, "lesson": augment.LESSON}
+
+
+def _found(weights: str) -> str:
+    """A file by its whole path, so that a run is understood from any folder."""
+    path = Path(weights).expanduser()
+    return str(path.absolute()) if path.is_file() else weights
 
 
 def _augmentation(value: Any) -> Any:
@@ -41,7 +55,7 @@ class Recipe(BaseModel):
     name: str = "quick"
     # What sees the images.
     backbone: str = "efficientnet_lite0"
-    weights: str = "default"
+    weights: Annotated[str, AfterValidator(_found)] = "default"
     size: int | None = Field(None, ge=8, le=2048)  # pixels; None: what the backbone was trained on
     resize: Literal["squash", "crop", "pad"] = "squash"
     interpolation: Literal["antialias", "nearest", "bilinear", "bicubic"] = "antialias"

@@ -13,11 +13,21 @@ from headstart.dataset import Dataset
 from headstart.extractor import Extractor
 from headstart.features import Features
 from headstart.files import write_atomically
+from headstart.head_selection import HeadSelection
 from headstart.heads.training import Trained
 from headstart.progress import Silent
 from headstart.recipe import Recipe
 from headstart.report.curves import curves_picture
+from headstart.selection import Selection
 from headstart.verdict import verdict
+
+
+def choices(selection: Selection, heads: HeadSelection | None) -> dict[str, Any]:
+    """What was tried and what it gave, where the recipe left something open."""
+    return {
+        "selection": selection.to_dict() if selection.tried or selection.before else None,
+        "heads": heads.to_dict() if heads else None,
+    }
 
 
 def about(extractor: Extractor, recipe: Recipe, trained: Trained) -> dict[str, Any]:
@@ -71,6 +81,10 @@ def write_run(
         ["image", "content", "split", "label", "predicted", *classes],
         _prediction_rows(features, probabilities, classes, trained.thresholds),
     )
+    runs.write_table(
+        folder / "training.csv", ["image", "content", "label"],
+        ((item.name, item.content_hash.hex(), item.label) for item in features["train"].items),
+    )  # fmt: skip
     if trained.history:
         write_atomically(folder / "curves.png", curves_picture({"": trained.history}))
     runs.write_json(
@@ -83,7 +97,7 @@ def write_run(
         {
             "format": runs.FORMAT,
             "headstart": __version__,
-            "source": str(source),
+            "source": str(Path(source).resolve()),
             "dataset": dataset.fingerprint(),
             "classes": list(classes),
             "images": {

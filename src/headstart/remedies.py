@@ -15,6 +15,7 @@ import numpy as np
 from headstart.augment import NONE
 from headstart.cache import FeatureCache
 from headstart.dataset import Dataset, load
+from headstart.errors import DatasetError
 from headstart.evaluation import Comparison, Metrics, compare, evaluate
 from headstart.extractor import open_extractor
 from headstart.features import Features, extract, open_space
@@ -87,6 +88,8 @@ def try_remedies(
         base = base.changed(views=3)
     dataset = load(run.record["source"], validation_fraction=base.validation_fraction,
                    seed=base.seed, groups=base.groups)  # fmt: skip
+    if dataset.multi:
+        raise DatasetError("expected one class an image to compare remedies, found several")
     probabilities: np.ndarray | None = None
     tried: list[Remedy] = []
     missed: list[str] = []

@@ -4,6 +4,7 @@ run.json          what was trained on what, versions, seconds
 recipe.toml       every choice; headstart train --recipe RUN/recipe.toml does it again
 metrics.json      by split, every accuracy with its interval
 predictions.csv   each validation and test image with its probabilities
+training.csv      each training image
 unreadable.csv    images left out, each with its reason
 classifier/       what headstart predict uses
 """
@@ -113,6 +114,15 @@ class Run:
         return f"Run({str(self.folder)!r}{accuracy})"
 
 
+def training_images(folder: Path) -> frozenset[str]:
+    """Content hashes of what a run was trained on; none for a classifier alone."""
+    try:
+        with (folder / "training.csv").open(encoding="utf-8", newline="") as file:
+            return frozenset(row["content"] for row in csv.DictReader(file))
+    except (OSError, KeyError):
+        return frozenset()
+
+
 def check_new(out: str | Path | None) -> None:
     """Raises RecipeError if `out` exists and is not empty: a run never overwrites another."""
     if out is None:
@@ -125,12 +135,35 @@ def check_new(out: str | Path | None) -> None:
         )
 
 
-def start(source: Path, recipe: Recipe, strict: bool, out: str | Path | None) -> Path:
-    """A new folder for a run, with what it takes to go on with it if it is stopped."""
+def start(
+    source: Path,
+    recipe: Recipe,
+    strict: bool,
+    out: str | Path | None,
+    dataset: str,
+    choices: dict[str, Any],
+) -> Path:
+    """A new folder for a run, with what it takes to go on with it if it is stopped.
+
+    dataset: fingerprint of the images. choices: what the recipe had left open, for run.json.
+    """
     folder = _new_folder(source, out)
     write_atomically(folder / "recipe.toml", recipe.to_toml().encode())
-    write_json(folder / "started.json", {"source": str(source.resolve()), "strict": strict})
+    begun = {"source": str(source.resolve()), "strict": strict, "dataset": dataset}
+    write_json(folder / "started.json", {**begun, "choices": choices})
     return folder
+
+
+def check_unchanged(folder: Path, dataset: str) -> None:
+    """Raises ClassifierError if the training there began with other images: what it kept was
+    learned from some that would now be among those that judge.
+    """
+    begun = started(folder)
+    if begun["dataset"] != dataset:
+        raise ClassifierError(
+            f"expected the images with which the training in {folder} began, found others in "
+            f"{begun['source']}. Type: headstart train {begun['source']}"
+        )
 
 
 def started(folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import numpy as np
 from headstart import __version__
 from headstart.augment import NONE
 from headstart.backbones.catalogue import backbone
+from headstart.backbones.weights import resolve
 from headstart.cache import FeatureCache
 from headstart.engines.openvino import version
 from headstart.extractor import Extractor, Layer, costs, layers, open_extractor
@@ -116,7 +117,8 @@ def select(
 
 def _kept(items: Sequence[Any], truth: Truth, recipe: Recipe) -> Path:
     """Where the outcome of a whole search is kept: same images, labels and recipe, same answer."""
-    digest = hashlib.sha256(f"{FORMAT} {__version__} {version()} {recipe!r}".encode())
+    weights = resolve(backbone(recipe.backbone), recipe.weights).digest
+    digest = hashlib.sha256(f"{FORMAT} {__version__} {version()} {weights} {recipe!r}".encode())
     for item, label in zip(items, truth.labels, strict=True):
         digest.update(item.content_hash + np.asarray(label, np.int32).tobytes())
     if truth.groups is not None:

@@ -115,10 +115,11 @@ def _place(key: bytes, seed: int) -> float:
 
 
 def thin(items: Sequence[Item], classes: tuple[str, ...]) -> list[str]:
-    """Classes that cannot be measured."""
-    counts = Counter((item.split, item.label) for item in items)
-    lacking = [name for name in classes if not counts["validation", name]]
-    if not lacking:
+    """Classes that cannot be measured, without a test split either."""
+    held = [item for item in items if item.split != "train"]
+    counts = Counter(name for item in held for name in {item.label or "", *item.labels})
+    lacking = [name for name in classes if not counts[name]]
+    if not lacking or any(item.split == "test" for item in items):
         return []
     return [f"too few images to validate: {', '.join(lacking)} (no validation image)"]
 

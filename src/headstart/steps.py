@@ -14,7 +14,7 @@ from headstart.evaluation import Metrics, evaluate
 from headstart.evaluation_multi import MultiMetrics, evaluate_multi
 from headstart.extractor import Extractor, open_extractor
 from headstart.features import Features, extract, open_space
-from headstart.head_selection import HeadScore, HeadSelection, select_head
+from headstart.head_selection import LEAST, HeadScore, HeadSelection, select_head
 from headstart.heads.training import (
     Trained,
     fit_ensemble,
@@ -62,8 +62,8 @@ def choose_cut(dataset: Dataset, recipe: Recipe, progress: Silent, **options: An
     if selection.chosen is not None:
         low, high = selection.chosen.accuracy_interval
         progress.say(
-            f"measured on {selection.images:,} training images, {len(selection.tried)} candidates "
-            f"in {selection.seconds:.1f} s: {selection.chosen.name} "
+            f"measured on {selection.chosen.images:,} training images, {len(selection.tried)} "
+            f"candidates in {selection.seconds:.1f} s: {selection.chosen.name} "
             f"({selection.chosen.accuracy:.1%}, {low:.1%} to {high:.1%})"
         )
     elif selection.before is not None:
@@ -143,7 +143,9 @@ def usable_classes(dataset: Dataset, features: dict[str, Features]) -> tuple[str
 
 
 def check_suits(dataset: Dataset, recipe: Recipe) -> None:
-    """Raises RecipeError for what images in several classes cannot have."""
+    """Raises RecipeError for what images in several classes cannot have, MissingExtra where the
+    recipe needs Keras and there is none: before anything slow is done.
+    """
     if dataset.multi and (recipe.head == "neural" or recipe.finetune or recipe.ensemble):
         more = "".join(f" and {name}" for name in ("finetune", "ensemble") if getattr(recipe, name))
         raise RecipeError(
@@ -151,6 +153,10 @@ def check_suits(dataset: Dataset, recipe: Recipe) -> None:
             f"classes, found head = {recipe.head!r}{more}. "
             "Type: headstart train TABLE"
         )
+    if recipe.head == "neural" or recipe.finetune:
+        from headstart.heads.neural import backend
+
+        backend()
 
 
 def choose_head(
@@ -163,7 +169,10 @@ def choose_head(
     """The recipe with its head, which is measured if that is left open ("auto")."""
     if recipe.head != "auto":
         return recipe, None
-    if multi:
+    groups = group_numbers(features["train"].items)
+    if multi or (groups is not None and len(np.unique(groups)) < LEAST):
+        why = "images in several classes have no other" if multi else "too few groups to compare"
+        progress.say(f"a linear head: {why}")
         return recipe.changed(head="linear"), None
     found = measured_heads(features["train"], classes, recipe, progress)
     low, high = found.chosen.accuracy_interval
@@ -261,6 +270,7 @@ def tune(
         return None
     from headstart.finetune import finetune
 
+    progress.say(f"Run: {folder}. Stopped, it goes on with: headstart train --resume {folder}")
     part = features["train"]
     labels = labels_of(part, classes)
     return finetune(
@@ -277,19 +287,26 @@ def measure(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Metrics by split, and the (N, C) probabilities they come from."""
 
-    def judged(found: np.ndarray, part: Features) -> Metrics | MultiMetrics:
-        if trained.thresholds is None:
+    def judged(
+        found: np.ndarray, part: Features, thresholds: np.ndarray | None
+    ) -> Metrics | MultiMetrics:
+        if thresholds is None:
             return evaluate(found, labels_of(part, classes), classes)
-        return evaluate_multi(found, targets_of(part.items, classes), classes, trained.thresholds)
+        return evaluate_multi(found, targets_of(part.items, classes), classes, thresholds)
 
     with progress.stage("evaluation"):
         probabilities = {
             split: trained.stack.probabilities(part.values[:, 0])
             for split, part in features.items()
         }
-        metrics = {split: judged(probabilities[split], part) for split, part in features.items()}
+        metrics = {
+            split: judged(probabilities[split], part, trained.thresholds)
+            for split, part in features.items()
+        }
         if trained.out_of_fold is not None:
-            metrics["cross_validation"] = judged(trained.out_of_fold, features["train"])
+            metrics["cross_validation"] = judged(
+                trained.out_of_fold, features["train"], trained.thresholds_out_of_fold
+            )
     return metrics, probabilities
 
 

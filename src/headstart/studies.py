@@ -1,12 +1,13 @@
 """What is measured of images and classifiers without training a new one."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from headstart import run as runs
 from headstart import steps
 from headstart.augment import NONE
 from headstart.classifier import load as load_classifier
@@ -27,6 +28,19 @@ from headstart.views import CachedViews
 MOST = 3000  # training images that a study of all cuts looks at
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """Metrics by split, with `views` views of each image; against the image alone, and of it.
+
+    The latter two are of images in one class.
+    """
+
+    metrics: dict[str, Any]
+    paired: dict[str, Comparison]
+    alone: dict[str, Metrics]
+    views: int
+
+
 def evaluate_views(
     run: str | Path,
     source: str | Path,
@@ -34,8 +48,12 @@ def evaluate_views(
     *,
     strict: bool = False,
     progress: Silent | None = None,
-) -> tuple[dict[str, Any], dict[str, Comparison], dict[str, Metrics]]:
-    """Metrics by split with test-time views; against the image alone; and of the image alone."""
+) -> Evaluated:
+    """Measure a classifier on labelled images, with at most so many different views of each.
+
+    Images that a run was trained on are counted and told, for they flatter.
+    Raises DatasetError if the images have a class that the classifier does not know.
+    """
     progress = progress or Silent()
     classifier = load_classifier(run)
     dataset = load(source, split=False)
@@ -50,7 +68,15 @@ def evaluate_views(
         raise DatasetError(
             "expected one class an image, as this classifier was trained, found several"
         )
+    known = runs.training_images(Path(run))
+    seen = sum(i.content_hash.hex() in known for i in dataset.items if i.split != "train")
+    if seen:
+        progress.warn(
+            f"{seen:,} of these {len(dataset.items):,} images were trained on, which flatters the "
+            "figures: those of images that it has not seen are in the run's metrics.json"
+        )
     found: dict[str, tuple[list[np.ndarray], list[Item]]] = {}
+    count = 1
     with progress.stage("predict", len(dataset.items), "images"):
         rows = classifier.by_view(dataset.items, views)
         for item, (_, error, by_view) in zip(dataset.items, rows, strict=True):
@@ -59,6 +85,7 @@ def evaluate_views(
                 steps.refuse([(item, error or "")], strict, progress)
                 continue
             kept, labels = found.setdefault(item.split or "all", ([], []))
+            count = len(by_view)
             kept.append(np.stack([by_view.mean(axis=0), by_view[0]]))
             labels.append(item)
     metrics: dict[str, Any] = {}
@@ -73,7 +100,7 @@ def evaluate_views(
         metrics[split] = measured(both[:, 0], numbers, classifier.classes)
         alone[split] = measured(both[:, 1], numbers, classifier.classes)
         paired[split] = compare(both[:, 0], both[:, 1], numbers)
-    return metrics, paired, alone
+    return Evaluated(metrics, paired, alone, count)
 
 
 def measure_cuts(
@@ -112,6 +139,7 @@ def measure_heads(
     extractor = steps.build_extractor(recipe, progress)
     only = replace(dataset, items=dataset.split("train"))
     part = steps.compute_features(only, recipe, extractor, progress, False)["train"]
+    steps.usable_classes(dataset, {"train": part})
     return steps.measured_heads(part, dataset.classes, recipe, progress, on_result)
 
 
@@ -150,8 +178,11 @@ def learning_rates(
     from headstart.heads.neural import find_learning_rate
 
     dataset = steps.read_dataset(source, recipe, progress)
+    if dataset.multi:
+        raise DatasetError("expected one class an image for a neural head, found several")
+    only = replace(dataset, items=dataset.split("train"))
     extractor = steps.build_extractor(recipe, progress)
-    part = steps.compute_features(dataset, recipe, extractor, progress, False)["train"]
+    part = steps.compute_features(only, recipe, extractor, progress, False)["train"]
     return find_learning_rate(
         CachedViews(part.values, recipe.batch_size),
         steps.labels_of(part, dataset.classes),

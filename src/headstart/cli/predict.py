@@ -126,22 +126,22 @@ def evaluate(
     from headstart.evaluation import summary
 
     progress = reporter(quiet, as_json)
-    metrics, paired, alone = studies.evaluate_views(
-        run, photos, tta, strict=strict, progress=progress
-    )
+    found = studies.evaluate_views(run, photos, tta, strict=strict, progress=progress)
+    metrics, views = found.metrics, found.views
     if as_json:
-        print(json.dumps({split: found.to_dict() for split, found in metrics.items()}))
+        print(json.dumps({split: part.to_dict() for split, part in metrics.items()}))
         return
     print(summary(metrics))
     if tta > 1:
-        for split, found in paired.items():
-            low, high = found.difference_interval
-            verdict = found.verdict.replace("the first is", "with views it is").replace(
+        for split, compared in found.paired.items():
+            low, high = compared.difference_interval
+            verdict = compared.verdict.replace("the first is", "with views it is").replace(
                 "the second is", "without views it is"
             )
-            print(f"\n{split}: with {tta} views {metrics[split].accuracy:.1%}, without "
-                  f"{alone[split].accuracy:.1%}, difference {found.difference:+.1%} "
+            print(f"\n{split}: with {views} views {metrics[split].accuracy:.1%}, without "
+                  f"{found.alone[split].accuracy:.1%}, difference {compared.difference:+.1%} "
                   f"({low:+.1%} to {high:+.1%}): {verdict}")  # fmt: skip
-        count = sum(found.n for found in metrics.values())
-        print(f"{count / progress.seconds['predict']:,.0f} images a second with {tta} views: each "
+        count = sum(part.n for part in metrics.values())
+        rate = count / progress.seconds["predict"]
+        print(f"{rate:,.0f} images a second with {views} views: each "
               "view is another run of the network")  # fmt: skip

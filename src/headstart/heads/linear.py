@@ -157,7 +157,7 @@ def _problem(
     _check(features, labels, classes)
     data = rotated(standardised(features), weights=weights)
     weight = _row_weights(labels, classes, class_weight)
-    fold_of = assign_folds(labels, groups, folds, seed)
+    fold_of = several(assign_folds(labels, groups, folds, seed))
     columns = 1 if classes == 2 else classes
     grid = np.array(sorted(strengths, reverse=True))
     return data, weight, columns, grid, Preconditioner(data), fold_of
@@ -181,6 +181,15 @@ def assign_folds(
     _, fold = np.unique(fold, return_inverse=True)
     result: np.ndarray = fold[inverse]
     return result
+
+
+def several(fold_of: np.ndarray) -> np.ndarray:
+    """The folds, if there are two or more; raises HeadError otherwise."""
+    if fold_of.max() == 0:
+        raise HeadError(
+            "expected images of two groups or more, to choose by cross-validation, found one group"
+        )
+    return fold_of
 
 
 def temperature(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -24,14 +24,12 @@ FEW = 10  # images of a class below which its threshold stays at one half
 
 @dataclass(frozen=True)
 class MultiHead:
-    """weight (D, C), bias (C,); thresholds (C,): probabilities from which a class is given.
-
-    out_of_fold: (N, C) probabilities of rows by heads that had not seen them.
+    """weight (D, C), bias (C,). out_of_fold: (N, C) probabilities of rows by heads that had not
+    seen them.
     """
 
     weight: np.ndarray
     bias: np.ndarray
-    thresholds: np.ndarray
     strength: float
     out_of_fold: np.ndarray
 
@@ -51,9 +49,9 @@ def fit(
 ) -> MultiHead:
     """Train on (N, D) float32 features and (N, C) targets of 0 and 1.
 
-    The strength with the lowest out-of-fold log loss wins; the logits are then calibrated, and
-    each class' threshold is the one with the highest F1 on out-of-fold predictions. balanced: rows
-    of rare classes weigh more. groups (N,): never on both sides of a fold.
+    The strength with the lowest out-of-fold log loss wins; the logits are then calibrated.
+    balanced: rows of rare classes weigh more. groups (N,): never on both sides of a fold.
+    Raises HeadError for rows of one group only.
     """
     data, preconditioner, fold_of, shares = _problem(
         features, targets, groups, balanced, folds, seed
@@ -70,13 +68,11 @@ def fit(
     origin, plain = unrotated(data, final[0])
     scaled = plain[:-1].astype(np.float64) * origin.inverse_scale[:, None]
     bias = plain[-1] - origin.mean.astype(np.float64) @ scaled
-    probabilities = _sigmoid(crossed / heat)
     return MultiHead(
         (scaled / heat).astype(np.float32),
         (bias / heat).astype(np.float32),
-        np.array([threshold(probabilities[:, c], targets[:, c]) for c in range(classes)]),
         chosen,
-        probabilities,
+        _sigmoid(crossed / heat),
     )
 
 
@@ -109,7 +105,7 @@ def _problem(
     weights: bool = True,
 ) -> tuple[Standardised, Preconditioner, np.ndarray, np.ndarray]:
     """Data, preconditioner, (N,) fold numbers and (N,) row weights."""
-    fold_of = linear.assign_folds(combinations(targets), groups, folds, seed)
+    fold_of = linear.several(linear.assign_folds(combinations(targets), groups, folds, seed))
     shares = np.ones(len(targets))
     if balanced:
         rarity = len(targets) / np.maximum(targets.sum(axis=0), 1)
@@ -157,6 +153,13 @@ def _choose(
 
 def _sigmoid(scores: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.clip(scores, -60, 60)))
+
+
+def thresholds(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(C,) probabilities from which a class is given, of (N, C) out-of-fold ones of images."""
+    return np.array(
+        [threshold(probabilities[:, c], targets[:, c]) for c in range(targets.shape[1])]
+    )
 
 
 def threshold(probabilities: np.ndarray, target: np.ndarray) -> float:

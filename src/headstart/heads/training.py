@@ -18,7 +18,8 @@ APART = 5  # one fold of so many tells a neural head when to stop
 @dataclass(frozen=True)
 class Trained:
     """A trained head. out_of_fold: (N, C) probabilities of the training images by heads that had
-    not seen them, where there are such. thresholds: (C,) of a head for several classes an image.
+    not seen them, where there are such. thresholds: (C,) of a head for several classes an image;
+    thresholds_out_of_fold: (N, C), for each training image by others alone.
     history: by epoch, empty for a linear head.
     """
 
@@ -27,6 +28,7 @@ class Trained:
     history: dict[str, list[float]] = field(default_factory=dict)
     kept_epoch: int | None = None
     thresholds: np.ndarray | None = None
+    thresholds_out_of_fold: np.ndarray | None = None
 
 
 def fit_multilabel(
@@ -40,7 +42,19 @@ def fit_multilabel(
         groups=np.repeat(groups, views), balanced=recipe.balanced, folds=recipe.folds,
         seed=recipe.seed,
     )  # fmt: skip
-    return Trained(head.stack(), head.out_of_fold[::views], thresholds=head.thresholds)
+    crossed = head.out_of_fold[::views]
+    # The best thresholds of some images flatter these: each is judged by those of the others.
+    fold_of = linear.assign_folds(
+        multilabel.combinations(targets), groups, recipe.folds, recipe.seed + 1
+    )
+    by_others = np.stack([
+        multilabel.thresholds(crossed[fold_of != fold], targets[fold_of != fold])
+        for fold in range(int(fold_of.max()) + 1)
+    ])  # fmt: skip
+    return Trained(
+        head.stack(), crossed, thresholds=multilabel.thresholds(crossed, targets),
+        thresholds_out_of_fold=by_others[fold_of],
+    )  # fmt: skip
 
 
 def fit_linear(
