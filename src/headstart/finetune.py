@@ -36,7 +36,7 @@ from headstart.views import CachedViews
 BLOCKS = (2, 4, 7)  # unfrozen below the earliest cut, in the stages of boundary = "auto"
 INNER = 5  # of so many folds one judges the stages and another one gives the verdict
 WEIGHTS = "backbone.weights.h5"
-PLAINLY = 2  # standard errors by which a stage loses that is not worth more epochs, nor deeper ones
+PLAINLY = 2  # standard errors by which a stage loses after which no deeper one is tried
 GAIN = 0.02  # share of the judged loss that a deeper stage must take off
 DESCENT = 3 / 8  # of the time for the stages: once more on all images takes up to 5/3 of theirs
 
@@ -284,7 +284,7 @@ class _Tuner:
         return standing
 
     def _plainly_worse(self, probabilities: np.ndarray, judging: np.ndarray) -> bool:
-        """Than what was there before the stage: then deeper stages, or more epochs, do not help."""
+        """Than what was there before the stage: then deeper stages do not help."""
         losses = own_losses(probabilities, self.labels[judging])
         return standard_errors(losses, self.before) > PLAINLY
 
@@ -320,7 +320,10 @@ class _Tuner:
         compile_upper(model, self.base, self.recipe)
         recipe = self.recipe.changed(
             finetune=False, epochs=epochs or self.recipe.tune_epochs, schedule="cosine",
-            learning_rate=self.recipe.tune_learning_rate, patience=0 if epochs else 2,
+            learning_rate=self.recipe.tune_learning_rate,
+            # The rate falls to the end, and only then is it seen what a stage is worth: none is
+            # stopped before, but the best epoch is kept.
+            patience=0 if epochs else self.recipe.tune_epochs,
         )  # fmt: skip
 
         def probabilities(rows: np.ndarray | None) -> np.ndarray:
@@ -340,14 +343,9 @@ class _Tuner:
             assert judging is not None
             return _calibrated(probabilities(judging), self.labels[judging])[0]
 
-        def over(epochs_done: int) -> bool:
-            if judging is None:
-                return False  # half-trained it would not be what the verdict is about
-            if self.over(DESCENT):
-                return True
-            if 2 * epochs_done < recipe.epochs:
-                return False
-            return self._plainly_worse(calibrated(), judging)
+        def over(_: int) -> bool:
+            # Half-trained on all images it would not be what the verdict is about.
+            return judging is not None and self.over(DESCENT)
 
         views = CachedViews(values, recipe.batch_size)
         history, kept = neural.run_epochs(

@@ -90,7 +90,7 @@ class Recipe(BaseModel):
     # Fine-tuning: the layers above a boundary, stage by stage, from cached boundary activations.
     finetune: bool = False
     boundary: str = "auto"  # a layer, or as far down as it pays
-    tune_epochs: int = Field(6, ge=1)  # of each stage, at most
+    tune_epochs: int = Field(4, ge=1)  # of each stage, at most
     tune_learning_rate: float = Field(1e-3, gt=0)  # of the head; each block below has less
     tune_decay: float = Field(0.85, gt=0, le=1)  # of the learning rate, a block down
     tune_budget: float = Field(600.0, ge=0)  # seconds after which no epoch is begun
