@@ -123,6 +123,41 @@ def test_predict_prints_csv(run: Path, tiny: Path) -> None:
     assert names == sorted(names, key=int)
 
 
+def test_what_is_to_be_typed_next_is_what_was_measured(tmp_path: Path) -> None:
+    import shlex
+
+    from headstart.augment import FLIP
+    from headstart.cli import typed
+    from headstart.recipe import load_recipe, parse_setting
+
+    recipe = load_recipe(
+        "quick", cut=["block3b_add:grid", "last:max"], size=96, views=2, augmentation=FLIP,
+        balanced=True, layers=["dense 64 relu", "dropout"], groups=r"(p\d+) '",
+    )  # fmt: skip
+    photos = tmp_path / "my photos"
+    words = shlex.split(typed(photos, recipe))
+    assert words[:3] == ["headstart", "train", str(photos)]
+    choices = dict(parse_setting(word) for word in words if "=" in word)
+    choices |= {"cut": words[words.index("--cut") + 1], "size": 96}
+    assert load_recipe("quick", **choices) == recipe
+    assert typed("p", load_recipe("classic", seed=7), "classic") == (
+        "headstart train p --recipe classic --seed 7"
+    )
+
+
+def test_nothing_beside_resume_is_passed_over(tmp_path: Path) -> None:
+    done = headstart("train", tmp_path, "--resume", tmp_path, "--set", "epochs=3")
+    assert done.returncode == 2
+    assert "found also PHOTOS, --set" in done.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_one_message(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = headstart("train", tiny, "--out", tmp_path / "file" / "run")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: expected to write the run to")  # before anything slow
+
+
 def test_predict_prints_json_lines_and_goes_on_past_bad_files(
     run: Path, tiny: Path, tmp_path: Path
 ) -> None:
@@ -139,6 +174,7 @@ def test_predict_prints_json_lines_and_goes_on_past_bad_files(
 def test_evaluate(run: Path, tiny: Path) -> None:
     found = json.loads(headstart("evaluate", run, tiny, "--json").stdout)
     assert found["all"]["accuracy"] == 1
+    assert any("were trained on" in warning for warning in found["warnings"])
     assert "100.0% of 48 images right" in headstart("evaluate", run, tiny).stdout
 
 

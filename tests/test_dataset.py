@@ -1,7 +1,9 @@
 """Folders, tables and archives become datasets; splits depend on content alone."""
 
 import json
+import os
 import shutil
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -117,6 +119,35 @@ def test_small_classes_have_an_image_on_each_side(tmp_path: Path) -> None:
     fill(tmp_path, {f"class{i}": 2 for i in range(20)})
     for split, counts in load(tmp_path).counts().items():
         assert set(counts.values()) == {1}, split
+
+
+def test_columns_are_those_of_all_lines(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 6, "b": 6})
+    names = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.glob("*/*"))]
+    rows = [{"path": name, "label": name[0]} for name in names]
+    for row in rows[1::3]:
+        row["split"] = "test"
+    table = tmp_path / "rows.jsonl"
+    table.write_text("\n".join(map(json.dumps, rows)))
+    assert len(load(table).split("test")) == 4
+    surplus = tmp_path / "surplus.csv"
+    surplus.write_text("path,label\n" + "".join(f"{name},{name[0]},\n" for name in names))
+    assert len(load(surplus).items) == 12
+    long = tmp_path / "long.csv"
+    long.write_text("path,label\n" + "".join(f"{name},{name[0]}\n" for name in names)
+                    + "x" * 300 + ".png,a\n")  # fmt: skip
+    assert any("1 files of the table are missing" in text for text in load(long).warnings)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_not_utf8_can_be_written(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 3, "b": 3})
+    first = next((tmp_path / "a").iterdir())
+    os.rename(os.fsencode(first), os.fsencode(tmp_path / "a") + b"/caf\xe9.png")
+    (item,) = [item for item in load(tmp_path).items if "caf" in item.name]
+    assert item.name == "a/caf\\xe9.png"
+    assert item.name.encode()
+    assert item.read()
 
 
 def test_one_image_cannot_be_validated(tmp_path: Path) -> None:

@@ -64,3 +64,19 @@ def test_predicting_before_fitting_is_refused(paths: list[Path]) -> None:
 
     with pytest.raises(NotFittedError):
         headstart.ImageClassifier().predict(paths)
+
+
+def test_images_that_look_different_are_different() -> None:
+    from PIL import Image
+
+    from headstart.estimator import _Given
+
+    indices = np.zeros((8, 8), np.uint8)
+    painted = []
+    for colour in ((255, 0, 0), (0, 0, 255)):
+        image = Image.new("P", (8, 8))
+        image.putpalette(list(colour) * 256)
+        painted.append(_Given(image, "p").content_hash)
+    assert painted[0] != painted[1]
+    assert _Given(indices, "a").content_hash == _Given(np.stack([indices] * 3, 2), "b").content_hash
+    assert _Given(indices.astype(float), "a").content_hash  # unusable, and told so later

@@ -326,6 +326,16 @@ def test_batchnorm_and_activations_survive_in_the_keras_model(tiny: Path, tmp_pa
 
 
 @needs_tensorflow
+def test_a_date_is_a_seed(tiny: Path, tmp_path: Path) -> None:
+    run = headstart.train(tiny, out=tmp_path / "run", head="neural", epochs=1, size=64,
+                          layers=["dense 4 relu", "dropout 0.5"], cut="block2b_add",
+                          seed=20261125)  # fmt: skip
+    assert run.recipe.seed == 20261125
+    with pytest.raises(RecipeError, match="seed"):
+        load_recipe("quick", seed=2**32)
+
+
+@needs_tensorflow
 def test_a_killed_training_is_resumed_to_the_same_result(tiny: Path, tmp_path: Path) -> None:
     program = """
 import sys, headstart

@@ -245,7 +245,7 @@ def test_layers_are_shown_with_the_choice_and_what_to_type(
     (chosen,) = [line[2:].split("  ")[0] for line in text.splitlines() if line[:2] == "* "
                  and "chosen" not in line]  # fmt: skip
     cuts = chosen.split(",")[0].replace(" + ", "+")
-    assert f"Next: headstart train {sides} --backbone efficientnet_lite0 --cut {cuts}" in text
+    assert f"Next: headstart train {sides} --size 96 --cut {cuts}" in text
     assert "block1a_project_bn:avg" in text  # no cut is passed over
     assert picture.read_bytes()[:4] == b"\x89PNG"
 

@@ -101,6 +101,35 @@ def neural(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> headstart.Ru
     )
 
 
+def test_remedies_of_a_linear_head_are_such_as_change_it() -> None:
+    from headstart.recipe import load_recipe
+
+    names = [name for name, _ in candidates(load_recipe("quick"))]
+    assert names == ["flipped views", "augmentation, 3 views", "small neural head"]
+
+
+def test_a_tuned_backbone_has_seen_the_images(tiny: Path, tmp_path: Path) -> None:
+    import json
+
+    run = headstart.train(tiny, out=tmp_path / "run", cut="last", size=64)
+    record = {**run.record, "tuning": {"kept": True}}
+    (run.folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ClassifierError, match="a run whose backbone is frozen"):
+        try_remedies(headstart.Run(run.folder))
+
+
+def test_classes_called_as_columns_are_compared(tiny: Path, tmp_path: Path) -> None:
+    import shutil
+
+    for old, new in (("red", "label"), ("blue", "split")):
+        shutil.copytree(tiny / old, tmp_path / "photos" / new)
+    runs = [headstart.train(tmp_path / "photos", out=tmp_path / name, cut=name, size=64)
+            for name in ("block2b_add", "block6d_add")]  # fmt: skip
+    (pair,) = compare_runs(runs).pairs
+    assert pair is not None
+    assert pair.n == runs[0].metrics["validation"].n
+
+
 def test_remedies_are_tried_by_cross_validation(neural: headstart.Run) -> None:
     tried, missed = try_remedies(neural, budget=1e9)
     assert not missed

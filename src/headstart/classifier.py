@@ -104,7 +104,7 @@ class Classifier:
             return list(self.stream(_expanded(source), views))
         if isinstance(source, str | Path):
             items = dataset.images_in([source])
-            if not Path(source).is_file() or len(items) != 1:
+            if not Path(source).expanduser().is_file() or len(items) != 1:
                 return list(self.stream(items, views))
             source = items[0]
         (prediction,) = self.stream([source], views)

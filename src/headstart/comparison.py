@@ -54,15 +54,13 @@ def _predictions(run: Run) -> _Rows:
     """By content and label: class number and (C,) probabilities; the test split where there is."""
     classes = run.record["classes"]
     with (run.folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    split = "test" if any(row["split"] == "test" for row in rows) else "validation"
+        # By position: a class may be called as one of the first five columns is.
+        rows = [(row[1], row[2], row[3], row[5:]) for row in list(csv.reader(file))[1:]]
+    wanted = "test" if any(split == "test" for _, split, _, _ in rows) else "validation"
     return {
-        (row["content"], row["label"]): (
-            classes.index(row["label"]),
-            np.array([float(row[name]) for name in classes]),
-        )
-        for row in rows
-        if row["split"] == split
+        (content, label): (classes.index(label), np.array(probabilities, float))
+        for content, split, label, probabilities in rows
+        if split == wanted
     }
 
 

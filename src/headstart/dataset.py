@@ -14,7 +14,7 @@ from pathlib import Path
 
 from headstart.archives import is_archive, opened
 from headstart.errors import DatasetError
-from headstart.items import Item, natural, some
+from headstart.items import Item, natural, printable, some
 from headstart.splits import divided, grouped, in_training, leaks, thin
 from headstart.tables import TABLES, has_column, read_table
 
@@ -119,13 +119,13 @@ def images_in(sources: Iterable[str | Path]) -> list[Item]:
         if is_archive(path):
             folder = opened(path)
             found += [
-                Item(file, f"{path}/{file.relative_to(folder).as_posix()}")
+                Item(file, printable(f"{path}/{file.relative_to(folder).as_posix()}"))
                 for file in _files(folder)
             ]
         elif path.is_dir():
-            found += [Item(file, str(file)) for file in _files(path)]
+            found += [Item(file, printable(str(file))) for file in _files(path)]
         else:
-            found.append(Item(path, str(path)))
+            found.append(Item(path, printable(str(path))))
     return found
 
 
@@ -167,7 +167,7 @@ def _table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]
     seen: dict[Path, Item] = {}
     for row in rows:
         file = path.parent / row.path
-        if not file.is_file():
+        if not _is_file(file):
             missing.append(row.path)
             continue
         split = SPLIT_NAMES.get(row.split.lower()) if row.split else None
@@ -197,6 +197,13 @@ def _table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]
     if repeated:
         warnings.append(f"{repeated} rows of the table are repeated: each counted once")
     return items, warnings
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file system takes
+        return False
 
 
 def _folder_items(path: Path) -> tuple[list[Item], list[str]]:
@@ -245,12 +252,12 @@ def _class_folders(folder: Path, split: str | None, root: Path) -> list[Item]:
                 "Add images or remove the folder"
             )
         label = _name(entry.name)
-        items += [Item(f, f.relative_to(root).as_posix(), label, split) for f in files]
+        items += [Item(f, printable(f.relative_to(root).as_posix()), label, split) for f in files]
     return items
 
 
 def _name(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", printable(text))
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -1,6 +1,5 @@
 """headstart as a scikit-learn estimator."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from headstart.errors import BadImage, DatasetError
 from headstart.extractor import open_extractor
 from headstart.features import extract, open_space
 from headstart.heads.training import fit_linear
-from headstart.images import Geometry, prepare, prepare_pixels
+from headstart.images import Geometry, from_pixels, prepare, prepare_pixels
 from headstart.items import Item, content_hash
 from headstart.progress import Silent
 from headstart.recipe import load_recipe
@@ -41,12 +40,14 @@ class _Given:
 
     @cached_property
     def content_hash(self) -> bytes:
-        """16 bytes of the pixels and their shape."""
+        """16 bytes of the pixels as they are looked at: upright, with palette and transparency."""
         if isinstance(self.image, bytes):
             return content_hash(self.image)
-        pixels = np.asarray(self.image)
-        shape = f"pixels {pixels.shape} {pixels.dtype} {getattr(self.image, 'mode', '')}".encode()
-        return hashlib.blake2b(shape + pixels.tobytes(), digest_size=16).digest()
+        try:
+            pixels = from_pixels(self.image)
+        except BadImage as reason:  # named where the features are computed
+            return content_hash(f"unusable {self.name} {reason}".encode())
+        return content_hash(f"pixels {pixels.shape}".encode() + pixels.tobytes())
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):

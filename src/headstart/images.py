@@ -107,7 +107,8 @@ def from_pixels(image: Any) -> np.ndarray:
             return _loaded(image, "image", MOST_PIXELS)
         raise BadImage(f"expected an array or a PIL image, found {type(image).__name__}")
     if image.dtype != np.uint8:
-        scale = "multiply by 255 if it is 0..1, then " if image.dtype.kind == "f" else ""
+        scale = {"f": "multiply by 255 if it is 0..1, then ", "u": "divide by 257 if it is 16 bits "
+                 "deep, then "}.get(image.dtype.kind, "")  # fmt: skip
         raise BadImage(f"expected a uint8 array, found {image.dtype}: {scale}use .astype('uint8')")
     if image.ndim == 2:
         image = image[:, :, None]

@@ -1,6 +1,7 @@
 """An image file with its label, split and group, and how names of it are sorted and told."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -57,6 +58,11 @@ def moved(item: Item, **changes: Any) -> Item:
     result = replace(item, **changes)
     result.__dict__["content_hash"] = item.content_hash  # already read
     return result
+
+
+def printable(name: str) -> str:
+    """A file's name as text that can be written anywhere: bytes that are not UTF-8 are escaped."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:

@@ -1,6 +1,7 @@
 """Every choice of a training run, in one validated object, readable as TOML."""
 
 import difflib
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -71,7 +72,7 @@ class Recipe(BaseModel):
     validation_fraction: float = Field(0.2, gt=0, lt=1)
     balanced: bool = False
     groups: str | None = None  # column, or pattern on names: whole groups are split
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     # The head.
     head: Literal["linear", "neural", "auto"] = "linear"  # "auto": to be measured
     ensemble: bool = False  # the mean of heads that each leave one fold out
@@ -158,6 +159,22 @@ class Recipe(BaseModel):
         table = self.model_dump(mode="json", include={"augmentation"})["augmentation"]
         lines += [f"{key} = {_toml(value)}" for key, value in table.items() if value is not None]
         return "\n".join(lines) + "\n"
+
+    def settings(self, base: "Recipe") -> list[str]:
+        """`key=value` of each choice that is not as in `base`, as `parse_setting` reads it."""
+        mine, theirs = (r.model_dump(mode="json", exclude={"name"}) for r in (self, base))
+        told = []
+        for key, value in mine.items():
+            if value is None or value == theirs[key]:
+                continue
+            if isinstance(value, dict):
+                rows = [f"{k} = {_toml(v)}" for k, v in value.items() if v is not None]
+                told.append(f"{key}={{{', '.join(rows)}}}")
+            elif isinstance(value, str) and not re.search(r"[\s'\"\[{#]", value):
+                told.append(f"{key}={value}")
+            else:
+                told.append(f"{key}={_toml(value)}")
+        return told
 
     def _given(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in type(self).model_fields}

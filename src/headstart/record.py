@@ -90,7 +90,8 @@ def write_run(
     runs.write_json(
         folder / "metrics.json", {split: found.to_dict() for split, found in metrics.items()}
     )
-    judged = verdict(metrics, trained.history)
+    tuned = bool((studies["tuning"] or {}).get("kept"))
+    judged = verdict(metrics, trained.history, tuned=tuned)
     seconds = {stage: round(spent, 3) for stage, spent in progress.seconds.items()}
     runs.write_json(
         folder / "run.json",

@@ -15,7 +15,7 @@ import numpy as np
 from headstart.augment import NONE
 from headstart.cache import FeatureCache
 from headstart.dataset import Dataset, load
-from headstart.errors import DatasetError
+from headstart.errors import ClassifierError, DatasetError
 from headstart.evaluation import Comparison, Metrics, compare, evaluate
 from headstart.extractor import open_extractor
 from headstart.features import Features, extract, open_space
@@ -45,7 +45,18 @@ class Remedy:
 
 
 def candidates(base: Recipe) -> list[tuple[str, dict[str, Any]]]:
-    """The changes worth trying, the quick ones first."""
+    """The changes worth trying, the quick ones first. A linear head has neither dropout nor epochs:
+    for it there are views, and a small neural head in its place.
+    """
+    if base.head == "linear":
+        small = {"head": "neural", "layers": ["dense 64 relu", "dropout"], "dropout": 0.5}
+        changes: list[tuple[str, dict[str, Any]]] = [
+            ("flipped views", {"views": 2, "augmentation": "flip"}),
+            ("augmentation, 3 views", {"views": 3, "augmentation": "lesson"}),
+            ("no augmentation", {"views": 1, "augmentation": "none"}),
+            ("small neural head", {**small, "epochs": 60, "patience": 5}),
+        ]
+        return [(name, change) for name, change in changes if base.changed(**change) != base]
     lesson = base.augmentation if base.augmentation != NONE else "lesson"
     plain = {"views": 1, "augmentation": "none"}
     viewed = {"views": 3, "augmentation": lesson}
@@ -90,6 +101,11 @@ def try_remedies(
                    seed=base.seed, groups=base.groups)  # fmt: skip
     if dataset.multi:
         raise DatasetError("expected one class an image to compare remedies, found several")
+    if (run.record.get("tuning") or {}).get("kept"):
+        raise ClassifierError(
+            f"expected a run whose backbone is frozen, found {run.folder}, which was fine-tuned: "
+            "its layers have seen all training images, and cross-validation would flatter them"
+        )
     probabilities: np.ndarray | None = None
     tried: list[Remedy] = []
     missed: list[str] = []

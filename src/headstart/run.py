@@ -13,6 +13,7 @@ import csv
 import io
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -124,10 +125,18 @@ def training_images(folder: Path) -> frozenset[str]:
 
 
 def check_new(out: str | Path | None) -> None:
-    """Raises RecipeError if `out` exists and is not empty: a run never overwrites another."""
+    """Raises RecipeError if `out` exists and is not empty, for a run never overwrites another, or
+    could not be made, before anything slow is done.
+    """
+    folder = Path("runs" if out is None else out)
+    above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise RecipeError(
+            f"expected to write the run to {folder}, but {above} is no folder that can be written "
+            "to. Type: --out with another place"
+        )
     if out is None:
         return
-    folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RecipeError(
             f"expected a new folder for the run, found {folder} with something in it. "

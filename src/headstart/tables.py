@@ -3,7 +3,7 @@
 import csv
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,12 @@ class Row:
 def has_column(path: Path, name: str) -> bool:
     """Whether the table has a column of that name."""
     records = _records(path)
-    return bool(records) and name.strip().lower() in map(_lowered, records[0][1])
+    return name.strip().lower() in map(_lowered, _names(records))
+
+
+def _names(records: Sequence[tuple[int, Mapping[str, Any]]]) -> list[str]:
+    """The columns of all records: a line of JSON need not have each. None is a surplus cell."""
+    return list(dict.fromkeys(name for _, record in records for name in record if name is not None))
 
 
 def _lowered(name: object) -> str:
@@ -47,7 +52,7 @@ def read_table(path: Path, group: str | None = None) -> list[Row]:
     records = _records(path)
     if not records:
         raise DatasetError(f"expected rows in {path}, found none")
-    found = list(records[0][1])
+    found = _names(records)
     names = {part: _column(part, found, path) for part in COLUMNS}
     required = ["path", "label"]
     if group is not None:

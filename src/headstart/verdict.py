@@ -20,12 +20,16 @@ class Verdict:
 
 
 def verdict(
-    metrics: Mapping[str, Metrics], history: Mapping[str, Sequence[float]] | None = None
+    metrics: Mapping[str, Metrics],
+    history: Mapping[str, Sequence[float]] | None = None,
+    *,
+    tuned: bool = False,
 ) -> Verdict | None:
     """What the training and validation figures say, and what to try; None without them.
 
     Overfitting needs proof: the training accuracy must lie above the validation interval, or the
-    smoothed validation loss must have risen by 5% while the training loss fell.
+    smoothed validation loss must have risen by 5% while the training loss fell. tuned: whether the
+    backbone was trained too, which remedies do not try.
     """
     if not history:  # a linear head fits its own images, and cross-validation chose how closely
         return None
@@ -59,8 +63,9 @@ def verdict(
             when = f" since epoch {since}: validation loss rose while training loss fell"
         return Verdict(
             "overfitting", f"Overfitting{when}; {told}: {gap:.1%} better on images it has seen. "
-            "Try more photos, augmentation, dropout or a smaller head; headstart remedies RUN "
-            "tries them.", since,
+            + ("Try more photos or more augmentation." if tuned else "Try more photos, "
+               "augmentation, dropout or a smaller head; headstart remedies RUN tries them."),
+            since,
         )  # fmt: skip
     wide = high - low
     enough = (

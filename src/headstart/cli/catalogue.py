@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli import app, command
+from headstart.cli import app, command, typed
 from headstart.cli.train import reporter
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def _show_cuts(found: "Selection", recipe: "Recipe", data: Path, out: Path) -> N
     """The table, the picture, and what to type next."""
     from headstart.extractor import open_extractor, speeds
     from headstart.files import write_atomically
+    from headstart.recipe import load_recipe
     from headstart.report.curves import depths_picture
 
     if found.chosen is None:
@@ -168,15 +169,9 @@ def _show_cuts(found: "Selection", recipe: "Recipe", data: Path, out: Path) -> N
     title = f"{found.recipe.backbone}: which layer serves {found.images:,} images best"
     chosen = [cut.partition(":")[0] for cut in found.chosen.cuts]
     write_atomically(out, depths_picture(title, drawn, chosen))
-    options = "".join(
-        f" --set {key}={value}" for key, value in found.chosen.changes.items() if key != "size"
-    )
-    if "size" in found.chosen.changes:
-        options += f" --size {found.chosen.changes['size']}"
     print(f"\n* chosen: within one standard error (~) of the best, the earliest and cheapest\n"
           f"Picture: {out}\n"
-          f"Next: headstart train {data} --backbone {found.recipe.backbone} "
-          f"--cut {'+'.join(found.chosen.cuts)}{options}")  # fmt: skip
+          f"Next: {typed(data, found.recipe.changed(budget=load_recipe().budget))}")  # fmt: skip
 
 
 @weights.command(epilog="Example: headstart weights fetch inception_v3")

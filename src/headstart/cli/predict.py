@@ -129,7 +129,8 @@ def evaluate(
     found = studies.evaluate_views(run, photos, tta, strict=strict, progress=progress)
     metrics, views = found.metrics, found.views
     if as_json:
-        print(json.dumps({split: part.to_dict() for split, part in metrics.items()}))
+        told = {split: part.to_dict() for split, part in metrics.items()}
+        print(json.dumps({**told, "warnings": progress.warnings}, ensure_ascii=False))
         return
     print(summary(metrics))
     if tta > 1:

@@ -1,11 +1,12 @@
 """headstart compare, summary, remedies, heads, learning-curve, lr."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from headstart.cli import app, command
+from headstart.cli import app, command, typed
 from headstart.cli.train import AsJson, reporter
 
 
@@ -98,7 +99,8 @@ def remedies(
     write_atomically(recipe, best.recipe.to_toml().encode())
     verdict = best.comparison.verdict.replace("the first", "this") if best.comparison else ""
     print(f"\nBest for its time: {best.name}" + (f" ({verdict})" if verdict else ""))
-    print(f"Picture: {picture}\nNext: headstart train {opened.record['source']} --recipe {recipe}")
+    words = ["headstart", "train", opened.record["source"], "--recipe", str(recipe)]
+    print(f"Picture: {picture}\nNext: {shlex.join(words)}")
 
 
 @app.command(epilog="Example: headstart heads photos/ --budget 5m")
@@ -140,21 +142,10 @@ def heads(
     write_atomically(
         out, dots_picture("Heads, by cross-validation", rows, "accuracy, 95% interval")
     )
-    changes = {
-        name: getattr(found.recipe, name)
-        for name, value in load_recipe("quick")
-        if name in found.chosen.changes and getattr(found.recipe, name) != value
-    }
-    told = "".join(f" --set '{key}={_toml(value)}'" for key, value in changes.items())
+    kept = found.recipe.changed(budget=load_recipe(recipe).budget)
     print(f"\nChosen: {found.chosen.name}, the simplest within one standard error of the lowest "
           f"log loss\nrecall: mean over the classes\nPicture: {out}\n"
-          f"Next: headstart train {photos}{told}")  # fmt: skip
-
-
-def _toml(value: Any) -> str:
-    import json
-
-    return json.dumps(list(value) if isinstance(value, tuple) else value)
+          f"Next: {typed(photos, kept, recipe)}")  # fmt: skip
 
 
 @app.command("learning-curve", epilog="Example: headstart learning-curve photos/")
@@ -241,4 +232,5 @@ def lr(
     rates, losses, suggestion = learning_rates(photos, chosen, reporter(False, False))
     write_atomically(out, rates_picture(rates, losses, suggestion))
     print(f"suggested learning rate: {suggestion:.1e} (picture: {out})")
-    print(f"Next: headstart train {photos} --recipe {recipe} --set learning_rate={suggestion:.1e}")
+    suggested = chosen.changed(learning_rate=float(f"{suggestion:.1e}"))
+    print(f"Next: {typed(photos, suggested, recipe)}")

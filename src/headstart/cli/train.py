@@ -1,5 +1,6 @@
 """headstart train, demo, recipe."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,6 +87,15 @@ def train(
     progress = reporter(quiet, as_json)
     callbacks = _callbacks(tensorboard, mlflow)
     if resume is not None:
+        given = {"PHOTOS": photos, "--out": out, "--set": settings, "--backbone": backbone,
+                 "--weights": weights, "--cut": cut, "--pooling": pooling, "--size": size,
+                 "--seed": seed, "--groups": groups, "--budget": budget}  # fmt: skip
+        extra = [name for name, value in given.items() if value is not None]
+        if extra:
+            raise RecipeError(
+                "expected --resume RUN alone, for the run knows its images and choices, found "
+                f"also {', '.join(extra)}. Type: headstart train --resume {resume}"
+            )
         run = pipeline.resume(resume, progress=progress, callbacks=callbacks)
         return show(run, quiet, as_json)
     if photos is None:
@@ -153,7 +163,7 @@ def show(run: "Run", quiet: bool, as_json: bool) -> None:
             f"\n{seconds['total']:.1f} s; features: {cache['hits']:,} from the cache, "
             f"{cache['misses']:,} computed\n"
             f"Run: {run.folder}\n"
-            f"Next: headstart predict {run.folder} NEW_PHOTOS"
+            f"Next: headstart predict {shlex.quote(str(run.folder))} NEW_PHOTOS"
         )
 
 

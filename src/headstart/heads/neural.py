@@ -266,7 +266,7 @@ def _seed_dropout(model: Any, seed: int, epoch: int) -> None:
     for number, layer in enumerate(model.layers):
         generator = getattr(layer, "seed_generator", None)
         if generator is not None:
-            generator.state.assign(np.array([seed * 1000 + number, epoch], np.uint32))
+            generator.state.assign(np.array([(seed * 1000 + number) % 2**32, epoch], np.uint32))
 
 
 def _targets(labels: np.ndarray, outputs: int) -> np.ndarray:
