@@ -39,6 +39,10 @@ def test_boundaries_go_down_from_the_earliest_cut() -> None:
     assert boundaries(chosen, ("top_relu:avg", "block6b_add:grid")) == [
         ("block5c_add", 2), ("block5a_project_bn", 4), ("block4a_project_bn", 7),
     ]  # fmt: skip
+    # No large maps: of 64 pixels an eighth is the third stage.
+    assert boundaries(recipe(boundary="auto"), ("block5a_project_bn",))[-1] == (
+        "block3a_project_bn", 5
+    )  # fmt: skip
     assert boundaries(recipe(), ("block6d_add",)) == [("block6a_project_bn", 3)]
 
 

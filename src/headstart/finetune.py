@@ -33,6 +33,7 @@ from headstart.recipe import Recipe
 from headstart.scoring import standard_errors
 from headstart.views import CachedViews
 
+LARGEST = 8  # maps of at most so small a part of the input's side are boundaries of "auto"
 BLOCKS = (2, 4, 7)  # unfrozen below the earliest cut, in the stages of boundary = "auto"
 INNER = 5  # of so many folds one judges the stages and another one gives the verdict
 WEIGHTS = "backbone.weights.h5"
@@ -101,9 +102,7 @@ def finetune(
     neural.backend()
     plan = boundaries(recipe, extractor.cuts)
     if not plan:
-        text = (
-            f"Nothing lies below {extractor.cuts[0]} that could be tuned: the linear head is kept."
-        )
+        text = f"Too little lies below {extractor.cuts[0]} to be tuned: the linear head is kept."
         progress.say(text)
         return Tuning(recipe, None, False, text)
     fold_of = linear.assign_folds(labels, groups, INNER, recipe.seed)
@@ -142,8 +141,11 @@ def finetune(
 
 
 def boundaries(recipe: Recipe, cuts: Sequence[str]) -> list[tuple[str, int]]:
-    """(layer, blocks above it that are trained), the nearest to the head first; of "auto" none
-    where the cut is the first of all. Raises BackboneError for a given one above the cut.
+    """(layer, blocks above it that are trained), the nearest to the head first. Raises
+    BackboneError for a given one above the cut.
+
+    "auto" leaves out layers near the input, and may find none: the activations of large maps take
+    more memory and time than any other, for edges and colours that seldom need to be learned anew.
     """
     blocks = [layer.name for layer in layers(recipe) if layer.candidate and _separates(layer.name)]
     every = [layer.name for layer in layers(recipe)]
@@ -156,6 +158,9 @@ def boundaries(recipe: Recipe, cuts: Sequence[str]) -> list[tuple[str, int]]:
                 f"There are {', '.join(below)}"
             )
         return [(recipe.boundary, below.index(recipe.boundary) + 1)]
+    side = {layer.name: layer.shape[0] for layer in layers(recipe)}
+    most = -(-recipe.geometry(backbone(recipe.backbone).size).height // LARGEST)
+    below = [name for name in below if side[name] <= most]
     wanted = dict.fromkeys(min(count, len(below)) for count in BLOCKS if below)
     return [(below[count - 1], count) for count in wanted]
 
