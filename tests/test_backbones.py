@@ -13,7 +13,7 @@ import pytest
 from headstart.backbones import efficientnet_lite
 from headstart.backbones.catalogue import CATALOGUE, DEFAULT, backbone, cut_error
 from headstart.backbones.checkpoint import MAGIC, read_checkpoint
-from headstart.backbones.weights import resolve
+from headstart.backbones.weights import may_be_here, resolve
 from headstart.errors import BackboneError, WeightsError
 
 GOLDEN = Path(__file__).parent / "golden" / "efficientnet_lite.npz"
@@ -157,3 +157,16 @@ def test_a_tensor_outside_its_storage_is_an_error(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "w", state(b"ctorch._utils\n_rebuild_tensor_v2\n", "(I3\nI2\nt"))
     with pytest.raises(WeightsError, match="outside its storage"):
         read_checkpoint(tmp_path / "w")
+
+
+def test_without_any_fetched_file_nobody_is_asked_for_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    assert may_be_here(backbone("efficientnet_lite0"))
+    assert not may_be_here(backbone("inception_v3"))
+    (tmp_path / "keras" / "models").mkdir(parents=True)
+    assert not may_be_here(backbone("inception_v3"))
+    (tmp_path / "keras" / "models" / "some.h5").write_bytes(b"")
+    assert may_be_here(backbone("inception_v3"))

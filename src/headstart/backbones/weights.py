@@ -72,14 +72,27 @@ def _package_file(entry: Backbone) -> Path:
     return found
 
 
+def may_be_here(entry: Backbone) -> bool:
+    """Whether the backbone's default weights can be on this computer, without asking Keras for
+    their name, which takes seconds.
+    """
+    return entry.bundled or any(folder.is_dir() and any(folder.iterdir()) for folder in _folders())
+
+
+def _folders() -> list[Path]:
+    """Ours, and that in which Keras keeps what it once fetched: no need to fetch it again."""
+    from headstart.backbones.download import default_weights_folder
+
+    keras_home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    return [default_weights_folder(), keras_home / "models"]
+
+
 def _fetched_file(entry: Backbone) -> Path:
-    from headstart.backbones.download import address, default_weights_folder
+    from headstart.backbones.download import address
 
     url, _ = address(entry.name)
     name = url.rsplit("/", 1)[-1]
-    # Keras keeps what it once fetched under its own folder: no need to fetch it again.
-    keras_home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
-    places = [default_weights_folder() / name, keras_home / "models" / name]
+    places = [folder / name for folder in _folders()]
     for place in places:
         if place.is_file():
             return place

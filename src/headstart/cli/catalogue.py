@@ -57,6 +57,7 @@ def _measured_backbones(
     data: Path, budget: str, names: list[str], settings: list[str] | None
 ) -> None:
     from headstart.backbones.catalogue import backbone
+    from headstart.backbones.weights import may_be_here
     from headstart.errors import WeightsError
     from headstart.extractor import open_extractor, speeds
     from headstart.recipe import load_recipe, parse_setting, seconds
@@ -68,6 +69,9 @@ def _measured_backbones(
     print(f"{'backbone':<22}{'accuracy':>9}  {'95% interval':<18}{'images/s':>9}  best cut")
     for name in names:
         chosen = load_recipe(backbone=backbone(name).name, budget=share, **choices)
+        if chosen.weights == "default" and not may_be_here(backbone(name)):
+            missing.append(name)
+            continue
         try:
             open_extractor(chosen)
         except WeightsError:
