@@ -400,6 +400,10 @@ def test_a_stopped_tuning_goes_on_to_the_same_result(
 
 @needs_tensorflow
 def test_without_time_the_linear_head_is_the_answer(tiny: Path, tmp_path: Path) -> None:
-    run = headstart.train(tiny, recipe(tune_budget=0), out=tmp_path / "run")
+    told: list[str] = []
+    progress = Silent()
+    progress.say = told.append  # type: ignore[method-assign]
+    run = headstart.train(tiny, recipe(tune_budget=0), out=tmp_path / "run", progress=progress)
     assert run.record["tuning"]["untried"] == ["block6a_project_bn"]
+    assert any("block6a_project_bn was not tried. With more of it: --budget 60s" in t for t in told)
     assert run.metrics["validation"].accuracy == 1

@@ -121,6 +121,12 @@ def finetune(
     with progress.stage("finetune", len(plan) * recipe.tune_epochs, "epochs"):
         tuner.start(first, features.values[learning], labels[learning])
         after = tuner.stages(plan, learning, judging, unseen, judged)
+        if tuner.over(DESCENT):
+            left = f", and {', '.join(tuner.untried)} was not tried" if tuner.untried else ""
+            progress.say(
+                f"the time for measuring how far down it pays is up{left}. With more of it: "
+                f"--budget {max(60, 2 * recipe.tune_budget):.0f}s"
+            )
         if after is None:
             verdict, kept = not_kept(tuner.done, judged, labels[judging]), False
         else:

@@ -16,7 +16,10 @@ def finetune(
     boundary: Annotated[
         str, typer.Option(help="Layer above which is tuned, or auto: as far down as it pays.")
     ] = "auto",
-    budget: Annotated[str, typer.Option(help="Time after which no epoch is begun.")] = "10m",
+    budget: Annotated[
+        str,
+        typer.Option(help="Time for it all; three eighths of it to measure how far down it pays."),
+    ] = "10m",
     epochs: Annotated[int | None, typer.Option(help="Of each stage, at most.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="The new run's folder. Default: runs/NAME-N.")
