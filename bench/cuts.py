@@ -8,11 +8,11 @@ import argparse
 import json
 import time
 
-from headstart.dataset import load
-from headstart.extractor import open_extractor
-from headstart.features import extract
+from headstart.data.dataset import load
+from headstart.features.extract import extract
+from headstart.features.extractor import open_extractor
 from headstart.recipe import load_recipe
-from headstart.selection import candidates
+from headstart.selection.cuts import candidates
 
 
 def main() -> None:

@@ -25,9 +25,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def whole(items, extractor, seed) -> float:
-    from headstart.cache import FeatureCache
-    from headstart.features import extract, open_space
-    from headstart.progress import Silent
+    from headstart.features.cache import FeatureCache
+    from headstart.features.extract import extract, open_space
+    from headstart.system.progress import Silent
 
     with tempfile.TemporaryDirectory() as folder, FeatureCache(Path(folder)) as cache:
         started = time.perf_counter()
@@ -63,8 +63,8 @@ def main() -> None:
 
     from headstart.backbones.catalogue import backbone
     from headstart.backbones.weights import resolve
-    from headstart.dataset import load
-    from headstart.extractor import open_extractor
+    from headstart.data.dataset import load
+    from headstart.features.extractor import open_extractor
     from headstart.recipe import load_recipe
 
     recipe = load_recipe(precision=options.precision)

@@ -13,12 +13,12 @@ import numpy as np
 from headstart.backbones.catalogue import backbone
 from headstart.backbones.keras_builder import keras_backbone
 from headstart.backbones.weights import resolve
-from headstart.dataset import load
-from headstart.extractor import open_extractor
-from headstart.finetune import compile_upper, upper
+from headstart.data.dataset import load
+from headstart.features.extractor import open_extractor
 from headstart.heads.neural import backend
-from headstart.keras_model import normalised
 from headstart.recipe import load_recipe
+from headstart.tuning.keras_model import normalised
+from headstart.tuning.upper import compile_upper, upper
 
 NAME, CUT, BATCH = "efficientnet_lite0", "top_relu", 32
 

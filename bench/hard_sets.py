@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from headstart.run import Run
+from headstart.runs.folder import Run
 
 
 def files(folder: Path) -> list[Path]:

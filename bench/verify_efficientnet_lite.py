@@ -34,7 +34,7 @@ def main() -> None:
         batch = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]))
         with torch.no_grad():
             golden[f"lite{number}"] = model.eval().extract_features(batch).mean((2, 3))[0].numpy()
-    target = Path(__file__).parents[1] / "tests" / "golden" / "efficientnet_lite.npz"
+    target = Path(__file__).parents[1] / "tests" / "backbones" / "golden" / "efficientnet_lite.npz"
     np.savez_compressed(target, **golden)
     print(target)
 

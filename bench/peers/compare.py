@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from headstart.evaluation import interval
-from headstart.run import Run
+from headstart.metrics.intervals import interval
+from headstart.runs.folder import Run
 
 HERE = Path(__file__).parent
 SETS = ("hymenoptera", "clothing", "sign_language_digits", "cats_and_dogs_filtered")

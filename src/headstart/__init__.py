@@ -14,14 +14,14 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Classifier": "classifier",
-    "Dataset": "dataset",
+    "Dataset": "data.dataset",
     "HeadstartError": "errors",
     "ImageClassifier": "estimator",
     "Recipe": "recipe",
-    "Run": "run",
-    "evaluate": "pipeline",
+    "Run": "runs.folder",
+    "evaluate": "runs.evaluate",
     "load": "classifier",
-    "train": "pipeline",
+    "train": "runs.training",
 }
 __all__ = [
     "Classifier",
@@ -37,12 +37,13 @@ __all__ = [
 
 if TYPE_CHECKING:  # so that editors and type checkers see them
     from headstart.classifier import Classifier, load
-    from headstart.dataset import Dataset
+    from headstart.data.dataset import Dataset
     from headstart.errors import HeadstartError
     from headstart.estimator import ImageClassifier
-    from headstart.pipeline import evaluate, train
     from headstart.recipe import Recipe
-    from headstart.run import Run
+    from headstart.runs.evaluate import evaluate
+    from headstart.runs.folder import Run
+    from headstart.runs.training import train
 
 
 def __getattr__(name: str) -> Any:

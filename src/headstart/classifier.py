@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from headstart import augment, dataset
-from headstart.ahead import ahead
-from headstart.engines.openvino import OpenVinoEngine, cores
+from headstart.data import dataset
+from headstart.data.item import Item, content_hash
 from headstart.errors import BadImage, ClassifierError
-from headstart.files import folder_atomically
-from headstart.heads.stack import Stack, from_arrays
-from headstart.images import Geometry, prepare, prepare_pixels
-from headstart.items import Item, content_hash
+from headstart.features.engine import OpenVinoEngine
+from headstart.heads.head import Stack, from_arrays
+from headstart.images import augment
+from headstart.images.geometry import Geometry, prepare, prepare_pixels
+from headstart.system.atomic import folder_atomically
+from headstart.system.threads import ahead, cores
 
 if TYPE_CHECKING:
-    from headstart.extractor import Extractor
+    from headstart.features.extractor import Extractor
 
 FORMAT = 1
 
@@ -224,7 +225,7 @@ class Classifier:
         return folder
 
     def _graph(self) -> Any:
-        from headstart.engines.openvino import core
+        from headstart.features.engine import core
 
         is_path = isinstance(self._model, str | Path)
         return core().read_model(str(self._model)) if is_path else self._model
@@ -236,7 +237,7 @@ def assemble(
     """Extractor and head as one classifier, one OpenVINO model from image to probabilities."""
     import openvino
 
-    from headstart.engines.openvino import core
+    from headstart.features.engine import core
 
     model = None
     if extractor.model is not None:
@@ -295,7 +296,7 @@ _OWN = {"format", "classes", "geometry", "precision", "head"}
 
 def _able(precision: str) -> str:
     """A classifier trained in bf16 also runs, in f32, on a processor without it."""
-    from headstart.engines.openvino import resolve_precision
+    from headstart.features.engine import resolve_precision
 
     return resolve_precision("auto") if precision == "bf16" else precision
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from headstart.files import folder_atomically
-from headstart.pipeline import evaluate, train
-from headstart.progress import Silent
+from headstart.runs.evaluate import evaluate
+from headstart.runs.training import train
+from headstart.system.atomic import folder_atomically
+from headstart.system.progress import Silent
 
 LEARN, NEW = 1500, 5  # digits to learn from, and to predict as new; those between are held out
 PIXELS = 96  # the originals have 8
@@ -35,7 +36,7 @@ def write_digits(folder: Path) -> None:
 
 def run_demo(folder: Path, progress: Silent) -> None:
     """Write the images, train, evaluate, predict new ones, and say what was done."""
-    from headstart.evaluation import summary
+    from headstart.report.words import summary
 
     images = folder / "digits"
     if not images.is_dir():

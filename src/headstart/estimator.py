@@ -10,19 +10,20 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from headstart.augment import Augmentation
-from headstart.cache import FeatureCache
 from headstart.classifier import assemble
+from headstart.data.item import Item, content_hash
 from headstart.errors import BadImage, DatasetError
-from headstart.extractor import open_extractor
-from headstart.features import extract, open_space
-from headstart.heads.training import fit_linear
-from headstart.images import Geometry, from_pixels, prepare, prepare_pixels
-from headstart.items import Item, content_hash
-from headstart.progress import Silent
+from headstart.features.cache import FeatureCache
+from headstart.features.extract import extract, open_space
+from headstart.features.extractor import open_extractor
+from headstart.heads.fit import fit_linear
+from headstart.images.augment import Augmentation
+from headstart.images.decode import from_pixels
+from headstart.images.geometry import Geometry, prepare, prepare_pixels
 from headstart.recipe import load_recipe
-from headstart.scoring import Truth
-from headstart.selection import select
+from headstart.selection.cuts import select
+from headstart.selection.score import Truth
+from headstart.system.progress import Silent
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from pydantic import (
     model_validator,
 )
 
-from headstart import augment
-from headstart.augment import Augmentation
 from headstart.errors import RecipeError
-from headstart.images import Geometry
+from headstart.images import augment
+from headstart.images.augment import Augmentation
+from headstart.images.geometry import Geometry
 
 Pooling = Literal["avg", "max", "avg+max", "grid", "flatten"]
 POOLINGS = get_args(Pooling)

@@ -18,8 +18,8 @@ from typing import Any
 
 from headstart.backbones.catalogue import backbone
 from headstart.errors import WeightsError
-from headstart.files import write_atomically
-from headstart.folders import cache_folder
+from headstart.system.atomic import write_atomically
+from headstart.system.places import cache_folder
 
 CHUNK = 256 * 1024
 Progress = Callable[[int, int | None], None]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from headstart.cli import app, command
+from headstart.cli.app import app, command
 
 cache = typer.Typer(help="The features kept on this computer.", no_args_is_help=True)
 app.add_typer(cache, name="cache")
@@ -16,7 +16,7 @@ def info() -> None:
     """What is kept, by extractor, the most recently used first."""
     from datetime import datetime
 
-    from headstart.cache import FeatureCache
+    from headstart.features.cache import FeatureCache
 
     with FeatureCache() as found:
         rows = found.info()
@@ -33,7 +33,7 @@ def info() -> None:
 @command
 def verify() -> None:
     """Read everything that is kept. Exit code 1 if something is damaged."""
-    from headstart.cache import FeatureCache
+    from headstart.features.cache import FeatureCache
 
     with FeatureCache() as found:
         damaged = found.verify()
@@ -57,8 +57,8 @@ def prune(
     everything: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,
 ) -> None:
     """Remove kept features and extractors: they are made again when they are needed."""
-    from headstart.cache import FeatureCache
     from headstart.errors import CacheError
+    from headstart.features.cache import FeatureCache
 
     if max_mb is None and older_than is None and not everything:
         raise CacheError("expected what to remove. Type: --max-mb N, --older-than DAYS or --all")

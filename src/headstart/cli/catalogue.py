@@ -5,27 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli import app, command, typed
-from headstart.cli.train import reporter
+from headstart.cli.app import app, command, typed
+from headstart.cli.options import Budget, Photos, Settings
+from headstart.cli.output import reporter
 
 if TYPE_CHECKING:
     from headstart.recipe import Recipe
-    from headstart.scoring import Scored
-    from headstart.selection import Selection
+    from headstart.selection.cuts import Selection
+    from headstart.selection.score import Scored
 
 weights = typer.Typer(help="Weights of backbones on this computer.", no_args_is_help=True)
 app.add_typer(weights, name="weights")
-
-
-Photos = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="PHOTOS", help="Measure on these labelled images."),
-]
-Budget = Annotated[str, typer.Option(help="Time that measuring may take, such as 60s or 5m.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change any choice of the recipe."),
-]
 
 
 @app.command(epilog="Example: headstart backbones --data photos/")
@@ -59,9 +49,10 @@ def _measured_backbones(
     from headstart.backbones.catalogue import backbone
     from headstart.backbones.weights import may_be_here
     from headstart.errors import WeightsError
-    from headstart.extractor import open_extractor, speeds
+    from headstart.features.cost import speeds
+    from headstart.features.extractor import open_extractor
     from headstart.recipe import load_recipe, parse_setting, seconds
-    from headstart.studies import measure_cuts
+    from headstart.runs.studies import measure_cuts
 
     choices: dict[str, Any] = dict(parse_setting(text) for text in settings or [])
     share = seconds(budget) / max(1, len(names)) if len(names) < 4 else seconds(budget) / 4
@@ -110,7 +101,7 @@ def layers(
     out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("layers.png"),
 ) -> None:
     """List a backbone's layers (* marks candidate cuts), or measure every candidate on PHOTOS."""
-    from headstart import extractor
+    from headstart.features import extractor
     from headstart.recipe import load_recipe, parse_setting, seconds
 
     choices: dict[str, Any] = {"backbone": backbone, "size": size, "budget": seconds(budget)}
@@ -119,7 +110,7 @@ def layers(
     choices.update(parse_setting(text) for text in settings or [])
     recipe = load_recipe(**choices)
     if data is not None:
-        from headstart.studies import measure_cuts
+        from headstart.runs.studies import measure_cuts
 
         found = measure_cuts(data, recipe, reporter(False, False))
         return _show_cuts(found, recipe, data, out)
@@ -133,10 +124,11 @@ def layers(
 
 def _show_cuts(found: "Selection", recipe: "Recipe", data: Path, out: Path) -> None:
     """The table, the picture, and what to type next."""
-    from headstart.extractor import open_extractor, speeds
-    from headstart.files import write_atomically
+    from headstart.features.cost import speeds
+    from headstart.features.extractor import open_extractor
     from headstart.recipe import load_recipe
-    from headstart.report.curves import depths_picture
+    from headstart.report.plots import depths_picture
+    from headstart.system.atomic import write_atomically
 
     if found.chosen is None:
         print("too few images, or too little time, to compare cuts: the last layer serves")
@@ -188,7 +180,7 @@ def fetch(
     from headstart.backbones.catalogue import backbone
     from headstart.backbones.download import address, default_weights_folder
     from headstart.backbones.download import fetch as fetch_file
-    from headstart.progress import Terminal
+    from headstart.system.progress import Terminal
 
     url, checksum = (what, None) if "://" in what else address(backbone(what).name)
     checksum = f"sha256:{sha256.lower()}" if sha256 else checksum

@@ -7,17 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli import app, command
-from headstart.cli.train import AsJson, Quiet, reporter
+from headstart.cli.app import app, command
+from headstart.cli.options import AsJson, Quiet, RunFolder, Tta
+from headstart.cli.output import reporter
 
 if TYPE_CHECKING:
     from headstart.classifier import Prediction
-
-Tta = Annotated[
-    int,
-    typer.Option("--tta", min=1, metavar="N", help="Average over N views of each image (slower)."),
-]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that train printed.")]
 
 
 @app.command(epilog="Example: headstart predict runs/photos-1 new/ --format csv > labels.csv")
@@ -32,8 +27,8 @@ def predict(
     tta: Tta = 1,
 ) -> None:
     """Say which class each image belongs to. Exit code 1 if an image could not be used."""
-    from headstart import dataset
     from headstart.classifier import load
+    from headstart.data import dataset
     from headstart.errors import HeadstartError
 
     printers: dict[str, type[Any]] = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}
@@ -122,11 +117,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a classifier on labelled images; with --tta N whether views at test time pay."""
-    from headstart import studies
-    from headstart.evaluation import summary
+    from headstart.report.words import summary
+    from headstart.runs.evaluate import evaluate_views
 
     progress = reporter(quiet, as_json)
-    found = studies.evaluate_views(run, photos, tta, strict=strict, progress=progress)
+    found = evaluate_views(run, photos, tta, strict=strict, progress=progress)
     metrics, views = found.metrics, found.views
     if as_json:
         told = {split: part.to_dict() for split, part in metrics.items()}

@@ -1,26 +1,13 @@
-"""headstart train, demo, recipe."""
+"""headstart train, finetune, demo, recipe."""
 
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from headstart.cli import app, command
-
-if TYPE_CHECKING:
-    from headstart.progress import Silent
-    from headstart.run import Run
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-
-
-def reporter(quiet: bool, as_json: bool) -> "Silent":
-    """What tells the user how the work goes."""
-    from headstart.progress import Silent, Terminal
-
-    return Silent() if quiet or as_json else Terminal()
+from headstart.cli.app import app, command
+from headstart.cli.options import AsJson, Quiet
+from headstart.cli.output import reporter, show
 
 
 @app.command(
@@ -80,9 +67,9 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier on a folder of labelled images."""
-    from headstart import pipeline
     from headstart.errors import RecipeError
     from headstart.recipe import parse_setting, seconds
+    from headstart.runs import training as pipeline
 
     progress = reporter(quiet, as_json)
     callbacks = _callbacks(tensorboard, mlflow)
@@ -139,50 +126,6 @@ def _callbacks(tensorboard: Path | None, mlflow: bool) -> list[Any]:
     return found
 
 
-def show(run: "Run", quiet: bool, as_json: bool) -> None:
-    """The result of a training: a short summary, the folder alone, or one JSON object."""
-    import json
-
-    if as_json:
-        print(json.dumps(summary(run), ensure_ascii=False))
-    elif quiet:
-        print(run.folder)
-    else:
-        from headstart.evaluation import summary as in_words
-
-        record = run.record
-        cache, seconds = record["cache"], record["seconds"]
-        if run.history:
-            from headstart.report.curves import curves_text
-
-            print(curves_text(run.history) + "\n")
-        print(in_words(run.metrics))
-        if record["verdict"]:
-            print(f"\n{record['verdict']}")
-        print(
-            f"\n{seconds['total']:.1f} s; features: {cache['hits']:,} from the cache, "
-            f"{cache['misses']:,} computed\n"
-            f"Run: {run.folder}\n"
-            f"Next: headstart predict {shlex.quote(str(run.folder))} NEW_PHOTOS"
-        )
-
-
-def summary(run: "Run") -> dict[str, Any]:
-    """Everything a script needs to know of a run."""
-    record = run.record
-    return {
-        "run": str(run.folder),
-        "classes": record["classes"],
-        "images": record["images"],
-        "metrics": {split: metrics.to_dict() for split, metrics in run.metrics.items()},
-        "cache": record["cache"],
-        "seconds": record["seconds"],
-        "history": record["history"],
-        "verdict": record["verdict"],
-        "warnings": record["warnings"],
-    }
-
-
 @app.command(epilog="Example: headstart demo --folder demo")
 @command
 def demo(
@@ -204,3 +147,41 @@ def recipe(
 
     print(f"# Recipes: {', '.join(recipes())}")
     print(load_recipe(name).to_toml(), end="")
+
+
+@app.command(epilog="Example: headstart finetune runs/photos-1 --budget 5m")
+@command
+def finetune(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder that train printed.")],
+    boundary: Annotated[
+        str, typer.Option(help="Layer above which is tuned, or auto: as far down as it pays.")
+    ] = "auto",
+    budget: Annotated[
+        str,
+        typer.Option(help="Time for it all; three eighths of it to measure how far down it pays."),
+    ] = "10m",
+    epochs: Annotated[int | None, typer.Option(help="Of each stage, at most.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The new run's folder. Default: runs/NAME-N.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change any choice of the recipe."),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tune the upper layers too, from cached activations; keeps the linear head if that is better.
+
+    A tuning that was stopped goes on with headstart train --resume RUN.
+    """
+    from headstart.recipe import parse_setting, seconds
+    from headstart.runs import training as pipeline
+    from headstart.runs.folder import Run
+
+    choices: dict[str, Any] = {"boundary": boundary, "tune_budget": seconds(budget)}
+    if epochs is not None:
+        choices["tune_epochs"] = epochs
+    choices.update(parse_setting(text) for text in settings or [])
+    found = pipeline.finetune(Run(run), out=out, progress=reporter(quiet, as_json), **choices)
+    show(found, quiet, as_json)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from headstart.errors import HeadError
+from headstart.heads.calibration import temperature
+from headstart.heads.folds import assign_folds, several
+from headstart.heads.head import Dense, Stack
 from headstart.heads.solver import (
     BLOCK,
     Preconditioner,
@@ -20,7 +23,6 @@ from headstart.heads.solver import (
     standardised,
     unrotated,
 )
-from headstart.heads.stack import Dense, Stack
 
 STRENGTHS = tuple(float(10.0**k) for k in np.arange(1, -4.01, -0.5))
 CHOOSING, FINAL = 3e-2, 1e-3  # tolerances: a choice needs less than a result
@@ -161,57 +163,6 @@ def _problem(
     columns = 1 if classes == 2 else classes
     grid = np.array(sorted(strengths, reverse=True))
     return data, weight, columns, grid, Preconditioner(data), fold_of
-
-
-def assign_folds(
-    labels: np.ndarray, groups: np.ndarray | None, folds: int, seed: int
-) -> np.ndarray:
-    """(N,) fold numbers, stratified by class, whole groups together, at random by the seed."""
-    if groups is None:
-        groups = np.arange(len(labels))
-    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    of_group = labels[first]
-    rng = np.random.default_rng(seed)
-    fold = np.empty(len(first), int)
-    offset = 0
-    for label in np.unique(of_group):
-        members = rng.permutation(np.flatnonzero(of_group == label))
-        fold[members] = (offset + np.arange(len(members))) % folds
-        offset += len(members)  # small classes do not all begin with the same fold
-    _, fold = np.unique(fold, return_inverse=True)
-    result: np.ndarray = fold[inverse]
-    return result
-
-
-def several(fold_of: np.ndarray) -> np.ndarray:
-    """The folds, if there are two or more; raises HeadError otherwise."""
-    if fold_of.max() == 0:
-        raise HeadError(
-            "expected images of two groups or more, to choose by cross-validation, found one group"
-        )
-    return fold_of
-
-
-def temperature(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The number by which (N, C) logits are divided to minimise log loss (Guo et al. 2017,
-    https://arxiv.org/abs/1706.04599), within 1/4..4; 1 where there is too little to tell.
-    """
-    if len(labels) < 20:
-        return 1.0
-    picked = np.arange(len(labels))
-
-    def loss(log_heat: float) -> float:
-        z = scores / np.exp(log_heat)
-        z = z - z.max(axis=1, keepdims=True)
-        return float((np.log(np.exp(z).sum(axis=1)) - z[picked, labels]).mean(dtype=np.float64))
-
-    low, high = -np.log(4), np.log(4)
-    golden = (5**0.5 - 1) / 2
-    for _ in range(30):  # the loss is convex in 1 / temperature: one minimum
-        a, b = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, b) if loss(a) < loss(b) else (a, high)
-    found = (low + high) / 2
-    return float(np.exp(found)) if loss(found) < loss(0.0) - 1e-4 else 1.0
 
 
 def _check(features: np.ndarray, labels: np.ndarray, classes: int) -> None:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headstart.heads import linear
+from headstart.heads.calibration import multilabel_temperature
+from headstart.heads.folds import assign_folds, combinations, several
+from headstart.heads.head import Dense, Stack
+from headstart.heads.linear import CHOOSING, FINAL, PATIENCE, STRENGTHS, out_of_fold
 from headstart.heads.solver import (
     Preconditioner,
     Standardised,
@@ -17,7 +20,7 @@ from headstart.heads.solver import (
     standardised,
     unrotated,
 )
-from headstart.heads.stack import Dense, Stack
+from headstart.metrics.losses import sigmoid_log_loss
 
 FEW = 10  # images of a class below which its threshold stays at one half
 
@@ -56,14 +59,12 @@ def fit(
     data, preconditioner, fold_of, shares = _problem(
         features, targets, groups, balanced, folds, seed
     )
-    chosen, crossed, start = _choose(
-        data, preconditioner, targets, fold_of, shares, linear.STRENGTHS
-    )
+    chosen, crossed, start = _choose(data, preconditioner, targets, fold_of, shares, STRENGTHS)
     classes = targets.shape[1]
-    heat = np.float32(_temperature(crossed, targets))
+    heat = np.float32(multilabel_temperature(crossed, targets))
     final, _ = solve(
         data, targets, (shares / shares.sum())[None], np.array([chosen]), classes,
-        preconditioner, start=start, tolerance=linear.FINAL, most=300,
+        preconditioner, start=start, tolerance=FINAL, most=300,
     )  # fmt: skip
     origin, plain = unrotated(data, final[0])
     scaled = plain[:-1].astype(np.float64) * origin.inverse_scale[:, None]
@@ -84,14 +85,14 @@ def cross_validate(
     balanced: bool = False,
     folds: int = 5,
     seed: int = 0,
-    strengths: tuple[float, ...] = linear.STRENGTHS,
+    strengths: tuple[float, ...] = STRENGTHS,
 ) -> tuple[float, np.ndarray]:
     """The strength that `fit` would choose and its calibrated out-of-fold probabilities (N, C)."""
     data, preconditioner, fold_of, shares = _problem(
         features, targets, groups, balanced, folds, seed, weights=False
     )
     chosen, crossed, _ = _choose(data, preconditioner, targets, fold_of, shares, strengths)
-    return chosen, _sigmoid(crossed / np.float32(_temperature(crossed, targets)))
+    return chosen, _sigmoid(crossed / np.float32(multilabel_temperature(crossed, targets)))
 
 
 def _problem(
@@ -105,20 +106,13 @@ def _problem(
     weights: bool = True,
 ) -> tuple[Standardised, Preconditioner, np.ndarray, np.ndarray]:
     """Data, preconditioner, (N,) fold numbers and (N,) row weights."""
-    fold_of = linear.several(linear.assign_folds(combinations(targets), groups, folds, seed))
+    fold_of = several(assign_folds(combinations(targets), groups, folds, seed))
     shares = np.ones(len(targets))
     if balanced:
         rarity = len(targets) / np.maximum(targets.sum(axis=0), 1)
         shares = np.maximum((targets * rarity).max(axis=1), 1.0)
     data = rotated(standardised(features), weights=weights)
     return data, Preconditioner(data), fold_of, shares
-
-
-def combinations(targets: np.ndarray) -> np.ndarray:
-    """(N,) numbers of the combinations of classes that images have."""
-    _, found = np.unique(targets, axis=0, return_inverse=True)
-    result: np.ndarray = found.reshape(-1)
-    return result
 
 
 def _choose(
@@ -137,16 +131,16 @@ def _choose(
     for strength in sorted(strengths, reverse=True):
         weights, _ = solve(
             data, targets, masks, np.full(len(masks), strength), targets.shape[1],
-            preconditioner, start=weights, tolerance=linear.CHOOSING,
+            preconditioner, start=weights, tolerance=CHOOSING,
         )  # fmt: skip
-        scores = linear.out_of_fold(data, fold_of, weights, len(masks))
-        loss = log_loss(scores, targets)
+        scores = out_of_fold(data, fold_of, weights, len(masks))
+        loss = sigmoid_log_loss(scores, targets)
         if loss <= best:
             best, chosen, crossed, waited = loss, strength, scores, 0
             start = weights.mean(axis=0, keepdims=True)
         else:
             waited += 1
-            if waited == linear.PATIENCE:
+            if waited == PATIENCE:
                 break
     return chosen, crossed, start
 
@@ -174,16 +168,3 @@ def threshold(probabilities: np.ndarray, target: np.ndarray) -> float:
     ranked = probabilities[order]
     below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
     return float((ranked[best] + below) / 2)
-
-
-def log_loss(scores: np.ndarray, targets: np.ndarray) -> float:
-    """Mean over images and classes of the sigmoid's log loss of (N, C) logits."""
-    losses = np.maximum(scores, 0) + np.log1p(np.exp(-np.abs(scores))) - targets * scores
-    return float(losses.mean(dtype=np.float64))
-
-
-def _temperature(scores: np.ndarray, targets: np.ndarray) -> float:
-    """What logits are divided by to minimise the log loss, among 33 from a quarter to four."""
-    heats = 4.0 ** np.linspace(-1, 1, 33)
-    losses = [log_loss(scores / heat, targets) for heat in heats]
-    return float(heats[int(np.argmin(losses))])

@@ -1,0 +1,182 @@
+"""Folder, archive or table -> Dataset: images with their labels, classes and splits.
+
+Classes travel by name.
+"""
+
+import difflib
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headstart.data.archive import is_archive, opened
+from headstart.data.folder import ARRANGE, entries_in, files_in, folder_items
+from headstart.data.item import Item, natural, printable, some
+from headstart.data.split import divided, grouped, in_training, leaks, thin
+from headstart.data.table import TABLES, table_items
+from headstart.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images. classes: in natural order. warnings: what the user should know.
+
+    multi: images may be in several classes; an item's label is then "a;b".
+    """
+
+    items: tuple[Item, ...]
+    classes: tuple[str, ...]
+    warnings: tuple[str, ...] = field(default=())
+    multi: bool = False
+
+    def split(self, name: str) -> tuple[Item, ...]:
+        """The items of "train", "validation" or "test", in a fixed order."""
+        return tuple(item for item in self.items if item.split == name)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many images each class has, by split."""
+        counted: dict[str, Counter[str]] = defaultdict(Counter)
+        for item in self.items:
+            counted[item.split or "all"][item.label or ""] += 1
+        return {
+            split: {name: counted[split][name] for name in self.classes}
+            for split in ("train", "validation", "test", "all")
+            if split in counted
+        }
+
+    def fingerprint(self) -> str:
+        """Of content, labels and splits; names and places do not matter."""
+        rows = sorted((i.content_hash.hex(), i.label or "", i.split or "") for i in self.items)
+        return hashlib.sha256(repr(rows).encode()).hexdigest()[:24]
+
+
+def load(
+    source: str | Path,
+    *,
+    validation_fraction: float = 0.2,
+    seed: int = 0,
+    split: bool = True,
+    groups: str | None = None,
+) -> Dataset:
+    """The labelled images in a folder, table or archive.
+
+    source: a folder with one folder per class; one with train/ and validation/ (or valid, val)
+    and perhaps test/ above them; a CSV, JSON-lines or Parquet table with path, label and perhaps
+    split; a zip or tar of one of these. split: make a validation split where none is given, by
+    content, stratified; without it items keep the split they come with, or None. groups: a column
+    of the table, or a regular expression on the images' names whose first group (or whole match)
+    is the group; then whole groups are split.
+    Raises DatasetError if there is nothing to learn from, saying how images are to be arranged.
+    """
+    path = _existing(Path(source))
+    folder = opened(path) if is_archive(path) else path
+    table = _table(folder, path)
+    items, warnings = table_items(table, groups) if table else folder_items(folder)
+    if not items:
+        raise DatasetError(f"expected images in {path}, found none. {ARRANGE}")
+    _hash_all(items)
+    multi = table is not None and any(";" in (item.label or "") for item in items)
+    classes = _classes(items, multi)
+    if groups is not None:
+        items, more = grouped(items, groups)
+        warnings += more
+    if split:
+        warnings += _check(items, classes, path)
+        if not any(item.split == "validation" for item in items):
+            items = divided(items, validation_fraction, seed)
+            warnings += thin(items, classes)
+        else:
+            items = [in_training(item) for item in items]
+        warnings += leaks(items)
+    return Dataset(tuple(items), classes, tuple(warnings), multi)
+
+
+def images_in(sources: Iterable[str | Path]) -> list[Item]:
+    """Every image file named or contained in folders and archives, unlabelled, in natural order.
+
+    Raises DatasetError for a path that does not exist.
+    """
+    found: list[Item] = []
+    for source in sources:
+        path = _existing(Path(source))
+        if is_archive(path):
+            folder = opened(path)
+            found += [
+                Item(file, printable(f"{path}/{file.relative_to(folder).as_posix()}"))
+                for file in files_in(folder)
+            ]
+        elif path.is_dir():
+            found += [Item(file, printable(str(file))) for file in files_in(path)]
+        else:
+            found.append(Item(path, printable(str(path))))
+    return found
+
+
+def _existing(path: Path) -> Path:
+    path = path.expanduser()
+    if path.exists():
+        return path
+    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, siblings, n=3)
+    hint = f". Near: {', '.join(str(path.parent / name) for name in near)}" if near else ""
+    raise DatasetError(f"expected a folder, table or archive, found nothing at {path}{hint}")
+
+
+def _table(path: Path, source: Path) -> Path | None:
+    """`path` if it is a table; the one at the top of what an archive held; None for a folder."""
+    if path.is_file():
+        if path.suffix.lower() in TABLES:
+            return path
+        raise DatasetError(
+            f"expected a folder, a table ({', '.join(sorted(TABLES))}) or an archive, "
+            f"found the file {path}. {ARRANGE}"
+        )
+    return _table_in(path) if path != source else None
+
+
+def _table_in(folder: Path) -> Path | None:
+    """The one table at the top of an unpacked archive, or in its one folder."""
+    entries = entries_in(folder)
+    if len(entries) == 1 and entries[0].is_dir():
+        return _table_in(entries[0])
+    tables = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in TABLES]
+    return tables[0] if len(tables) == 1 else None
+
+
+def _hash_all(items: Sequence[Item]) -> None:
+    """Read every file once, some at a time: the hash stays with the item."""
+    with ThreadPoolExecutor(4) as pool:
+        for _ in pool.map(lambda item: item.content_hash, items, chunksize=32):
+            pass
+
+
+def _classes(items: Sequence[Item], multi: bool) -> tuple[str, ...]:
+    if multi:
+        return tuple(sorted({name for item in items for name in item.labels}, key=natural))
+    return tuple(sorted({item.label or "" for item in items}, key=natural))
+
+
+def _check(items: Sequence[Item], classes: tuple[str, ...], path: Path) -> list[str]:
+    """Errors and warnings about labels."""
+    if len(classes) < 2:
+        raise DatasetError(
+            f"expected two classes or more in {path}, found one: {classes[0]}. {ARRANGE}"
+        )
+    training = [item for item in items if item.split in (None, "train")]
+    learned = {item.label for item in training} | {n for item in training for n in item.labels}
+    strangers = [name for name in classes if name not in learned]
+    if strangers:
+        raise DatasetError(
+            f"expected training images of every class, found none of {', '.join(strangers)}"
+        )
+    warnings = []
+    labels: dict[bytes, dict[str, str]] = defaultdict(dict)
+    for item in items:
+        labels[item.content_hash].setdefault(item.label or "", item.name)
+    twice = [names for names in labels.values() if len(names) > 1]
+    if twice:
+        shown = some([" = ".join(names.values()) for names in twice])
+        warnings.append(f"{len(twice)} images are the same under two labels: {shown}")
+    return warnings

@@ -1,0 +1,102 @@
+"""A folder of class folders, perhaps below train/ and validation/ -> items."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from headstart.data.item import Item, class_name, natural, printable, some
+from headstart.data.split import SPLIT_NAMES
+from headstart.errors import DatasetError
+
+PASSED_OVER = {"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"}
+SIDE_FILES = {".txt", ".md", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html",
+              ".py", ".ipynb", ".pdf", ".parquet", ".db", ".log", ".npy", ".npz", ".ini", ".toml",
+              ".zip", ".tar", ".gz", ".rst", ".doc", ".docx", ".xls", ".xlsx", ".mat"}  # fmt: skip
+
+
+ARRANGE = (
+    "Arrange them as one folder for each class, such as photos/cats/1.jpg and photos/dogs/2.jpg"
+)
+
+
+def folder_items(path: Path) -> tuple[list[Item], list[str]]:
+    folders = [entry for entry in entries_in(path) if entry.is_dir()]
+    loose = [entry for entry in entries_in(path) if entry.is_file() and _is_candidate(entry)]
+    # An archive or a download often wraps all in one folder more.
+    if len(folders) == 1 and not loose and _is_wrapper(folders[0]):
+        return folder_items(folders[0])
+    splits = {f: SPLIT_NAMES[f.name.lower()] for f in folders if f.name.lower() in SPLIT_NAMES}
+    warnings: list[str] = []
+    if "train" in splits.values():
+        others = [f.name for f in folders if f not in splits]
+        if others:
+            warnings.append(f"passed over beside the splits: {', '.join(others)}")
+        items = [
+            item for folder, name in splits.items() for item in _class_folders(folder, name, path)
+        ]
+    else:
+        items = _class_folders(path, None, path)
+    if loose:
+        if not items:
+            raise DatasetError(
+                f"expected one folder for each class in {path}, found {len(loose)} images "
+                f"and no class folders. {ARRANGE}"
+            )
+        warnings.append(f"{len(loose)} images outside the class folders are passed over: "
+                        f"{some([file.name for file in loose])}")  # fmt: skip
+    return items, warnings
+
+
+def _is_wrapper(folder: Path) -> bool:
+    inside = [entry for entry in entries_in(folder) if entry.is_dir()]
+    loose = [entry for entry in entries_in(folder) if entry.is_file() and _is_candidate(entry)]
+    return bool(inside) and not loose and folder.name.lower() not in SPLIT_NAMES
+
+
+def _class_folders(folder: Path, split: str | None, root: Path) -> list[Item]:
+    items = []
+    for entry in entries_in(folder):
+        if not entry.is_dir():
+            continue
+        files = files_in(entry)
+        if not files:
+            raise DatasetError(
+                f"expected images in every class folder, found none in {entry}. "
+                "Add images or remove the folder"
+            )
+        label = class_name(entry.name)
+        items += [Item(f, printable(f.relative_to(root).as_posix()), label, split) for f in files]
+    return items
+
+
+def entries_in(folder: Path) -> list[Path]:
+    """What is in a folder and not to be passed over, in natural order."""
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise DatasetError(f"cannot read the folder {folder}: {error.strerror}") from error
+    kept = [
+        entry
+        for entry in entries
+        if not entry.name.startswith(".") and entry.name.lower() not in PASSED_OVER
+    ]
+    return sorted(kept, key=lambda entry: natural(entry.name))
+
+
+def _is_candidate(file: Path) -> bool:
+    return file.suffix.lower() not in SIDE_FILES
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Every candidate image below a folder; links are followed, loops are not."""
+    return list(_walk(folder, frozenset()))
+
+
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in above:
+        return
+    for entry in entries_in(folder):
+        if entry.is_dir():
+            yield from _walk(entry, above | {real})
+        elif _is_candidate(entry):
+            yield entry

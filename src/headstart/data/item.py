@@ -1,0 +1,98 @@
+"""An image file with its label, split and group, and how names of it are sorted and told."""
+
+import hashlib
+import os
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.images.geometry import Geometry, prepare
+
+
+def content_hash(data: bytes) -> bytes:
+    """16 bytes that stand for an image's content (BLAKE2b)."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image file. name: what users see. label, split, group: None where there is none.
+
+    Images of one group (a patient, a camera, a burst) are never on both sides of a split or fold.
+    """
+
+    path: Path
+    name: str
+    label: str | None = None
+    split: str | None = None
+    group: str | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes of an image that may have several ("a;b")."""
+        return tuple(part for part in (self.label or "").split(";") if part)
+
+    def read(self) -> bytes:
+        """The file's bytes. Raises OSError."""
+        return self.path.read_bytes()
+
+    def prepare(self, geometry: Geometry) -> np.ndarray:
+        """The network's input (height, width, 3) uint8. Raises BadImage, OSError."""
+        return prepare(self.read(), geometry)
+
+    @cached_property
+    def content_hash(self) -> bytes:
+        """16 bytes of the content; of the name where the file cannot be read."""
+        try:
+            return content_hash(self.read())
+        except OSError:
+            return content_hash(b"unreadable " + str(self.path).encode("utf-8", "replace"))
+
+
+def moved(item: Item, **changes: Any) -> Item:
+    """The same file with another split or group; it is not read again."""
+    result = replace(item, **changes)
+    result.__dict__["content_hash"] = item.content_hash  # already read
+    return result
+
+
+def printable(name: str) -> str:
+    """A file's name as text that can be written anywhere: bytes that are not UTF-8 are escaped."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key by which "2" comes before "10"."""
+    parts, digits = [], ""
+    for character in [*name, ""]:
+        if character.isascii() and character.isdigit():
+            digits += character
+            continue
+        if digits:
+            parts.append((0, int(digits), digits))
+            digits = ""
+        if character:
+            parts.append((1, 0, character.casefold()))
+    return (*parts, (2, 0, name))
+
+
+def group_numbers(items: Sequence[Item]) -> np.ndarray | None:
+    """(N,) numbers, alike for images of one group; None where no image has a group."""
+    if all(getattr(item, "group", None) is None for item in items):
+        return None
+    keys = [item.name if item.group is None else f"group {item.group}" for item in items]
+    return np.unique(keys, return_inverse=True)[1]
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first of the names, for a message."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def class_name(text: str) -> str:
+    return unicodedata.normalize("NFC", printable(text))

@@ -1,0 +1,151 @@
+"""Which side of the split an image is on, and what would make the figures lie.
+
+Where no validation images are given, an image's side depends on its own bytes (and the seed)
+alone.
+"""
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from headstart.data.item import Item, moved, some
+from headstart.errors import DatasetError
+
+
+def grouped(items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:
+    """Each image in its group: that of the table, or what the pattern finds in its name."""
+    warnings = []
+    if all(item.group is None for item in items):
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            raise DatasetError(
+                f"expected --groups to be a column of a table or a regular expression, "
+                f"found {pattern!r}: {error}"
+            ) from None
+        found = [compiled.search(item.name) for item in items]
+        if not any(found):
+            raise DatasetError(
+                f"expected --groups {pattern!r} to be a column of the table or to match names such "
+                f"as {items[0].name}: it matches none"
+            )
+        alone = [item.name for item, match in zip(items, found, strict=True) if not match]
+        if alone:
+            warnings.append(f"{len(alone)} images are in no group, each by itself: {some(alone)}")
+        items = [
+            moved(item, group=match.group(1 if compiled.groups else 0)) if match else item
+            for item, match in zip(items, found, strict=True)
+        ]
+    names = {item.group for item in items}
+    if len(names) < 2:
+        raise DatasetError(f"expected two groups or more, found one: {names.pop()}")
+    return list(items), warnings
+
+
+def in_training(item: Item) -> Item:
+    """The same item, in training if it was in no split."""
+    return item if item.split else moved(item, split="train")
+
+
+def divided(items: Sequence[Item], fraction: float, seed: int) -> list[Item]:
+    """Put each image that has no split on the side that its own content says.
+
+    An image's place is a number in 0..1 made of its bytes and the seed, and it is a validation
+    image below `fraction`: no other image matters, so adding or moving files moves nobody else,
+    and identical bytes stay together. Each class is divided by the same rule, so the shares are
+    those asked for within chance (n images: fraction +- sqrt(f (1 - f) / n)). Only a class left
+    with one side empty lends its nearest image to it, and gives it back once it has another.
+    """
+    keys = _split_keys(items)
+    places = {key: _place(key, seed) for key in keys}
+    sides = {key: "validation" if place < fraction else "train" for key, place in places.items()}
+    by_class: dict[str, set[bytes]] = defaultdict(set)
+    for item, key in zip(items, keys, strict=True):
+        if item.split is None:
+            by_class[item.label or ""].add(key)
+    if any(";" in name for name in by_class):  # combinations of classes are no classes
+        by_class = {}
+    for members in by_class.values():
+        distinct = sorted(members, key=lambda key: places[key])
+        if len(distinct) < 2:
+            sides[distinct[0]] = "train"
+        elif all(sides[key] == "train" for key in distinct):
+            sides[distinct[0]] = "validation"
+        elif all(sides[key] == "validation" for key in distinct):
+            sides[distinct[-1]] = "train"
+    for members in by_class.values():  # a group may have been lent by several classes at once
+        if all(sides[key] == "validation" for key in members):
+            sides[max(members, key=lambda key: places[key])] = "train"
+    return [
+        item if item.split else moved(item, split=sides[key])
+        for item, key in zip(items, keys, strict=True)
+    ]
+
+
+def _split_keys(items: Sequence[Item]) -> list[bytes]:
+    """What decides an image's side: its content, or the first by name of the groups it is tied to.
+
+    Groups that hold the same bytes are tied together: else those bytes would be on both sides.
+    """
+    above: dict[bytes, bytes] = {}
+
+    def top(key: bytes) -> bytes:
+        while above.setdefault(key, key) != key:
+            above[key] = above[above[key]]
+            key = above[key]
+        return key
+
+    for item in items:
+        own = item.content_hash
+        if item.group is not None:
+            own = b"group " + item.group.encode()
+            first, second = sorted([top(own), top(b"same " + item.content_hash)])
+            above[second] = first
+    return [
+        item.content_hash if item.group is None and b"same " + item.content_hash not in above
+        else top(b"same " + item.content_hash)
+        for item in items
+    ]  # fmt: skip
+
+
+def _place(key: bytes, seed: int) -> float:
+    digest = hashlib.blake2b(key + seed.to_bytes(8, "little"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") / 2**64
+
+
+def thin(items: Sequence[Item], classes: tuple[str, ...]) -> list[str]:
+    """Classes that cannot be measured, without a test split either."""
+    held = [item for item in items if item.split != "train"]
+    counts = Counter(name for item in held for name in {item.label or "", *item.labels})
+    lacking = [name for name in classes if not counts[name]]
+    if not lacking or any(item.split == "test" for item in items):
+        return []
+    return [f"too few images to validate: {', '.join(lacking)} (no validation image)"]
+
+
+def leaks(items: Sequence[Item]) -> list[str]:
+    """Warnings of images and groups that are on both sides of a given split."""
+    training = {item.content_hash for item in items if item.split == "train"}
+    leaked = [i.name for i in items if i.split != "train" and i.content_hash in training]
+    warnings = []
+    if leaked:
+        warnings.append(
+            f"{len(leaked)} validation or test images are also training images, which flatters "
+            f"the figures: {some(leaked)}"
+        )
+    known = {item.group for item in items if item.split == "train" and item.group is not None}
+    shared = sorted({i.group or "" for i in items if i.split != "train" and i.group in known})
+    if shared:
+        warnings.append(
+            f"{len(shared)} groups are on both sides of the given split, which flatters the "
+            f"figures: {some(shared)}"
+        )
+    return warnings
+
+
+SPLIT_NAMES = {
+    "train": "train", "training": "train",
+    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip

@@ -1,0 +1,194 @@
+"""Tables of labelled images: CSV, JSON lines, Parquet."""
+
+import csv
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headstart.data.item import Item, class_name, natural, some
+from headstart.data.split import SPLIT_NAMES
+from headstart.errors import DatasetError, MissingExtra
+
+TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}
+COLUMNS = {
+    "path": ("path", "image", "file", "filename", "file_name", "image_path", "filepath"),
+    "label": ("label", "class", "category", "target", "class_name"),
+    "split": ("split", "subset", "set", "partition"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table; `line` counts from 1 and includes the header."""
+
+    line: int
+    path: str
+    label: str
+    split: str | None
+    group: str | None = None
+
+
+def has_column(path: Path, name: str) -> bool:
+    """Whether the table has a column of that name."""
+    records = _records(path)
+    return name.strip().lower() in map(_lowered, _names(records))
+
+
+def _names(records: Sequence[tuple[int, Mapping[str, Any]]]) -> list[str]:
+    """The columns of all records: a line of JSON need not have each. None is a surplus cell."""
+    return list(dict.fromkeys(name for _, record in records for name in record if name is not None))
+
+
+def _lowered(name: object) -> str:
+    return str(name).strip().lower()
+
+
+def read_table(path: Path, group: str | None = None) -> list[Row]:
+    """The rows of a table; `group` is the column that tells an image's group.
+
+    Raises DatasetError for a missing column, path, label or group.
+    """
+    records = _records(path)
+    if not records:
+        raise DatasetError(f"expected rows in {path}, found none")
+    found = _names(records)
+    names = {part: _column(part, found, path) for part in COLUMNS}
+    required = ["path", "label"]
+    if group is not None:
+        names["group"] = next(name for name in found if _lowered(name) == group.strip().lower())
+        required.append("group")
+    rows, empty = [], 0
+    for line, record in records:
+        cells = {}
+        for part, name in names.items():
+            value = record.get(name) if name else None
+            if part == "label" and isinstance(value, list):
+                value = ";".join(map(str, value))
+            cells[part] = "" if value is None else str(value).strip()
+        for part in required:
+            if part == "label" and not cells[part]:
+                empty = empty or line
+            elif not cells[part]:
+                raise DatasetError(f"expected a {part} in line {line} of {path}, found none")
+        rows.append(
+            Row(line, cells["path"], cells["label"], cells["split"] or None, cells.get("group"))
+        )
+    if empty and not any(";" in row.label or "|" in row.label for row in rows):
+        # Only where images may have several classes may one have none.
+        raise DatasetError(f"expected a label in line {empty} of {path}, found none")
+    return rows
+
+
+def _column(part: str, found: list[str], path: Path) -> str | None:
+    lowered = {name.strip().lower(): name for name in found}
+    for synonym in COLUMNS[part]:
+        if synonym in lowered:
+            return lowered[synonym]
+    if part == "split":
+        return None
+    near = difflib.get_close_matches(part, lowered, n=1)
+    hint = f" Did you mean {lowered[near[0]]!r}?" if near else ""
+    raise DatasetError(
+        f"expected a column {part!r} in {path}, found {', '.join(map(repr, found))}.{hint} "
+        f"Name it {part}"
+    )
+
+
+def _records(path: Path) -> list[tuple[int, Mapping[str, Any]]]:
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            return list(enumerate(_parquet(path), 1))
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if suffix in (".jsonl", ".ndjson"):
+                return _json_lines(file, path)
+            sample = file.read(4096)
+            file.seek(0)
+            delimiter = "\t" if suffix == ".tsv" else _delimiter(sample)
+            reader = csv.DictReader(file, delimiter=delimiter)
+            return [(reader.line_num, row) for row in reader]
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"expected {path} in UTF-8: {error.reason}") from error
+    except csv.Error as error:
+        raise DatasetError(f"{path} is not a table: {error}") from error
+
+
+def _delimiter(sample: str) -> str:
+    header = sample.split("\n", 1)[0]
+    return max(",;\t", key=header.count)
+
+
+def _json_lines(file: Iterable[str], path: Path) -> list[tuple[int, Mapping[str, Any]]]:
+    records: list[tuple[int, Mapping[str, Any]]] = []
+    for number, text in enumerate(file, 1):
+        if not text.strip():
+            continue
+        try:
+            record = json.loads(text)
+        except ValueError as error:
+            raise DatasetError(f"line {number} of {path} is not JSON: {error}") from error
+        if not isinstance(record, dict):
+            raise DatasetError(f"expected an object in line {number} of {path}, found {text[:40]}")
+        records.append((number, record))
+    return records
+
+
+def _parquet(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise MissingExtra("reading Parquet", "parquet") from error
+    try:
+        rows: list[Mapping[str, Any]] = parquet.read_table(path).to_pylist()
+    except Exception as error:  # pyarrow's own
+        raise DatasetError(f"{path} is not Parquet: {error}") from error
+    return rows
+
+
+def table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
+    column = groups if groups is not None and has_column(path, groups) else None
+    rows = read_table(path, column)
+    items, missing, repeated = [], [], 0
+    seen: dict[Path, Item] = {}
+    for row in rows:
+        file = path.parent / row.path
+        if not _is_file(file):
+            missing.append(row.path)
+            continue
+        split = SPLIT_NAMES.get(row.split.lower()) if row.split else None
+        if row.split and split is None:
+            raise DatasetError(
+                f"expected a split among train, validation and test, found {row.split!r} "
+                f"in line {row.line} of {path}"
+            )
+        names = {class_name(part.strip()) for part in row.label.replace("|", ";").split(";")} - {""}
+        before = seen.get(file)
+        if before is not None:
+            if names <= set(before.labels):
+                repeated += 1
+                continue
+            names |= set(before.labels)
+        label = ";".join(sorted(names, key=natural))
+        seen[file] = Item(file, row.path, label, split, row.group)
+    items = list(seen.values())
+    warnings = []
+    if missing:
+        if not items:
+            raise DatasetError(
+                f"expected paths relative to {path.parent}, found none of the {len(missing)} "
+                f"files, such as {missing[0]}"
+            )
+        warnings.append(f"{len(missing)} files of the table are missing: {some(missing)}")
+    if repeated:
+        warnings.append(f"{repeated} rows of the table are repeated: each counted once")
+    return items, warnings
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file system takes
+        return False

@@ -1,0 +1,116 @@
+"""The engine: OpenVINO on the processor, one image a request, one thread a stream.
+
+A batch of one in as many streams as there are cores is as fast as any batch size (measured: 750
+images a second against 736 to 802 for batches of 16 on 2 cores) and makes an image's numbers
+independent of its neighbours, of how many there are, and of the number of threads.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from headstart.errors import EngineError
+from headstart.system.threads import cores
+
+
+@lru_cache(maxsize=1)
+def core() -> Any:
+    """OpenVINO's runtime, started once."""
+    import openvino
+
+    return openvino.Core()
+
+
+def version() -> str:
+    """OpenVINO's version and build."""
+    import openvino
+
+    return str(openvino.get_version())
+
+
+def resolve_precision(precision: str) -> str:
+    """`auto` becomes bf16 where the processor computes in it, else f32.
+
+    Raises EngineError if bf16 is asked of a processor that has none.
+    """
+    able = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "auto":
+        return "bf16" if able else "f32"
+    if precision == "bf16" and not able:
+        raise EngineError("this processor does not compute in bf16. Type: --precision f32")
+    return precision
+
+
+class OpenVinoEngine:
+    """A model with one uint8 image (1, H, W, 3) as input, compiled for this processor.
+
+    model: path of an OpenVINO IR, or a model in memory. output: which of its outputs to give.
+    Raises EngineError if the model cannot be read or compiled.
+    """
+
+    def __init__(
+        self, model: Any, precision: str, *, output: int = 0, streams: int | None = None
+    ) -> None:
+        self.streams = streams or cores()
+        options = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "NUM_STREAMS": self.streams,
+            "INFERENCE_NUM_THREADS": self.streams,
+        }
+        try:
+            if isinstance(model, str | Path):
+                model = core().read_model(str(model))
+            self.compiled = core().compile_model(model, "CPU", options)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise EngineError(f"OpenVINO cannot compile the model: {reason}") from error
+        self.output = output
+
+    def run(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """For each (H, W, 3) uint8 image its (D,) float32 vector, in order."""
+        # Two requests a stream: while one is computed the next one waits, ready.
+        idle = [self.compiled.create_infer_request() for _ in range(2 * self.streams)]
+        running: deque[Any] = deque()
+        for image in images:
+            if not idle:
+                request = running.popleft()
+                yield self._result(request)
+                idle.append(request)
+            request = idle.pop()
+            request.start_async({0: image[None]}, share_inputs=False)
+            running.append(request)
+        while running:
+            yield self._result(running.popleft())
+
+    def _result(self, request: Any) -> np.ndarray:
+        request.wait()
+        return np.array(request.get_output_tensor(self.output).data[0], np.float32)
+
+
+class Engine(Protocol):
+    """The one thing the rest of headstart asks of an engine."""
+
+    def run(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """For each (H, W, 3) uint8 image its (D,) float32 vector, in the order of the images.
+
+        Each image is computed on its own, so its numbers do not depend on its neighbours. The
+        engine takes images only a few ahead of what it gives, so memory stays flat.
+        """
+        ...
+
+
+class FakeEngine:
+    """Features are the mean red, green and blue of the image, 0..1; no network, no OpenVINO."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def run(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The (3,) mean colour of each (H, W, 3) uint8 image."""
+        for image in images:
+            self.seen += 1
+            yield (image.reshape(-1, 3).mean(axis=0) / 255).astype(np.float32)

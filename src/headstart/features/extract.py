@@ -1,0 +1,236 @@
+"""Dataset x views x extractor -> features, through the cache.
+
+Images are read and decoded ahead in threads, inferred asynchronously and written to the cache by
+a thread of its own, with a bounded number of images between each of them: memory stays flat
+whatever the number of images, and the engine never waits for the disk.
+"""
+
+import hashlib
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from headstart.data.item import Item
+from headstart.errors import BadImage, CacheError
+from headstart.features.cache import FeatureCache, Space
+from headstart.features.extractor import Extractor
+from headstart.images.augment import NONE, Augmentation, view
+from headstart.system.places import cache_folder
+from headstart.system.progress import Silent
+from headstart.system.threads import ahead, cores
+
+IN_MEMORY = 400 * 2**20  # bytes of features; more go into a mapped file
+KEEP = 256  # vectors written to the cache at a time: what a killed run can lose
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the extractor says of some images.
+
+    values: (N, V, D) float32. items: the N images, in the order given, unusable ones left out.
+    bad: those, each with its reason. hits, misses: vectors found in the cache and computed.
+    """
+
+    values: np.ndarray
+    items: tuple[Item, ...]
+    bad: tuple[tuple[Item, str], ...] = ()
+    hits: int = 0
+    misses: int = 0
+
+
+@dataclass
+class _Work:
+    """One image with the views that the cache does not have."""
+
+    index: int
+    item: Item
+    views: list[int] = field(default_factory=list)
+
+
+def open_space(extractor: Extractor, cache: FeatureCache, progress: Silent) -> Space | None:
+    """The cache's space for this extractor, after its canary has been compared.
+
+    Another processor or library may give other numbers under the same description: the old
+    features are then set aside and the user is told. None if the cache cannot be used at all.
+    """
+    try:
+        space = cache.space(extractor.fingerprint, extractor.description)
+    except CacheError as error:
+        progress.warn(f"going on without the feature cache: {error}")
+        return None
+    for warning in space.warnings:
+        progress.warn(warning)
+    computed = extractor.canary().tobytes()
+    kept = space.canary()
+    try:
+        if kept is not None and kept != computed:
+            progress.warn(space.set_aside("this processor or library gives other numbers"))
+            kept = None
+        if kept is None:
+            space.set_canary(computed)
+    except CacheError as error:
+        progress.warn(f"the feature cache is not written to: {error}")
+    return space
+
+
+def extract(
+    items: Sequence[Item],
+    extractor: Extractor,
+    space: Space | None = None,
+    *,
+    augmentation: Augmentation = NONE,
+    views: int = 1,
+    seed: int = 0,
+    progress: Silent | None = None,
+    over: Callable[[], bool] = lambda: False,
+) -> Features:
+    """The features of `items`, `views` of each, taken from the cache or computed and kept there.
+
+    View 0 is the image itself. An image that cannot be used is left out and listed in `bad`.
+    over: the time is up; images not begun by then are left out without a word.
+    """
+    progress = progress or Silent()
+    values = _room((len(items), views, extractor.dimensions))
+    keys = [_key(item, augmentation, seed, k) for item in items for k in range(views)]
+    found = np.zeros(len(keys), bool)
+    if space is not None and keys:
+        found = space.get_into(keys, values.reshape(len(keys), -1).view(np.uint8))
+    work = _missing(items, found.reshape(-1, views))
+    bad: dict[int, str] = {}
+    missing = {one.index: len(one.views) for one in work}
+    if work:
+        progress.advance(int(found.sum()))
+        keeper = _Keeper(space, progress)
+        try:
+            for index, k, vector in _computed(work, extractor, augmentation, seed, bad, over):
+                values[index, k] = vector
+                missing[index] -= 1
+                keeper.add(keys[index * views + k], vector)
+                progress.advance()
+        finally:
+            keeper.close()
+    else:
+        progress.advance(len(keys))
+    left_out = {index for index, count in missing.items() if count}
+    return Features(
+        values=_without(values, left_out),
+        items=tuple(item for index, item in enumerate(items) if index not in left_out),
+        bad=tuple((items[index], reason) for index, reason in sorted(bad.items())),
+        hits=int(found.sum()),
+        misses=sum(len(one.views) for one in work if one.index not in left_out),
+    )
+
+
+def _key(item: Item, augmentation: Augmentation, seed: int, k: int) -> bytes:
+    """Image content and view; the extractor is the space. View 0 is the same for any recipe."""
+    if k == 0:
+        return item.content_hash + bytes(8)
+    drawn = f"{augmentation} seed={seed} view={k}".encode()
+    return item.content_hash + hashlib.blake2b(drawn, digest_size=8).digest()
+
+
+def _missing(items: Sequence[Item], found: np.ndarray) -> list[_Work]:
+    rows = np.flatnonzero(~found.all(axis=1))
+    return [_Work(i, items[i], np.flatnonzero(~found[i]).tolist()) for i in rows.tolist()]
+
+
+def _computed(
+    work: list[_Work], extractor: Extractor, augmentation: Augmentation, seed: int,
+    bad: dict[int, str], over: Callable[[], bool],
+) -> Iterator[tuple[int, int, np.ndarray]]:  # fmt: skip
+    """Image index, view and (D,) vector of all that is missing; notes what is `bad`."""
+
+    def decoded(one: _Work) -> list[np.ndarray] | str:
+        try:
+            pixels = one.item.prepare(extractor.geometry)
+        except BadImage as error:
+            return error.reason
+        except OSError as error:
+            return f"cannot be read: {error.strerror or error}"
+        hashed = one.item.content_hash
+        return [view(pixels, augmentation, seed=seed, image_hash=hashed, view=k) for k in one.views]
+
+    running: deque[tuple[int, int]] = deque()
+
+    def images(pool: ThreadPoolExecutor) -> Iterator[np.ndarray]:
+        for one, result in zip(work, ahead(pool, decoded, work), strict=True):
+            if over():
+                return
+            if isinstance(result, str):
+                bad[one.index] = result
+                continue
+            for k, pixels in zip(one.views, result, strict=True):
+                running.append((one.index, k))
+                yield pixels
+
+    with ThreadPoolExecutor(cores(), "decode") as pool:
+        for vector in extractor.run(images(pool)):
+            yield *running.popleft(), vector
+
+
+def _room(shape: tuple[int, int, int]) -> np.ndarray:
+    """An empty (N, V, D) float32 array: in memory, or in a file without a name if it is large."""
+    size = 4 * int(np.prod(shape, dtype=np.int64))
+    if size <= IN_MEMORY:
+        return np.empty(shape, np.float32)
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.truncate(size)
+        return np.memmap(file, np.float32, "r+", shape=shape)
+
+
+class _Keeper:
+    """Writes vectors to the cache in a thread, some at a time; gives up when the cache does."""
+
+    def __init__(self, space: Space | None, progress: Silent) -> None:
+        self.space, self.progress = space, progress
+        self.batch: dict[bytes, bytes] = {}
+        self.writer = ThreadPoolExecutor(1, "keep")
+        self.last: Future[None] | None = None
+
+    def add(self, key: bytes, vector: np.ndarray) -> None:
+        if self.space is None:
+            return
+        self.batch[key] = vector.tobytes()
+        if len(self.batch) >= KEEP:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self.last is not None:
+            self._settle(self.last)  # at most one batch waits: memory stays flat
+        if self.space is not None and self.batch:
+            self.last = self.writer.submit(self.space.put, self.batch)
+            self.batch = {}
+
+    def _settle(self, future: Future[None]) -> None:
+        try:
+            future.result()
+        except CacheError as error:
+            if self.space is not None:
+                self.progress.warn(f"going on without keeping features: {error}")
+            self.space = None
+
+    def close(self) -> None:
+        """Whatever stopped the work, what has been computed is kept."""
+        self._hand_over()
+        if self.last is not None:
+            self._settle(self.last)
+        self.writer.shutdown()
+
+
+def _without(values: np.ndarray, left_out: set[int]) -> np.ndarray:
+    """The other rows, moved together in place: no second copy of the features."""
+    if not left_out:
+        return values
+    kept = 0
+    for index in range(len(values)):
+        if index not in left_out:
+            if kept != index:
+                values[kept] = values[index]
+            kept += 1
+    return values[:kept]

@@ -1,0 +1,161 @@
+"""Backbone + weights + cuts -> a compiled extractor with a fingerprint.
+
+What an extractor computes is fixed by its description; the network it stands for is built once
+and kept in the cache folder under the description's digest, so that opening it again only reads
+and compiles. Everything from the uint8 image to the pooled features happens inside the graph:
+normalisation, network, pooling.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.backbones import efficientnet_lite
+from headstart.backbones.catalogue import (
+    NORMALISATIONS,
+    Backbone,
+    backbone,
+)
+from headstart.backbones.keras_builder import in_child
+from headstart.backbones.weights import Weights, resolve
+from headstart.errors import BackboneError
+from headstart.features import engine as openvino_engine
+from headstart.features.engine import Engine
+from headstart.features.graph import build, build_request, lite_number
+from headstart.images.geometry import Geometry
+from headstart.recipe import Recipe
+from headstart.system.atomic import folder_atomically
+from headstart.system.places import cache_folder
+
+FORMAT = (
+    1  # of what is kept in the cache folder; raised when the same description gives other numbers
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of a backbone: `shape` is (height, width, channels) or (units,)."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+    candidate: bool
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A frozen backbone up to one or more cuts: uint8 images in, features out.
+
+    slices: where each cut's numbers stand in the (D,) features. fingerprint: digest of the
+    description, which names all that shapes the numbers. model: the OpenVINO IR, if there is one.
+    """
+
+    engine: Engine
+    geometry: Geometry
+    slices: dict[str, slice]
+    fingerprint: str
+    description: dict[str, Any]
+    model: Path | None = None
+
+    @property
+    def cuts(self) -> tuple[str, ...]:
+        """Layer names, in the order of the features."""
+        return tuple(self.slices)
+
+    @property
+    def dimensions(self) -> int:
+        """D, how many numbers an image has."""
+        return max((part.stop for part in self.slices.values()), default=0)
+
+    def run(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The (D,) float32 features of each (H, W, 3) uint8 image, in order."""
+        return self.engine.run(images)
+
+    def canary(self) -> np.ndarray:
+        """The (D,) features of one fixed image: they change when the numbers would."""
+        rows, columns, channels = np.ogrid[: self.geometry.height, : self.geometry.width, :3]
+        image = ((rows * 7 + columns * 13 + channels * 61 + rows * columns // 11) % 256).astype(
+            np.uint8
+        )
+        (features,) = self.run([image])
+        return features
+
+
+def open_extractor(recipe: Recipe) -> Extractor:
+    """The recipe's extractor, built on first use and kept in the cache folder.
+
+    Raises BackboneError for an unknown backbone or cut, WeightsError for weights that are
+    missing or do not fit, EngineError if this processor cannot run it.
+    """
+    entry = backbone(recipe.backbone)
+    weights = resolve(entry, recipe.weights)
+    geometry = recipe.geometry(entry.size)
+    _check_size(entry, geometry.height)
+    normalisation = NORMALISATIONS.get(recipe.normalisation, entry.normalisation)
+    network = {
+        "format": FORMAT,
+        "backbone": entry.name,
+        "weights": weights.digest,
+        "size": [geometry.height, geometry.width],
+        "normalisation": str(normalisation),
+        "cuts": [name for name, _, _ in recipe.taps],
+        "pooling": recipe.pooling,
+        "openvino": openvino_engine.version(),
+    }
+    folder = cache_folder() / "extractors" / _digest(network)
+    if not (folder / "extractor.json").is_file():
+        with folder_atomically(folder) as temporary:
+            build(temporary, entry, weights, geometry, normalisation, recipe)
+    kept = json.loads((folder / "extractor.json").read_text(encoding="utf-8"))
+    precision = openvino_engine.resolve_precision(recipe.precision)
+    description = {**network, **kept, "geometry": str(geometry), "precision": precision}
+    return Extractor(
+        engine=openvino_engine.OpenVinoEngine(folder / "model.xml", precision),
+        geometry=geometry,
+        slices={cut: slice(*ends) for cut, ends in kept["slices"].items()},
+        fingerprint=_digest(description),
+        description=description,
+        model=folder / "model.xml",
+    )
+
+
+def layers(recipe: Recipe) -> list[Layer]:
+    """Every layer of the recipe's backbone, in order, and which are candidate cuts."""
+    entry = backbone(recipe.backbone)
+    size = recipe.geometry(entry.size).height
+    _check_size(entry, size)
+    if not entry.application:
+        return [
+            Layer(name, "cut", shape, 0, efficientnet_lite.worth_measuring(name, shape, size))
+            for name, shape in efficientnet_lite.cut_shapes(lite_number(entry), size).items()
+        ]
+    table = in_child(build_request("layers", entry, Weights("none", None, "none"), size))["layers"]
+    pattern = re.compile(entry.cuts)
+    last = table[-1]["name"]
+    return [
+        Layer(
+            row["name"], row["kind"], tuple(row["shape"]), row["parameters"],
+            bool(pattern.fullmatch(row["name"])) or row["name"] == last,
+        )
+        for row in table
+    ]  # fmt: skip
+
+
+def _check_size(entry: Backbone, size: int) -> None:
+    if size < entry.smallest:
+        raise BackboneError(
+            f"{entry.name} takes images of at least {entry.smallest} pixels, found {size}. "
+            f"Type: --size {entry.smallest} or more"
+        )
+
+
+def _digest(description: dict[str, Any]) -> str:
+    text = json.dumps(description, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -1,0 +1,179 @@
+"""The extractor's graph: from the uint8 image to the pooled features of its cuts.
+
+Normalisation, network and pooling all lie inside the OpenVINO model.
+"""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from headstart.backbones import efficientnet_lite
+from headstart.backbones.catalogue import Backbone, Normalisation, cut_error
+from headstart.backbones.checkpoint import read_checkpoint
+from headstart.backbones.keras_builder import in_child
+from headstart.backbones.weights import Weights
+from headstart.errors import BackboneError
+from headstart.features import engine as openvino_engine
+from headstart.images.geometry import Geometry
+from headstart.recipe import Recipe
+
+
+def lite_number(entry: Backbone) -> int:
+    return int(entry.name[-1])
+
+
+def build_request(task: str, entry: Backbone, weights: Weights, size: int) -> dict[str, Any]:
+    return {
+        "task": task,
+        "backbone": entry.name,
+        "size": size,
+        "weights": str(weights.path.absolute()) if weights.path else None,
+        "kind": weights.kind,
+    }
+
+
+def build(
+    folder: Path,
+    entry: Backbone,
+    weights: Weights,
+    geometry: Geometry,
+    normalisation: Normalisation,
+    recipe: Recipe,
+) -> None:
+    """Write the extractor's model and what must be known of it into `folder`."""
+    import openvino
+
+    wanted = list(dict.fromkeys(layer for _, layer, _ in recipe.taps))
+    with TemporaryDirectory() as scratch:
+        if not entry.application and weights.kind == "package":
+            parameter, found = _lite_network(entry, weights, geometry, wanted)
+            channels_first = True
+        else:
+            target = Path(scratch) / "network.xml"
+            request = build_request("export", entry, weights, geometry.height)
+            answer = in_child({**request, "cuts": wanted, "target": str(target)})
+            channels_first = answer["channels_first"]
+            parameter, found = _exported_network(target, answer["cuts"], geometry, channels_first)
+        image, pixels = _input(geometry, normalisation, channels_first)
+        parameter.output(0).replace(pixels.output(0))
+        maps = dict(zip(wanted, found, strict=True))
+        taps = {
+            _resolved(name, layer, maps[layer]): (maps[layer][1], pooling)
+            for name, layer, pooling in recipe.taps
+        }
+        model, slices = _pooled(image, taps, channels_first)
+        openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+    text = json.dumps({"slices": slices}, indent=1)
+    (folder / "extractor.json").write_text(text, encoding="utf-8")
+
+
+def _resolved(name: str, layer: str, found: tuple[str, Any]) -> str:
+    """The cut's name with "last" replaced by the layer that it is."""
+    return found[0] + name.removeprefix(layer)
+
+
+def _lite_network(
+    entry: Backbone, weights: Weights, geometry: Geometry, layers: list[str]
+) -> tuple[Any, list[tuple[str, Any]]]:
+    """The network's parameter, and name and map of each of the layers."""
+    from openvino import opset13 as op
+
+    assert weights.path is not None
+    ops = efficientnet_lite.OpenVinoOps(lite_number(entry), read_checkpoint(weights.path))
+    parameter = op.parameter([1, 3, geometry.height, geometry.width], np.float32)
+    found = efficientnet_lite.network(lite_number(entry), parameter, ops)
+    maps = []
+    for layer in layers:
+        name = "top_relu" if layer == "last" else layer
+        if name not in found:
+            raise cut_error(entry, layer, list(found))
+        maps.append((name, found[name].output(0)))
+    return parameter, maps
+
+
+def _exported_network(
+    path: Path, cuts: list[str], geometry: Geometry, channels_first: bool
+) -> tuple[Any, list[tuple[str, Any]]]:
+    height, width = geometry.height, geometry.width
+    model = openvino_engine.core().read_model(str(path))
+    model.reshape([1, 3, height, width] if channels_first else [1, height, width, 3])
+    results = [result.input_value(0) for result in model.get_results()]
+    return model.get_parameters()[0], list(zip(cuts, results, strict=True))
+
+
+def _input(geometry: Geometry, normalisation: Normalisation, channels_first: bool) -> Any:
+    """The uint8 image parameter and the normalised float image made of it."""
+    from openvino import opset13 as op
+
+    image = op.parameter([1, geometry.height, geometry.width, 3], np.uint8, name="image")
+    x = op.convert(image, "f32")
+    if normalisation.bgr:
+        x = op.gather(x, op.constant(np.array([2, 1, 0])), op.constant(3))
+    x = op.subtract(x, op.constant(np.array(normalisation.mean, np.float32)))
+    x = op.divide(x, op.constant(np.array(normalisation.std, np.float32)))
+    if channels_first:
+        x = op.transpose(x, op.constant(np.array([0, 3, 1, 2])))
+    return image, x
+
+
+def _pooled(
+    image: Any, taps: dict[str, tuple[Any, str]], channels_first: bool
+) -> tuple[Any, dict[str, tuple[int, int]]]:
+    """The model from image to one (1, D) vector, and where each cut stands in it."""
+    import openvino
+    from openvino import opset13 as op
+
+    parts, slices, start = [], {}, 0
+    for cut, (feature_map, pooling) in taps.items():
+        for vector in _pool(feature_map, pooling, channels_first):
+            parts.append(vector)
+        width = sum(part.get_output_shape(0)[1] for part in parts) - start
+        slices[cut] = (start, start + width)
+        start += width
+    features = op.concat(parts, 1) if len(parts) > 1 else parts[0]
+    features.output(0).tensor.set_names({"features"})
+    return openvino.Model([features.output(0)], [image], "extractor"), slices
+
+
+def _pool(feature_map: Any, pooling: str, channels_first: bool) -> list[Any]:
+    from openvino import opset13 as op
+
+    rank = len(feature_map.get_shape())
+    if rank == 2:  # already a vector
+        return [op.reshape(feature_map, op.constant(np.array([1, -1])), False)]
+    if rank != 4:
+        raise BackboneError(
+            f"a cut must be a feature map or a vector, found shape {list(feature_map.get_shape())}"
+        )
+    if pooling == "grid":
+        feature_map = _grid(feature_map, channels_first)
+    if pooling in ("flatten", "grid"):
+        if channels_first:  # Keras flattens (height, width, channels)
+            feature_map = op.transpose(feature_map, op.constant(np.array([0, 2, 3, 1])))
+        return [op.reshape(feature_map, op.constant(np.array([1, -1])), False)]
+    axes = op.constant(np.array([2, 3] if channels_first else [1, 2]))
+    reductions = {"avg": [op.reduce_mean], "max": [op.reduce_max],
+                  "avg+max": [op.reduce_mean, op.reduce_max]}  # fmt: skip
+    return [reduce(feature_map, axes, False) for reduce in reductions[pooling]]
+
+
+def _grid(feature_map: Any, channels_first: bool) -> Any:
+    """Averages over 2 x 2 fields, which share a row and column where the side is odd."""
+    from openvino import opset13 as op
+
+    if not channels_first:
+        feature_map = op.transpose(feature_map, op.constant(np.array([0, 3, 1, 2])))
+    sides = [int(side) for side in feature_map.get_shape()[2:]]
+    fields, strides = zip(*map(grid_field, sides), strict=True)
+    grid = op.avg_pool(feature_map, list(strides), [0, 0], [0, 0], list(fields), True)
+    if not channels_first:
+        grid = op.transpose(grid, op.constant(np.array([0, 2, 3, 1])))
+    return grid
+
+
+def grid_field(side: int) -> tuple[int, int]:
+    """Side and stride of the fields that halve a side of so many pixels; one alone is itself."""
+    return (side + 1) // 2, max(1, side // 2)

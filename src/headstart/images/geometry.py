@@ -1,0 +1,132 @@
+"""Pixels at input size: how an image becomes what the network sees.
+
+One resizer for training, prediction and serving. Shapes: pixels are (H, W, 3) uint8. Everything
+here may run in many threads at once.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from headstart.images.decode import decode, from_pixels, reduced
+
+VERSION = 2  # raised when the same bytes give other pixels
+
+
+Resize = Literal["squash", "crop", "pad"]
+Interpolation = Literal["antialias", "nearest", "bilinear", "bicubic"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How an image becomes the network's input of `height` x `width` pixels.
+
+    resize: squash (to the shape, whatever the proportions), crop (the largest centred part of
+    that shape), pad (all of it, black around). interpolation: antialias is area averaging when
+    shrinking and linear when enlarging; nearest picks the pixels that Pillow's NEAREST picks.
+    """
+
+    height: int
+    width: int
+    resize: Resize = "squash"
+    interpolation: Interpolation = "antialias"
+
+    def __str__(self) -> str:
+        return f"v{VERSION} {self.height}x{self.width} {self.resize} {self.interpolation}"
+
+    @property
+    def at_least(self) -> tuple[int, int]:
+        """The (height, width) an image must keep when it is reduced before it is resized.
+
+        Twice the input leaves the averaging enough to work with, so ordinary photos stay exact
+        and only large ones are reduced. Nearest picks single pixels, and reduction would change
+        which: there nothing below 25 million pixels is reduced.
+        """
+        if self.interpolation == "nearest":
+            return 2500, 2500
+        return 2 * self.height, 2 * self.width
+
+
+def prepare(data: bytes, geometry: Geometry) -> np.ndarray:
+    """The input (height, width, 3) made of an image file's bytes. Raises BadImage."""
+    return resize(decode(data, geometry.at_least), geometry)
+
+
+def prepare_pixels(image: Any, geometry: Geometry) -> np.ndarray:
+    """The input (height, width, 3) made of an array or a PIL image. Raises BadImage.
+
+    The numbers are those of the file the pixels were decoded from; a large JPEG's, which is
+    decoded at reduced scale, differ by the little that its decoder averages differently.
+    """
+    return resize(reduced(from_pixels(image), geometry.at_least), geometry)
+
+
+def resize(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """(H, W, 3) to (height, width, 3), C-contiguous."""
+    height, width = geometry.height, geometry.width
+    if geometry.resize == "crop":
+        pixels = _centre(pixels, height, width)
+    elif geometry.resize == "pad":
+        return _padded(pixels, geometry)
+    return _interpolated(pixels, height, width, geometry.interpolation)
+
+
+# --- geometry -----------------------------------------------------------------------------
+def _centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The largest centred part of the proportions height : width."""
+    h, w = pixels.shape[:2]
+    if h * width > w * height:
+        kept = max(1, round(w * height / width))
+        top = (h - kept) // 2
+        return pixels[top : top + kept]
+    kept = max(1, round(h * width / height))
+    left = (w - kept) // 2
+    return pixels[:, left : left + kept]
+
+
+def _padded(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """All of the image, its proportions kept, centred on black."""
+    h, w = pixels.shape[:2]
+    scale = min(geometry.height / h, geometry.width / w)
+    height = min(geometry.height, max(1, round(h * scale)))
+    width = min(geometry.width, max(1, round(w * scale)))
+    canvas = np.zeros((geometry.height, geometry.width, 3), np.uint8)
+    top, left = (geometry.height - height) // 2, (geometry.width - width) // 2
+    canvas[top : top + height, left : left + width] = _interpolated(
+        pixels, height, width, geometry.interpolation
+    )
+    return canvas
+
+
+def _interpolated(pixels: np.ndarray, height: int, width: int, how: Interpolation) -> np.ndarray:
+    h, w = pixels.shape[:2]
+    if (h, w) == (height, width):
+        return np.ascontiguousarray(pixels)
+    if how == "nearest":
+        rows, columns = _nearest(h, height), _nearest(w, width)
+        return np.ascontiguousarray(pixels[rows[:, None], columns])
+    shrinking = h >= height and w >= width
+    flag = {
+        "antialias": cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR,
+        "bilinear": cv2.INTER_LINEAR,
+        "bicubic": cv2.INTER_CUBIC,
+    }[how]
+    if how == "antialias" and not shrinking and (h > height or w > width):
+        # One side shrinks and the other grows: average the one first.
+        pixels = cv2.resize(pixels, (min(w, width), min(h, height)), interpolation=cv2.INTER_AREA)
+    result: np.ndarray = cv2.resize(pixels, (width, height), interpolation=flag)
+    return result
+
+
+def _nearest(size: int, wanted: int) -> np.ndarray:
+    """The `wanted` places in 0..size-1 that Pillow's NEAREST picks.
+
+    They are the centres of the output pixels; Pillow adds up the steps one by one, and so must
+    we to be off by the same rounding.
+    """
+    step = size / wanted
+    steps = np.full(wanted, step)
+    steps[0] = step * 0.5
+    return np.minimum(np.cumsum(steps).astype(np.intp), size - 1)

@@ -1,0 +1,200 @@
+"""Metrics of images in one class: accuracy and its relatives, calibration, with intervals.
+
+Letters: N images, C classes. Every proportion comes with its 95% interval.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from headstart.metrics.intervals import Interval, Z, interval
+
+BINS = 15  # of the calibration error, as in Guo et al. 2017
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """One class: how many images have it, how many were given it, and how well."""
+
+    name: str
+    support: int
+    predicted: int
+    precision: float | None
+    recall: float | None
+    recall_interval: Interval | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Images whose top probability lies in a bin: how many, mean probability, share right."""
+
+    count: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What the probabilities of N labelled images are worth. None where it cannot be told.
+
+    confusion: (C, C) counts, rows by true class, columns by predicted class.
+    """
+
+    n: int
+    accuracy: float | None
+    accuracy_interval: Interval | None
+    balanced_accuracy: float | None
+    balanced_accuracy_interval: Interval | None
+    macro_f1: float | None
+    top_5_accuracy: float | None
+    log_loss: float | None
+    brier: float | None
+    roc_auc: float | None
+    expected_calibration_error: float | None
+    reliability: tuple[Bin, ...]
+    classes: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> "Metrics":
+        """What `to_dict` gave."""
+        values = {field.name: table[field.name] for field in fields(cls)}
+        for name in ("accuracy_interval", "balanced_accuracy_interval"):
+            values[name] = tuple(values[name]) if values[name] else None
+        values["reliability"] = tuple(Bin(**row) for row in values["reliability"])
+        values["classes"] = tuple(
+            ClassMetrics(**{**row, "recall_interval": tuple(row["recall_interval"] or ()) or None})
+            for row in values["classes"]
+        )
+        values["confusion"] = tuple(tuple(row) for row in values["confusion"])
+        return cls(**values)
+
+
+def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Metrics:
+    """Metrics of (N, C) probabilities against (N,) class numbers.
+
+    Rows of nan (images that no fold covered) are left out.
+    """
+    count = len(classes)
+    known = ~np.isnan(probabilities[:, 0]) if len(probabilities) else np.zeros(0, bool)
+    probabilities, labels = probabilities[known], labels[known]
+    n = len(labels)
+    predicted = probabilities.argmax(axis=1) if n else np.zeros(0, int)
+    confusion = np.zeros((count, count), int)
+    np.add.at(confusion, (labels, predicted), 1)
+    rows = _by_class(confusion, classes)
+    right = int(np.trace(confusion))
+    top = probabilities.max(axis=1) if n else np.zeros(0)
+    bins = _bins(top, predicted == labels)
+    balanced, balanced_interval = _balanced(confusion)
+    present = [row.f1 for row in rows if row.f1 is not None]
+    return Metrics(
+        n=n,
+        accuracy=right / n if n else None,
+        accuracy_interval=interval(right, n),
+        balanced_accuracy=balanced,
+        balanced_accuracy_interval=balanced_interval,
+        macro_f1=sum(present) / len(present) if present else None,
+        top_5_accuracy=_top_k(probabilities, labels, 5) if n and count > 5 else None,
+        log_loss=_log_loss(probabilities, labels) if n else None,
+        brier=_brier(probabilities, labels) if n else None,
+        roc_auc=_roc_auc(probabilities, labels),
+        expected_calibration_error=(
+            sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / n if n else None
+        ),
+        reliability=bins,
+        classes=rows,
+        confusion=tuple(tuple(int(value) for value in row) for row in confusion),
+    )
+
+
+def _by_class(confusion: np.ndarray, classes: Sequence[str]) -> tuple[ClassMetrics, ...]:
+    rows = []
+    for index, name in enumerate(classes):
+        right = int(confusion[index, index])
+        support, given = int(confusion[index].sum()), int(confusion[:, index].sum())
+        rows.append(
+            ClassMetrics(
+                name=name,
+                support=support,
+                predicted=given,
+                precision=right / given if given else None,
+                recall=right / support if support else None,
+                recall_interval=interval(right, support),
+                f1=2 * right / (support + given) if support else None,
+            )
+        )
+    return tuple(rows)
+
+
+def _balanced(confusion: np.ndarray) -> tuple[float | None, Interval | None]:
+    """Mean recall of the classes present; its interval from their binomial variances
+    (Agresti-Coull counts, so that perfect recalls have a width too).
+    """
+    support = confusion.sum(axis=1)
+    present = support > 0
+    if not present.any():
+        return None, None
+    n, right = support[present], np.diag(confusion)[present]
+    mean = float((right / n).mean())
+    share = (right + 2) / (n + 4)
+    half = Z * math.sqrt(float((share * (1 - share) / (n + 4)).sum())) / len(n)
+    return mean, (max(0.0, mean - half), min(1.0, mean + half))
+
+
+def _top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:
+    own = probabilities[np.arange(len(labels)), labels]
+    return float(((probabilities > own[:, None]).sum(axis=1) < k).mean())
+
+
+def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.clip(own, 1e-15, 1)).mean())
+
+
+def _brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean squared distance from the one-hot label, 0 to 2 (Brier 1950)."""
+    squares = np.square(probabilities, dtype=np.float64).sum(axis=1)
+    own = probabilities[np.arange(len(labels)), labels]
+    return float((squares - 2 * own + 1).mean())
+
+
+def _roc_auc(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
+    """Area under the ROC curve; one class against the rest, averaged, for more than two."""
+    count = probabilities.shape[1] if probabilities.ndim == 2 else 0
+    wanted = [1] if count == 2 else range(count)
+    areas = [_auc(probabilities[:, index], labels == index) for index in wanted]
+    told = [area for area in areas if area is not None]
+    return sum(told) / len(told) if told and len(told) == len(areas) else None
+
+
+def _auc(scores: np.ndarray, positive: np.ndarray) -> float | None:
+    """Mann and Whitney's statistic, ties counting half."""
+    yes = int(positive.sum())
+    no = len(positive) - yes
+    if not yes or not no:
+        return None
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2
+    return float((ranks[inverse][positive].sum() - yes * (yes + 1) / 2) / (yes * no))
+
+
+def _bins(top: np.ndarray, right: np.ndarray) -> tuple[Bin, ...]:
+    """Equal-width bins of the top probability that hold images."""
+    index = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
+    found = []
+    for number in range(BINS):
+        inside = index == number
+        if inside.any():
+            found.append(
+                Bin(int(inside.sum()), float(top[inside].mean()), float(right[inside].mean()))
+            )
+    return tuple(found)

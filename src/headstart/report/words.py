@@ -1,0 +1,64 @@
+"""Metrics in a few lines for the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from headstart.metrics.classification import Metrics
+
+TITLES = {"train": "training", "cross_validation": "cross-validation", "all": "all images"}
+
+
+def summary(metrics: Mapping[str, Any]) -> str:
+    """A few lines for the terminal, on the split that tells most about new images."""
+    lines = []
+    order = ["train", "cross_validation", "validation", "test", "all"]
+    for split in sorted(metrics, key=lambda name: order.index(name) if name in order else 9):
+        found = metrics[split]
+        if found.accuracy is None or found.accuracy_interval is None:
+            continue
+        low, high = found.accuracy_interval
+        lines.append(
+            f"{TITLES.get(split, split):<17}{found.accuracy:6.1%} of {found.n:,} images right "
+            f"(95% interval {low:.1%} to {high:.1%})"
+        )
+    telling = next(
+        (metrics[s] for s in ("test", "validation", "all", "cross_validation") if s in metrics
+         and metrics[s].n), None,
+    )  # fmt: skip
+    if telling is not None and not isinstance(telling, Metrics):
+        return "\n".join(lines + telling.details())
+    return "\n".join(lines + (_details(telling) if telling else []))
+
+
+def _details(found: Metrics) -> list[str]:
+    lines = []
+    supports = [row.support for row in found.classes if row.support]
+    if found.balanced_accuracy is not None and max(supports) > 1.5 * min(supports):
+        lines.append(f"balanced accuracy {found.balanced_accuracy:.1%} (classes count alike)")
+    if len(found.classes) > 2:
+        weakest = min(
+            (row for row in found.classes if row.recall is not None),
+            key=lambda row: row.recall or 0,
+        )
+        if weakest.recall is not None and weakest.recall < 1:
+            lines.append(
+                f"weakest class: {weakest.name}, {weakest.recall:.0%} of {weakest.support} found"
+            )
+    confused = sorted(
+        (
+            (count, found.classes[i].name, found.classes[j].name)
+            for i, row in enumerate(found.confusion)
+            for j, count in enumerate(row)
+            if i != j and count
+        ),
+        key=lambda entry: -entry[0],
+    )[:3]
+    if confused:
+        told = ", ".join(f"{a} taken for {b} {count}x" for count, a, b in confused)
+        lines.append(f"most confused: {told}")
+    if found.expected_calibration_error is not None:
+        lines.append(
+            f"log loss {found.log_loss:.3f}; stated probabilities are off by "
+            f"{found.expected_calibration_error:.1%} on average"
+        )
+    return lines

@@ -1,0 +1,76 @@
+"""Runs side by side: what differs in their recipes, and what that made of the same images."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headstart.errors import ClassifierError
+from headstart.metrics.comparison import Comparison, compare
+from headstart.runs.folder import Run
+
+
+@dataclass(frozen=True)
+class Compared:
+    """recipes: choice -> its value in each run, only those that differ. pairs: the first run
+    against each other one, on the images both predicted (None where there are none).
+    """
+
+    runs: tuple[Run, ...]
+    recipes: dict[str, tuple[Any, ...]]
+    pairs: tuple[Comparison | None, ...]
+
+
+def compare_runs(runs: Sequence[Run]) -> Compared:
+    """Raises ClassifierError for fewer than two runs or runs of other classes."""
+    if len(runs) < 2:
+        raise ClassifierError("expected two runs or more. Type: headstart compare RUN RUN")
+    first = runs[0].record["classes"]
+    for run in runs[1:]:
+        if run.record["classes"] != first:
+            raise ClassifierError(
+                f"expected runs with the classes {', '.join(first)}, found "
+                f"{', '.join(run.record['classes'])} in {run.folder}"
+            )
+    if any(run.record.get("multi") for run in runs):
+        raise ClassifierError("expected runs of one class an image, found several classes an image")
+    tables = [run.recipe.model_dump(mode="json") for run in runs]
+    recipes = {
+        key: tuple(table[key] for table in tables)
+        for key in tables[0]
+        if any(table[key] != tables[0][key] for table in tables)
+    }
+    predictions = [_predictions(run) for run in runs]
+    pairs = tuple(_paired(predictions[0], other) for other in predictions[1:])
+    return Compared(tuple(runs), recipes, pairs)
+
+
+_Rows = dict[tuple[str, str], tuple[int, np.ndarray]]
+
+
+def _predictions(run: Run) -> _Rows:
+    """By content and label: class number and (C,) probabilities; the test split where there is."""
+    classes = run.record["classes"]
+    with (run.folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        # By position: a class may be called as one of the first five columns is.
+        rows = [(row[1], row[2], row[3], row[5:]) for row in list(csv.reader(file))[1:]]
+    wanted = "test" if any(split == "test" for _, split, _, _ in rows) else "validation"
+    return {
+        (content, label): (classes.index(label), np.array(probabilities, float))
+        for content, split, label, probabilities in rows
+        if split == wanted
+    }
+
+
+def _paired(first: _Rows, second: _Rows) -> Comparison | None:
+    keys = sorted(first.keys() & second.keys())
+    if not keys:
+        return None
+    labels = np.array([first[key][0] for key in keys])
+    return compare(
+        np.stack([first[key][1] for key in keys]),
+        np.stack([second[key][1] for key in keys]),
+        labels,
+    )

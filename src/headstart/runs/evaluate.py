@@ -1,0 +1,108 @@
+"""A classifier measured on labelled images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.classifier import load as load_classifier
+from headstart.data.dataset import load
+from headstart.data.item import Item
+from headstart.errors import DatasetError
+from headstart.metrics.classification import Metrics
+from headstart.metrics.classification import evaluate as measured
+from headstart.metrics.comparison import Comparison, compare
+from headstart.metrics.multilabel import evaluate_multi
+from headstart.runs import folder as runs
+from headstart.runs import steps
+from headstart.system.progress import Silent
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Metrics by split, with `views` views of each image; against the image alone, and of it.
+
+    The latter two are of images in one class.
+    """
+
+    metrics: dict[str, Any]
+    paired: dict[str, Comparison]
+    alone: dict[str, Metrics]
+    views: int
+
+
+def evaluate_views(
+    run: str | Path,
+    source: str | Path,
+    views: int,
+    *,
+    strict: bool = False,
+    progress: Silent | None = None,
+) -> Evaluated:
+    """Measure a classifier on labelled images, with at most so many different views of each.
+
+    Images that a run was trained on are counted and told, for they flatter.
+    Raises DatasetError if the images have a class that the classifier does not know.
+    """
+    progress = progress or Silent()
+    classifier = load_classifier(run)
+    dataset = load(source, split=False)
+    unknown = [name for name in dataset.classes if name not in classifier.classes]
+    if unknown:
+        raise DatasetError(
+            f"expected images of the classes {', '.join(classifier.classes)}, "
+            f"found also {', '.join(unknown)}"
+        )
+    thresholds = classifier.description.get("thresholds")
+    if dataset.multi and thresholds is None:
+        raise DatasetError(
+            "expected one class an image, as this classifier was trained, found several"
+        )
+    known = runs.training_images(Path(run))
+    seen = sum(i.content_hash.hex() in known for i in dataset.items if i.split != "train")
+    if seen:
+        progress.warn(
+            f"{seen:,} of these {len(dataset.items):,} images were trained on, which flatters the "
+            "figures: those of images that it has not seen are in the run's metrics.json"
+        )
+    found: dict[str, tuple[list[np.ndarray], list[Item]]] = {}
+    count = 1
+    with progress.stage("predict", len(dataset.items), "images"):
+        rows = classifier.by_view(dataset.items, views)
+        for item, (_, error, by_view) in zip(dataset.items, rows, strict=True):
+            progress.advance()
+            if by_view is None:
+                steps.refuse([(item, error or "")], strict, progress)
+                continue
+            kept, labels = found.setdefault(item.split or "all", ([], []))
+            count = len(by_view)
+            kept.append(np.stack([by_view.mean(axis=0), by_view[0]]))
+            labels.append(item)
+    metrics: dict[str, Any] = {}
+    paired, alone = {}, {}
+    for split, (kept, labelled) in found.items():
+        both = np.stack(kept).astype(np.float32)
+        if thresholds is not None:
+            targets, limits = steps.targets_of(labelled, classifier.classes), np.array(thresholds)
+            metrics[split] = evaluate_multi(both[:, 0], targets, classifier.classes, limits)
+            continue
+        numbers = np.array([classifier.classes.index(item.label or "") for item in labelled])
+        metrics[split] = measured(both[:, 0], numbers, classifier.classes)
+        alone[split] = measured(both[:, 1], numbers, classifier.classes)
+        paired[split] = compare(both[:, 0], both[:, 1], numbers)
+    return Evaluated(metrics, paired, alone, count)
+
+
+def evaluate(
+    run: str | Path,
+    source: str | Path,
+    *,
+    strict: bool = False,
+    progress: Silent | None = None,
+) -> dict[str, Metrics]:
+    """Metrics of a classifier on labelled images, by split ("all" where there are no splits).
+
+    Raises DatasetError if the images have a class that the classifier does not know.
+    """
+    return evaluate_views(run, source, 1, strict=strict, progress=progress).metrics

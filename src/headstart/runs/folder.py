@@ -1,0 +1,236 @@
+"""The folder of one training: classifier, recipe, metrics, predictions, what was left out.
+
+run.json          what was trained on what, versions, seconds
+recipe.toml       every choice; headstart train --recipe RUN/recipe.toml does it again
+metrics.json      by split, every accuracy with its interval
+predictions.csv   each validation and test image with its probabilities
+training.csv      each training image
+unreadable.csv    images left out, each with its reason
+classifier/       what headstart predict uses
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from headstart.classifier import Classifier, load
+from headstart.errors import ClassifierError, RecipeError
+from headstart.metrics.classification import Metrics
+from headstart.metrics.multilabel import MultiMetrics
+from headstart.recipe import Recipe, load_recipe
+from headstart.system.atomic import write_atomically
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training in its folder."""
+
+    folder: Path
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What run.json holds. Raises ClassifierError if it is missing, damaged or too new."""
+        record = self._json("run.json")
+        if record.get("format", 0) > FORMAT:
+            raise ClassifierError(
+                f"{self.folder} was written by a newer headstart. "
+                "Type: pip install --upgrade headstart"
+            )
+        return record
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """By split (train, cross_validation, validation, test) Metrics, or MultiMetrics."""
+        rows = self._json("metrics.json")
+        return {
+            name: (MultiMetrics if "micro_f1" in row else Metrics).from_dict(row)
+            for name, row in rows.items()
+        }
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """Ready to predict."""
+        return load(self.folder)
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """By epoch: loss, accuracy, val_loss, val_accuracy; empty for a linear head. nan where
+        the training diverged.
+        """
+        kept = self.record.get("history", {})
+        return {
+            name: [math.nan if value is None else value for value in values]
+            for name, values in kept.items()
+        }
+
+    def keras_model(self) -> Any:
+        """The classifier as a plain Keras model, from the backbone's input to the probabilities.
+
+        Its input is normalised pixels, as `headstart.keras_model.normalised` makes them.
+        """
+        from headstart.heads.neural import backend
+        from headstart.tuning.keras_model import keras_model
+
+        backend()
+        about = self.classifier.description
+        recipe, tuned = self.recipe, self.folder / "backbone.weights.h5"
+        if tuned.is_file():
+            recipe = recipe.changed(weights=str(tuned))
+        return keras_model(recipe, self.classifier.stack, tuple(about["cuts"]))
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """Every choice of the training."""
+        return load_recipe(self.folder / "recipe.toml")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            content = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ClassifierError(
+                f"expected a finished run, found no {name} in {self.folder}. "
+                "Give the folder that headstart train printed"
+            ) from None
+        except ValueError as error:
+            raise ClassifierError(f"{self.folder / name} is damaged: {error}") from error
+        if not isinstance(content, dict):
+            raise ClassifierError(f"{self.folder / name} is damaged: expected an object")
+        return content
+
+    def __repr__(self) -> str:
+        measured = next(
+            (self.metrics[s] for s in ("test", "validation", "train") if s in self.metrics), None
+        )
+        accuracy = f", accuracy {measured.accuracy:.1%}" if measured and measured.accuracy else ""
+        return f"Run({str(self.folder)!r}{accuracy})"
+
+
+def training_images(folder: Path) -> frozenset[str]:
+    """Content hashes of what a run was trained on; none for a classifier alone."""
+    try:
+        with (folder / "training.csv").open(encoding="utf-8", newline="") as file:
+            return frozenset(row["content"] for row in csv.DictReader(file))
+    except (OSError, KeyError):
+        return frozenset()
+
+
+def check_new(out: str | Path | None) -> None:
+    """Raises RecipeError if `out` exists and is not empty, for a run never overwrites another, or
+    could not be made, before anything slow is done.
+    """
+    folder = Path("runs" if out is None else out)
+    above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise RecipeError(
+            f"expected to write the run to {folder}, but {above} is no folder that can be written "
+            "to. Type: --out with another place"
+        )
+    if out is None:
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RecipeError(
+            f"expected a new folder for the run, found {folder} with something in it. "
+            "Type: --out with another name"
+        )
+
+
+def start(
+    source: Path,
+    recipe: Recipe,
+    strict: bool,
+    out: str | Path | None,
+    dataset: str,
+    choices: dict[str, Any],
+) -> Path:
+    """A new folder for a run, with what it takes to go on with it if it is stopped.
+
+    dataset: fingerprint of the images. choices: what the recipe had left open, for run.json.
+    """
+    folder = _new_folder(source, out)
+    write_atomically(folder / "recipe.toml", recipe.to_toml().encode())
+    begun = {"source": str(source.resolve()), "strict": strict, "dataset": dataset}
+    write_json(folder / "started.json", {**begun, "choices": choices})
+    return folder
+
+
+def check_unchanged(folder: Path, dataset: str) -> None:
+    """Raises ClassifierError if the training there began with other images: what it kept was
+    learned from some that would now be among those that judge.
+    """
+    begun = started(folder)
+    if begun["dataset"] != dataset:
+        raise ClassifierError(
+            f"expected the images with which the training in {folder} began, found others in "
+            f"{begun['source']}. Type: headstart train {begun['source']}"
+        )
+
+
+def started(folder: Path) -> dict[str, Any]:
+    """What `start` wrote. Raises ClassifierError if no training began there."""
+    try:
+        content: dict[str, Any] = json.loads((folder / "started.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ClassifierError(
+            f"expected the folder of a training that was stopped, found no started.json in "
+            f"{folder}. Give the folder that headstart train printed"
+        ) from error
+    return content
+
+
+def finish(folder: Path) -> None:
+    """There is nothing to go on with any more."""
+    for name in ("started.json", "checkpoint.safetensors", "best.safetensors"):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "stages", ignore_errors=True)
+
+
+def _new_folder(source: str | Path, out: str | Path | None) -> Path:
+    """`out`, or the first free runs/NAME-N."""
+    if out is not None:
+        check_new(out)
+        Path(out).mkdir(parents=True, exist_ok=True)
+        return Path(out)
+    name = Path(source).resolve().name.split(".")[0] or "run"
+    number = 1
+    while True:
+        folder = Path("runs") / f"{name}-{number}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:  # another run took it
+            number += 1
+
+
+def write_table(path: Path, header: list[str], rows: Iterable[Iterable[Any]]) -> None:
+    """A CSV file, whole or not at all."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomically(path, buffer.getvalue().encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """A JSON file, whole or not at all; JSON has no nan, so null stands for it."""
+    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content

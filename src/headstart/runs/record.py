@@ -1,0 +1,139 @@
+"""What a run keeps beside its classifier: tables, metrics, pictures, run.json."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart import __version__
+from headstart.data.dataset import Dataset
+from headstart.features.extract import Features
+from headstart.features.extractor import Extractor
+from headstart.heads.fit import Trained
+from headstart.images.augment import NONE
+from headstart.recipe import Recipe
+from headstart.report.plots import curves_picture
+from headstart.report.verdict import verdict
+from headstart.runs import folder as runs
+from headstart.selection.cuts import Selection
+from headstart.selection.heads import HeadSelection
+from headstart.system.atomic import write_atomically
+from headstart.system.progress import Silent
+
+
+def choices(selection: Selection, heads: HeadSelection | None) -> dict[str, Any]:
+    """What was tried and what it gave, where the recipe left something open."""
+    return {
+        "selection": selection.to_dict() if selection.tried or selection.before else None,
+        "heads": heads.to_dict() if heads else None,
+    }
+
+
+def about(extractor: Extractor, recipe: Recipe, trained: Trained) -> dict[str, Any]:
+    """What a classifier tells of its origin."""
+    told: dict[str, Any] = {
+        "headstart": __version__,
+        "recipe": recipe.name,
+        "backbone": recipe.backbone,
+        "cuts": list(extractor.cuts),
+        "pooling": recipe.pooling,
+        "extractor": extractor.fingerprint,
+        "augmentation": {
+            name: value
+            for name, value in recipe.model_dump(mode="json")["augmentation"].items()
+            if recipe.augmentation != NONE and value is not None
+        },
+    }
+    if trained.thresholds is not None:
+        told["thresholds"] = [round(float(value), 6) for value in trained.thresholds]
+    return told
+
+
+def write_keras(folder: Path, recipe: Recipe, trained: Trained, extractor: Extractor) -> None:
+    """Where Keras has trained, the whole as a plain Keras model too."""
+    from headstart.tuning.keras_model import keras_model
+
+    temporary = folder / ".model.keras"
+    keras_model(recipe, trained.stack, extractor.cuts).save(temporary, zipped=True)
+    temporary.replace(folder / "model.keras")
+
+
+def write_run(
+    folder: Path,
+    source: str | Path,
+    dataset: Dataset,
+    features: dict[str, Features],
+    trained: Trained,
+    metrics: dict[str, Any],
+    probabilities: dict[str, np.ndarray],
+    progress: Silent,
+    studies: dict[str, Any],
+) -> None:
+    """Everything of the run but its classifier; run.json, the last, says that it is whole."""
+    classes = dataset.classes
+    bad = [row for part in features.values() for row in part.bad]
+    runs.write_table(
+        folder / "unreadable.csv", ["image", "reason"], ((item.name, why) for item, why in bad)
+    )
+    runs.write_table(
+        folder / "predictions.csv",
+        ["image", "content", "split", "label", "predicted", *classes],
+        _prediction_rows(features, probabilities, classes, trained.thresholds),
+    )
+    runs.write_table(
+        folder / "training.csv", ["image", "content", "label"],
+        ((item.name, item.content_hash.hex(), item.label) for item in features["train"].items),
+    )  # fmt: skip
+    if trained.history:
+        write_atomically(folder / "curves.png", curves_picture({"": trained.history}))
+    runs.write_json(
+        folder / "metrics.json", {split: found.to_dict() for split, found in metrics.items()}
+    )
+    tuned = bool((studies["tuning"] or {}).get("kept"))
+    judged = verdict(metrics, trained.history, tuned=tuned)
+    seconds = {stage: round(spent, 3) for stage, spent in progress.seconds.items()}
+    runs.write_json(
+        folder / "run.json",
+        {
+            "format": runs.FORMAT,
+            "headstart": __version__,
+            "source": str(Path(source).resolve()),
+            "dataset": dataset.fingerprint(),
+            "classes": list(classes),
+            "images": {
+                **{split: len(part.items) for split, part in features.items()},
+                "unreadable": len(bad),
+            },
+            "multi": dataset.multi,
+            "groups": len({item.group for item in dataset.items} - {None}),
+            "cache": {
+                "hits": sum(part.hits for part in features.values()),
+                "misses": sum(part.misses for part in features.values()),
+            },
+            "verdict": judged.text if judged else None,
+            **studies,
+            "kept_epoch": trained.kept_epoch,
+            "history": trained.history,
+            "warnings": progress.warnings,
+            "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
+        },
+    )
+
+
+def _prediction_rows(
+    features: dict[str, Features],
+    probabilities: dict[str, np.ndarray],
+    classes: tuple[str, ...],
+    thresholds: np.ndarray | None,
+) -> Iterable[list[Any]]:
+    for split, part in features.items():
+        if split == "train":
+            continue
+        for item, row in zip(part.items, probabilities[split], strict=True):
+            predicted = classes[int(row.argmax())]
+            if thresholds is not None:
+                given = zip(classes, row, thresholds, strict=True)
+                predicted = ";".join(name for name, p, limit in given if p >= limit)
+            rounded = [f"{p:.6g}" for p in row]
+            yield [item.name, item.content_hash.hex(), split, item.label, predicted, *rounded]

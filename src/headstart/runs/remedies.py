@@ -1,0 +1,180 @@
+"""What helps against overfitting: each remedy tried on cached features, by cross-validation.
+
+Only the training images of the run take part: each is predicted by heads that have not seen it.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.data.dataset import Dataset, load
+from headstart.data.item import group_numbers
+from headstart.errors import ClassifierError, DatasetError
+from headstart.features.cache import FeatureCache
+from headstart.features.extract import Features, extract, open_space
+from headstart.features.extractor import open_extractor
+from headstart.heads.fit import fit_linear, fit_neural
+from headstart.heads.folds import assign_folds
+from headstart.images.augment import NONE
+from headstart.metrics.classification import Metrics, evaluate
+from headstart.metrics.comparison import Comparison, compare
+from headstart.recipe import Recipe
+from headstart.runs.folder import Run
+from headstart.system.progress import Silent
+
+FOLDS = 3
+LARGE = 10_000  # features from which one fold must do: such heads take minutes, not seconds
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """One change of the recipe: what cross-validation says of it, and against no change.
+
+    comparison: of this remedy with the recipe as it was, on the same images.
+    """
+
+    name: str
+    recipe: Recipe
+    metrics: Metrics
+    seconds: float
+    comparison: Comparison | None = None
+
+
+def candidates(base: Recipe) -> list[tuple[str, dict[str, Any]]]:
+    """The changes worth trying, the quick ones first. A linear head has neither dropout nor epochs:
+    for it there are views, and a small neural head in its place.
+    """
+    if base.head == "linear":
+        small = {"head": "neural", "layers": ["dense 64 relu", "dropout"], "dropout": 0.5}
+        changes: list[tuple[str, dict[str, Any]]] = [
+            ("flipped views", {"views": 2, "augmentation": "flip"}),
+            ("augmentation, 3 views", {"views": 3, "augmentation": "lesson"}),
+            ("no augmentation", {"views": 1, "augmentation": "none"}),
+            ("small neural head", {**small, "epochs": 60, "patience": 5}),
+        ]
+        return [(name, change) for name, change in changes if base.changed(**change) != base]
+    lesson = base.augmentation if base.augmentation != NONE else "lesson"
+    plain = {"views": 1, "augmentation": "none"}
+    viewed = {"views": 3, "augmentation": lesson}
+    pooled = {"pooling": "avg"}
+    decay = 1e-4 / base.learning_rate  # what a step takes off each weight is their product
+    found: list[tuple[str, dict[str, Any]]] = [
+        ("linear head, pooled", {**plain, **pooled, "head": "linear"}),
+        ("pooling instead of flatten", {**viewed, **pooled}),
+        ("pooling, no augmentation", {**plain, **pooled}),
+        ("pooling, no dropout", {**viewed, **pooled, "dropout": 0.0}),
+        ("pooling, dropout 0.5", {**viewed, **pooled, "dropout": 0.5}),
+        ("pooling, smaller head", {**viewed, **pooled, "layers": ["dense 64 relu", "dropout"]}),
+        ("pooling, weight decay", {**viewed, **pooled, "weight_decay": decay}),
+        ("pooling, early stopping", {**viewed, **pooled, "patience": 3}),
+        ("no augmentation, no dropout", {**plain, "dropout": 0.0}),
+        ("augmentation, no dropout", {**viewed, "dropout": 0.0}),
+        ("augmentation and dropout", {**viewed, "dropout": base.dropout or 0.2}),
+    ]
+    if base.pooling != "flatten":
+        found = [(n.replace("pooling, ", ""), c) for n, c in found[:1] + found[2:8]]
+    return found
+
+
+def try_remedies(
+    run: Run,
+    *,
+    budget: float = 600.0,
+    progress: Silent | None = None,
+    on_result: Callable[[Remedy], None] | None = None,
+) -> tuple[list[Remedy], list[str]]:
+    """The remedies tried, the recipe as it was first, and the names of those not tried.
+
+    budget: seconds after which no further remedy is begun. The run's images must still be where
+    they were.
+    """
+    progress = progress or Silent()
+    started = time.perf_counter()
+    base = run.recipe
+    if base.fresh:  # a few cached views stand for endless ones
+        base = base.changed(views=3)
+    dataset = load(run.record["source"], validation_fraction=base.validation_fraction,
+                   seed=base.seed, groups=base.groups)  # fmt: skip
+    if dataset.multi:
+        raise DatasetError("expected one class an image to compare remedies, found several")
+    if (run.record.get("tuning") or {}).get("kept"):
+        raise ClassifierError(
+            f"expected a run whose backbone is frozen, found {run.folder}, which was fine-tuned: "
+            "its layers have seen all training images, and cross-validation would flatter them"
+        )
+    probabilities: np.ndarray | None = None
+    tried: list[Remedy] = []
+    missed: list[str] = []
+    for name, changes in [("as it was", {}), *candidates(base)]:
+        if tried and time.perf_counter() - started > budget:
+            missed.append(name)
+            continue
+        begun = time.perf_counter()
+        recipe = base.changed(**changes)
+        found, labels = _crossed(dataset, recipe, progress)
+        metrics = evaluate(found, labels, dataset.classes)
+        comparison = None
+        if probabilities is None:
+            probabilities = found
+        else:
+            both = ~np.isnan(found[:, 0]) & ~np.isnan(probabilities[:, 0])
+            comparison = compare(found[both], probabilities[both], labels[both])
+        tried.append(Remedy(name, recipe, metrics, time.perf_counter() - begun, comparison))
+        if on_result is not None:
+            on_result(tried[-1])
+    return tried, missed
+
+
+def best_of(tried: list[Remedy]) -> Remedy:
+    """The remedy with the highest accuracy; among equals within chance, the quickest."""
+    top = max(tried, key=lambda remedy: remedy.metrics.accuracy or 0)
+    low = (top.metrics.accuracy_interval or (0, 0))[0]
+    good = [r for r in tried if (r.metrics.accuracy or 0) >= max(low, (top.metrics.accuracy or 0)
+            - 0.005)]  # fmt: skip
+    return min(good, key=lambda remedy: remedy.seconds)
+
+
+def _crossed(dataset: Dataset, recipe: Recipe, progress: Silent) -> tuple[np.ndarray, np.ndarray]:
+    """(N, C) out-of-fold probabilities of the training images, nan where none was made."""
+    features = _features(dataset, recipe, progress)
+    numbers = {name: number for number, name in enumerate(dataset.classes)}
+    labels = np.array([numbers[item.label or ""] for item in features.items])
+    classes, groups = len(dataset.classes), group_numbers(features.items)
+    if recipe.head == "linear":
+        crossed = fit_linear(features.values, labels, classes, recipe, groups).out_of_fold
+        assert crossed is not None
+        return crossed, labels
+    large = features.values.shape[2] > LARGE
+    fold_of = assign_folds(labels, groups, 5 if large else FOLDS, recipe.seed)
+    found = np.full((len(labels), classes), np.nan, np.float32)
+    for fold in range(1 if large else FOLDS):
+        inside, outside = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
+        kin = groups[outside] if groups is not None else None
+        with tempfile.TemporaryDirectory() as scratch:
+            trained = fit_neural(
+                features.values[outside], labels[outside], None, classes, recipe, Path(scratch),
+                groups=kin,
+            )  # fmt: skip
+        found[inside] = trained.stack.probabilities(features.values[inside, 0])
+    return found, labels
+
+
+def _features(dataset: Dataset, recipe: Recipe, progress: Silent) -> Features:
+    extractor = open_extractor(recipe)
+    views = recipe.cached_views
+    items = dataset.split("train")
+    with FeatureCache() as cache, progress.stage("features", len(items) * views, "images"):
+        return extract(
+            items,
+            extractor,
+            open_space(extractor, cache, progress),
+            augmentation=recipe.augmentation,
+            views=views,
+            seed=recipe.seed,
+            progress=progress,
+        )

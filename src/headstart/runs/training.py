@@ -1,0 +1,124 @@
+"""train(): the whole story on one page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from headstart.classifier import assemble
+from headstart.heads.fit import Trained
+from headstart.images.augment import NONE
+from headstart.recipe import Recipe, load_recipe
+from headstart.runs import folder as runs
+from headstart.runs import record, steps
+from headstart.runs.folder import Run
+from headstart.system.progress import Silent
+
+
+def train(
+    source: str | Path,
+    recipe: str | Path | Recipe = "quick",
+    *,
+    out: str | Path | None = None,
+    strict: bool = False,
+    progress: Silent | None = None,
+    callbacks: Sequence[Any] = (),
+    **choices: Any,
+) -> Run:
+    """Train a classifier on labelled images and save it as a run.
+
+    source: a folder with one folder per class, a table, or an archive of these. recipe: a name, a
+    TOML file or a Recipe; `choices` override single fields of it (`backbone="inception_v3"`).
+    out: the run's folder, new; by default runs/NAME-N. strict: stop at an unusable image.
+    callbacks: Keras callbacks for a neural head, such as TensorBoard's.
+    Raises a HeadstartError that says what was expected, what was found and what to type next.
+    """
+    recipe = load_recipe(recipe, **choices)
+    runs.check_new(out)
+    return _carry_out(Path(source), recipe, strict, progress or Silent(), callbacks, out=out)
+
+
+def finetune(
+    run: Run, *, out: str | Path | None = None, progress: Silent | None = None, **choices: Any
+) -> Run:
+    """Train the run's recipe again with fine-tuning; its features are already there.
+
+    Where the run has no augmentation, that of the recipe `thorough` is used. `choices` override
+    single fields. The images must still be where they were. Raises as `train` does.
+    """
+    recipe, thorough = run.recipe, load_recipe("thorough")
+    changes: dict[str, Any] = {"finetune": True, "head": "linear"}
+    for name in ("label_smoothing", "batch_size"):
+        changes[name] = getattr(thorough, name)
+    if recipe.augmentation == NONE or recipe.views == "fresh":
+        changes["views"] = thorough.views
+    if recipe.augmentation == NONE:
+        changes["augmentation"] = thorough.augmentation
+    return train(
+        run.record["source"], recipe.changed(**{**changes, **choices}), out=out, progress=progress
+    )
+
+
+def resume(
+    run: str | Path, *, progress: Silent | None = None, callbacks: Sequence[Any] = ()
+) -> Run:
+    """Go on with a training that was stopped: from the features and the last epoch it kept.
+
+    The result is that of a training that was never stopped. A finished run is returned as it is.
+    Raises ClassifierError if `run` is not the folder of a training.
+    """
+    folder = Path(run)
+    if (folder / "run.json").is_file():
+        return Run(folder)
+    started = runs.started(folder)
+    recipe = load_recipe(folder / "recipe.toml")
+    source, strict = Path(started["source"]), started["strict"]
+    return _carry_out(source, recipe, strict, progress or Silent(), callbacks, folder=folder)
+
+
+def _carry_out(
+    source: Path,
+    recipe: Recipe,
+    strict: bool,
+    progress: Silent,
+    callbacks: Sequence[Any],
+    *,
+    out: str | Path | None = None,
+    folder: Path | None = None,
+) -> Run:
+    """The whole story; with `folder`, of a training that had begun there."""
+    dataset = steps.read_dataset(source, recipe, progress)
+    steps.check_suits(dataset, recipe)
+    resumed = folder is not None
+    if folder is not None:
+        runs.check_unchanged(folder, dataset.fingerprint())
+    selection = steps.choose_cut(dataset, recipe, progress)
+    recipe = selection.recipe
+    extractor = steps.build_extractor(recipe, progress)
+    features = steps.compute_features(dataset, recipe, extractor, progress, strict)
+    classes = steps.usable_classes(dataset, features)
+    recipe, heads = steps.choose_head(features, classes, recipe, progress, dataset.multi)
+    if folder is None:
+        choices = record.choices(selection, heads)
+        folder = runs.start(source, recipe, strict, out, dataset.fingerprint(), choices)
+    trained = steps.train_head(
+        features, classes, recipe, extractor, folder, progress, resumed, callbacks, dataset.multi
+    )
+    tuning = steps.tune(features, classes, recipe, extractor, folder, progress, resumed)
+    if tuning is not None and tuning.stack is not None:
+        recipe, trained = tuning.recipe, Trained(tuning.stack, history=tuning.history)
+        extractor = steps.build_extractor(recipe, progress)
+        features = steps.compute_features(
+            dataset, recipe.changed(views=1), extractor, progress, strict
+        )
+    metrics, probabilities = steps.measure(features, trained, classes, progress)
+    with progress.stage("save"):
+        about = record.about(extractor, recipe, trained)
+        assemble(extractor, trained.stack, classes, about).save(folder / "classifier")
+        if recipe.head == "neural" or trained.history:
+            record.write_keras(folder, recipe, trained, extractor)
+        record.write_run(
+            folder, source, dataset, features, trained, metrics, probabilities, progress,
+            {**runs.started(folder)["choices"], "tuning": tuning.to_dict() if tuning else None},
+        )  # fmt: skip
+        runs.finish(folder)
+    return Run(folder)

@@ -1,0 +1,117 @@
+"""The classifier as a plain Keras model, from the backbone's input to the probabilities.
+
+`keras.models.load_model` opens it without headstart. Like the lesson's
+`Model(pre_trained_model.input, x)` it takes pixels as the backbone is fed them: normalised, as
+`normalised` does.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from headstart.backbones.catalogue import NORMALISATIONS, Normalisation, backbone
+from headstart.backbones.keras_builder import keras_backbone
+from headstart.backbones.weights import resolve
+from headstart.features.graph import grid_field
+from headstart.heads.head import Affine, Dense, Stack
+from headstart.heads.neural import parse_layer
+from headstart.recipe import Recipe
+
+
+def normalisation_of(recipe: Recipe) -> Normalisation:
+    """What the recipe does to pixels 0..255 before the backbone."""
+    return NORMALISATIONS.get(recipe.normalisation, backbone(recipe.backbone).normalisation)
+
+
+def normalised(pixels: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """(N, H, W, 3) uint8 as the Keras model's float32 input."""
+    found = normalisation_of(recipe)
+    x = pixels.astype(np.float32)
+    if found.bgr:
+        x = x[..., ::-1]
+    result: np.ndarray = (x - np.array(found.mean, np.float32)) / np.array(found.std, np.float32)
+    return result
+
+
+def keras_model(recipe: Recipe, stack: Stack, cuts: tuple[str, ...]) -> Any:
+    """A Keras model of frozen backbone and trained head, on this process' Keras backend.
+
+    Dropout layers stand where the recipe has them; they do nothing in prediction. Layers of the
+    backbone are not trainable. Raises WeightsError if the recipe's weights are no longer there.
+    """
+    import keras
+
+    entry = backbone(recipe.backbone)
+    weights = resolve(entry, recipe.weights)
+    size = recipe.geometry(entry.size).height
+    path = str(weights.path) if weights.path else None
+    if path is None:
+        keras.utils.set_random_seed(0)
+    base = keras_backbone(entry.name, size, path, weights.kind)
+    for layer in base.layers:
+        layer.trainable = False
+    vectors = [
+        vector
+        for cut in cuts
+        for vector in pooled(base.get_layer(cut.partition(":")[0]).output, cut, recipe.pooling)
+    ]
+    x = keras.layers.Concatenate(name="features")(vectors) if len(vectors) > 1 else vectors[0]
+    made = _head_layers(recipe, stack)
+    for layer in made:
+        x = layer(x)
+    _set_weights(made, stack)
+    return keras.Model(base.input, x, name="classifier")
+
+
+def _head_layers(recipe: Recipe, stack: Stack) -> list[Any]:
+    """The head's Keras layers, as they were trained."""
+    from keras import layers
+
+    last = stack.layers[-1]
+    assert isinstance(last, Dense)
+    texts = recipe.layers if recipe.head == "neural" else ()
+    parsed = [parse_layer(text, recipe) for text in texts]
+    predictions = layers.Dense(last.weight.shape[1], activation=last.activation, name="predictions")
+    return [*(layer for layer in parsed if layer is not None), predictions]
+
+
+def _set_weights(made: list[Any], stack: Stack) -> None:
+    """The stack's arrays into the layers that they came from (`to_stack` the other way)."""
+    from keras import layers
+
+    entries = iter(stack.layers)
+    before = ""  # the activation that the stack has had so far; nothing yet
+    for layer in made:
+        if isinstance(layer, layers.Dense):
+            entry = next(entries)
+            assert isinstance(entry, Dense)
+            layer.set_weights([entry.weight, entry.bias])
+            before = layer.activation.__name__
+        elif isinstance(layer, layers.BatchNormalization):
+            entry = next(entries)
+            assert isinstance(entry, Affine)
+            # Batch normalisation in inference mode: gamma, beta, moving mean, moving variance.
+            zero = np.zeros_like(entry.scale)
+            layer.set_weights([entry.scale, entry.shift, zero, zero + 1 - layer.epsilon])
+            before = "linear"
+        elif isinstance(layer, layers.Activation):
+            if before != "linear":  # it has an entry of its own, else it is part of the last one
+                next(entries)
+            before = layer.activation.__name__
+
+
+def pooled(feature_map: Any, cut: str, pooling: str) -> list[Any]:
+    """A feature map as vectors, by the cut's own pooling ("mixed7:grid") or else `pooling`."""
+    from keras import layers
+
+    own = cut.partition(":")[2]
+    pooling, name = own or pooling, cut.replace(":", "_")
+    if len(feature_map.shape) == 2:
+        return [feature_map]
+    if pooling == "grid":
+        fields, strides = zip(*map(grid_field, feature_map.shape[1:3]), strict=True)
+        feature_map = layers.AveragePooling2D(fields, strides, name=f"grid_{name}")(feature_map)
+    if pooling in ("flatten", "grid"):
+        return [layers.Flatten(name=f"flatten_{name}")(feature_map)]
+    kinds = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
+    return [kinds[kind](name=f"{kind}_{name}")(feature_map) for kind in pooling.split("+")]

@@ -1,0 +1,322 @@
+"""Folders, tables and archives become datasets; splits depend on content alone."""
+
+import json
+import os
+import shutil
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from headstart.data.dataset import Dataset, images_in, load
+from headstart.data.item import Item, content_hash, natural
+from headstart.errors import DatasetError
+
+
+def fill(folder: Path, layout: dict[str, int], start: int = 0) -> Path:
+    """`layout` says how many files each subfolder gets, every file of other content."""
+    number = start
+    for name, count in layout.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            (folder / name / f"{index}.jpg").write_bytes(f"image {name} {number}".encode())
+            number += 1
+    return folder
+
+
+def sides(dataset: Dataset) -> dict[bytes, str | None]:
+    return {item.content_hash: item.split for item in dataset.items}
+
+
+def test_a_folder_of_class_folders(tmp_path: Path) -> None:
+    dataset = load(fill(tmp_path, {"10": 30, "2": 30, "é": 30}))
+    assert dataset.classes == ("2", "10", "é")
+    counts = dataset.counts()
+    assert {name: counts["train"][name] + counts["validation"][name] for name in counts["train"]}
+    assert sum(counts["train"].values()) + sum(counts["validation"].values()) == 90
+    assert 6 <= sum(counts["validation"].values()) <= 32
+
+
+@pytest.mark.parametrize("validation", ["validation", "valid", "val", "Val"])
+def test_given_splits_are_recognised(tmp_path: Path, validation: str) -> None:
+    fill(tmp_path, {"train/a": 3, "train/b": 4, f"{validation}/a": 2, f"{validation}/b": 1})
+    fill(tmp_path, {"test/a": 2, "test/b": 2}, start=100)
+    dataset = load(tmp_path)
+    assert dataset.counts() == {
+        "train": {"a": 3, "b": 4}, "validation": {"a": 2, "b": 1}, "test": {"a": 2, "b": 2}
+    }  # fmt: skip
+
+
+def test_a_wrapping_folder_is_stepped_into(tmp_path: Path) -> None:
+    fill(tmp_path / "download" / "photos", {"a": 3, "b": 3})
+    assert load(tmp_path).classes == ("a", "b")
+
+
+def test_nested_folders_belong_to_their_class(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 2, "a/more": 2, "b": 3})
+    assert len(load(tmp_path).items) == 7
+
+
+def test_clutter_is_passed_over_but_broken_images_are_not(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 3, "b": 3, "__MACOSX": 2, ".hidden": 2})
+    for name in ("Thumbs.db", ".DS_Store", "desktop.ini", "notes.txt", "labels.csv", "._1.jpg"):
+        (tmp_path / "a" / name).write_bytes(b"clutter")
+    (tmp_path / "a" / "empty.jpg").write_bytes(b"")
+    names = {item.name for item in load(tmp_path).items}
+    assert "a/empty.jpg" in names
+    assert len(names) == 7
+
+
+def test_links_that_loop_do_not_hang(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 2, "b": 2})
+    (tmp_path / "a" / "loop").symlink_to(tmp_path / "a")
+    assert len(load(tmp_path).items) == 4
+
+
+def test_natural_order() -> None:
+    assert sorted(["10", "2", "a10", "a9", "B", "1"], key=natural) == [
+        "1", "2", "10", "a9", "a10", "B",
+    ]  # fmt: skip
+
+
+def test_no_image_moves_when_others_come_go_or_change_their_names(tmp_path: Path) -> None:
+    before = sides(load(fill(tmp_path / "one", {"a": 60, "b": 60})))
+    fill(tmp_path / "one", {"a": 60, "b": 60, "c": 40})
+    for path in sorted((tmp_path / "one" / "a").iterdir())[:20]:
+        path.rename(path.with_name(f"renamed-{path.name}"))
+    for path in sorted((tmp_path / "one" / "b").iterdir())[:20]:
+        path.unlink()
+    after = sides(load(tmp_path / "one"))
+    kept = before.keys() & after.keys()
+    assert len(kept) == 100
+    assert all(before[key] == after[key] for key in kept)
+
+
+def test_the_split_does_not_depend_on_where_the_folder_is(tmp_path: Path) -> None:
+    fill(tmp_path / "one", {"a": 30, "b": 30})
+    shutil.copytree(tmp_path / "one", tmp_path / "elsewhere" / "two")
+    assert sides(load(tmp_path / "one")) == sides(load(tmp_path / "elsewhere" / "two"))
+
+
+def test_identical_images_stay_on_one_side(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 40, "b": 40})
+    for path in sorted((tmp_path / "a").iterdir()):
+        shutil.copy(path, path.with_name(f"copy-{path.name}"))
+    by_content: dict[bytes, set[str | None]] = {}
+    for item in load(tmp_path).items:
+        by_content.setdefault(item.content_hash, set()).add(item.split)
+    assert all(len(found) == 1 for found in by_content.values())
+
+
+def test_the_seed_makes_another_split(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 40, "b": 40})
+    assert sides(load(tmp_path)) != sides(load(tmp_path, seed=1))
+
+
+def test_small_classes_have_an_image_on_each_side(tmp_path: Path) -> None:
+    fill(tmp_path, {f"class{i}": 2 for i in range(20)})
+    for split, counts in load(tmp_path).counts().items():
+        assert set(counts.values()) == {1}, split
+
+
+def test_columns_are_those_of_all_lines(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 6, "b": 6})
+    names = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.glob("*/*"))]
+    rows = [{"path": name, "label": name[0]} for name in names]
+    for row in rows[1::3]:
+        row["split"] = "test"
+    table = tmp_path / "rows.jsonl"
+    table.write_text("\n".join(map(json.dumps, rows)))
+    assert len(load(table).split("test")) == 4
+    surplus = tmp_path / "surplus.csv"
+    surplus.write_text("path,label\n" + "".join(f"{name},{name[0]},\n" for name in names))
+    assert len(load(surplus).items) == 12
+    long = tmp_path / "long.csv"
+    long.write_text("path,label\n" + "".join(f"{name},{name[0]}\n" for name in names)
+                    + "x" * 300 + ".png,a\n")  # fmt: skip
+    assert any("1 files of the table are missing" in text for text in load(long).warnings)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_not_utf8_can_be_written(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 3, "b": 3})
+    first = next((tmp_path / "a").iterdir())
+    os.rename(os.fsencode(first), os.fsencode(tmp_path / "a") + b"/caf\xe9.png")
+    (item,) = [item for item in load(tmp_path).items if "caf" in item.name]
+    assert item.name == "a/caf\\xe9.png"
+    assert item.name.encode()
+    assert item.read()
+
+
+def test_one_image_cannot_be_validated(tmp_path: Path) -> None:
+    dataset = load(fill(tmp_path, {"a": 10, "b": 1}))
+    assert dataset.counts()["train"]["b"] == 1
+    assert any("too few images to validate: b" in text for text in dataset.warnings)
+
+
+def test_the_same_image_under_two_labels_is_told(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 5, "b": 5})
+    shutil.copy(tmp_path / "a" / "0.jpg", tmp_path / "b" / "same.jpg")
+    (warning,) = load(tmp_path).warnings
+    assert warning == "1 images are the same under two labels: a/0.jpg = b/same.jpg"
+
+
+def test_validation_images_that_are_also_training_images_are_told(tmp_path: Path) -> None:
+    fill(tmp_path, {"train/a": 3, "train/b": 3, "val/a": 2, "val/b": 2})
+    shutil.copy(tmp_path / "train" / "a" / "0.jpg", tmp_path / "val" / "a" / "leak.jpg")
+    (warning,) = load(tmp_path).warnings
+    assert "1 validation or test images are also training images" in warning
+    assert "val/a/leak.jpg" in warning
+
+
+@pytest.mark.parametrize(
+    ("layout", "text"),
+    [
+        ({"a": 3}, "expected two classes or more .* found one: a"),
+        ({"a": 3, "b": 0}, "expected images in every class folder, found none in .*b"),
+        ({"train/a": 2, "train/b": 2, "val/c": 2}, "expected training images .* none of c"),
+        ({}, "expected images in .*, found none. Arrange them as"),
+    ],
+)
+def test_what_cannot_be_learned_from(tmp_path: Path, layout: dict[str, int], text: str) -> None:
+    with pytest.raises(DatasetError, match=text):
+        load(fill(tmp_path, layout))
+
+
+def test_images_without_class_folders(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_bytes(b"x%d" % number)
+    with pytest.raises(DatasetError, match=r"found 3 images and no class folders. Arrange them"):
+        load(tmp_path)
+
+
+def test_a_mistyped_path_offers_the_near_ones(tmp_path: Path) -> None:
+    fill(tmp_path / "photos", {"a": 1})
+    with pytest.raises(DatasetError, match=r"found nothing at .*photo. Near: .*photos"):
+        load(tmp_path / "photo")
+
+
+def table(folder: Path, name: str, rows: list[dict[str, str]]) -> Path:
+    path = folder / name
+    if name.endswith(".jsonl"):
+        path.write_text("\n".join(map(json.dumps, rows)))
+    elif name.endswith(".parquet"):
+        pyarrow = pytest.importorskip("pyarrow", reason="pip install 'headstart[parquet]'")
+        from pyarrow import parquet
+
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    else:
+        separator = "\t" if name.endswith("tsv") else ","
+        lines = [separator.join(rows[0])] + [separator.join(row.values()) for row in rows]
+        path.write_text("\n".join(lines))
+    return path
+
+
+ROWS = [
+    {"file": f"{label}/{index}.jpg", "class": label, "split": split}
+    for label in "ab"
+    for index, split in enumerate(["train", "train", "val", "test"])
+]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl", "t.parquet"])
+def test_tables(tmp_path: Path, name: str) -> None:
+    fill(tmp_path, {"a": 4, "b": 4})
+    dataset = load(table(tmp_path, name, ROWS))
+    assert dataset.counts() == {
+        "train": {"a": 2, "b": 2}, "validation": {"a": 1, "b": 1}, "test": {"a": 1, "b": 1}
+    }  # fmt: skip
+
+
+def test_table_errors_name_what_was_found(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 4, "b": 4})
+    renamed = [{"file": row["file"], "labell": row["class"]} for row in ROWS]
+    with pytest.raises(DatasetError, match=r"expected a column 'label' .* Did you mean 'labell'"):
+        load(table(tmp_path, "one.csv", renamed))
+    empty = [{**ROWS[0], "class": ""}]
+    with pytest.raises(DatasetError, match="expected a label in line 2"):
+        load(table(tmp_path, "two.csv", empty))
+    with pytest.raises(DatasetError, match="found 'later' in line 2"):
+        load(table(tmp_path, "three.csv", [{**ROWS[0], "split": "later"}]))
+    nowhere = [{**ROWS[0], "file": "nowhere.jpg"}]
+    with pytest.raises(DatasetError, match=r"found none of the 1 files, such as nowhere.jpg"):
+        load(table(tmp_path, "four.csv", nowhere))
+
+
+def test_missing_and_repeated_rows_are_told(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 4, "b": 4})
+    rows = [*ROWS, ROWS[0], {**ROWS[0], "file": "gone.jpg"}]
+    warnings = load(table(tmp_path, "t.csv", rows)).warnings
+    assert any("1 files of the table are missing: gone.jpg" in text for text in warnings)
+    assert any("1 rows of the table are repeated" in text for text in warnings)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_archives(tmp_path: Path, kind: str) -> None:
+    fill(tmp_path / "photos", {"a": 4, "b": 4})
+    archive = tmp_path / f"photos.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as file:
+            for path in sorted((tmp_path / "photos").rglob("*.jpg")):
+                file.write(path, path.relative_to(tmp_path))
+    else:
+        with tarfile.open(archive, "w:gz" if kind.endswith("gz") else "w") as tar:
+            tar.add(tmp_path / "photos", "photos")
+    assert sides(load(archive)) == sides(load(tmp_path / "photos"))
+    assert len(images_in([archive])) == 8
+
+
+def test_an_archive_writes_nothing_outside(tmp_path: Path) -> None:
+    archive = tmp_path / "evil.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("../outside.jpg", b"x")
+        for label in "ab":
+            file.writestr(f"photos/{label}/1.jpg", label)
+    assert len(load(archive).items) == 2
+    assert not list(tmp_path.rglob("outside.jpg"))
+
+
+def test_a_damaged_archive_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(b"PK no")
+    with pytest.raises(DatasetError, match="cannot unpack"):
+        load(tmp_path / "x.zip")
+
+
+def test_images_to_predict_come_in_natural_order(tmp_path: Path) -> None:
+    for name in ("10.jpg", "9.jpg", "1.png", "notes.txt", ".hidden.jpg"):
+        (tmp_path / name).write_bytes(name.encode())
+    assert [item.path.name for item in images_in([tmp_path])] == ["1.png", "9.jpg", "10.jpg"]
+
+
+def test_the_fingerprint_follows_content_and_labels_not_names(tmp_path: Path) -> None:
+    first = load(fill(tmp_path / "one", {"a": 5, "b": 5})).fingerprint()
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    (tmp_path / "two" / "a" / "0.jpg").rename(tmp_path / "two" / "a" / "z.jpg")
+    assert load(tmp_path / "two").fingerprint() == first
+    (tmp_path / "two" / "a" / "1.jpg").write_bytes(b"other")
+    assert load(tmp_path / "two").fingerprint() != first
+
+
+def test_an_item_knows_its_content(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(b"content")
+    assert Item(tmp_path / "1.jpg", "1.jpg").content_hash == content_hash(b"content")
+    assert len(content_hash(b"")) == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "counts"),
+    [
+        ("cats_and_dogs_filtered", 2, {"train": 2000, "validation": 1000}),
+        ("hymenoptera", 2, {"train": 245, "validation": 153}),
+        ("clothing", 10, {"train": 610, "validation": 90, "test": 94}),
+        ("sign_language_digits", 10, {"train": 1650, "validation": 411}),
+    ],
+)
+def test_real_sets(photos: Path, name: str, classes: int, counts: dict[str, int]) -> None:
+    dataset = load(photos / name)
+    assert len(dataset.classes) == classes
+    assert {s: sum(found.values()) for s, found in dataset.counts().items()} == counts
+    if name == "sign_language_digits":
+        assert dataset.classes == tuple("0123456789")

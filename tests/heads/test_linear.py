@@ -1,0 +1,174 @@
+"""The linear head against scikit-learn, by hand, and on awkward data."""
+
+import numpy as np
+import pytest
+from samples import features
+
+from headstart.errors import HeadError
+from headstart.heads import linear
+from headstart.heads.folds import assign_folds
+from headstart.heads.solver import Preconditioner, logits, solve, standardised
+
+
+@pytest.mark.parametrize(("count", "dimensions"), [(200, 30), (60, 150)])
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("strength", [1.0, 0.01])
+def test_it_finds_the_optimum_that_scikit_learn_finds(
+    count: int, dimensions: int, classes: int, strength: float
+) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    values, labels = features(count, dimensions, classes)
+    data = standardised(values)
+    columns = 1 if classes == 2 else classes
+    weights, _ = solve(
+        data, labels, np.full((1, count), 1 / count), np.array([strength]), columns,
+        Preconditioner(data), tolerance=1e-4, most=500,
+    )  # fmt: skip
+    scaled = ((values - data.mean) * data.inverse_scale).astype("f8")
+    oracle = LogisticRegression(C=1 / (strength * count), tol=1e-10, max_iter=10_000)
+    oracle.fit(scaled, labels)
+
+    def value(w: np.ndarray, b: np.ndarray) -> float:
+        z = scaled @ w + b
+        if columns == 1:
+            z = np.hstack([np.zeros_like(z), z])
+        loss = np.logaddexp.reduce(z, axis=1) - z[np.arange(count), labels]
+        return float(loss.mean() + strength / 2 * (w**2).sum())
+
+    ours = value(weights[0, :-1].astype("f8"), weights[0, -1].astype("f8"))
+    assert ours <= value(oracle.coef_.T, oracle.intercept_) * (1 + 1e-5)
+    z = logits(data, weights, slice(None))[:, 0].astype("f8")
+    z = np.hstack([np.zeros_like(z), z]) if columns == 1 else z
+    probabilities = np.exp(z - np.logaddexp.reduce(z, axis=1)[:, None])
+    assert np.abs(probabilities - oracle.predict_proba(scaled)).max() < 1e-3
+
+
+def test_problems_solved_together_are_those_solved_alone() -> None:
+    values, labels = features(120, 20, 3)
+    data = standardised(values)
+    mask = (np.arange(120) % 2 == 0) / 60.0
+    rows = np.stack([np.full(120, 1 / 120), mask])
+    strengths = np.array([0.1, 0.02])
+    together, _ = solve(data, labels, rows, strengths, 3, Preconditioner(data), tolerance=1e-4)
+    for index in range(2):
+        alone, _ = solve(
+            data, labels, rows[[index]], strengths[[index]], 3, Preconditioner(data),
+            tolerance=1e-4,
+        )  # fmt: skip
+        assert np.abs(together[index] - alone[0]).max() < 2e-3
+
+
+def test_out_of_fold_is_by_heads_that_did_not_see_the_row() -> None:
+    """Labels at random: a head that had seen the rows would be right far more than by chance."""
+    rng = np.random.default_rng(0)
+    values, labels = rng.normal(size=(200, 300)).astype("f4"), rng.integers(0, 2, 200)
+    head = linear.fit(values, labels, 2)
+    assert (head.out_of_fold.argmax(axis=1) == labels).mean() < 0.65
+
+
+def test_views_of_an_image_are_never_on_both_sides() -> None:
+    labels = np.repeat(np.arange(30) % 3, 4)
+    groups = np.repeat(np.arange(30), 4)
+    fold = assign_folds(labels, groups, 5, 0)
+    for group in range(30):
+        assert len(set(fold[groups == group])) == 1
+    for label in range(3):
+        assert [(fold[labels == label] == k).sum() for k in range(5)] == [8] * 5
+
+
+def test_it_learns_and_is_calibrated() -> None:
+    values, labels = features(600, 40, 3, apart=0.5)
+    head = linear.fit(values[:400], labels[:400], 3)
+    probabilities = head.stack().probabilities(values[400:])
+    assert (probabilities.argmax(axis=1) == labels[400:]).mean() > 0.6
+    assert (
+        abs(probabilities.max(axis=1).mean() - (probabilities.argmax(1) == labels[400:]).mean())
+        < 0.1
+    )
+
+
+def test_the_same_bytes_give_the_same_head() -> None:
+    values, labels = features(150, 60, 3)
+    first, second = linear.fit(values, labels, 3), linear.fit(values.copy(), labels, 3)
+    assert np.array_equal(first.weight, second.weight)
+    assert np.array_equal(first.bias, second.bias)
+    assert first.strength == second.strength
+
+
+def test_features_are_not_changed() -> None:
+    values, labels = features(60, 20, 2)
+    kept = values.copy()
+    linear.fit(values, labels, 2)
+    assert np.array_equal(values, kept)
+
+
+def test_balanced_counts_classes_alike() -> None:
+    rng = np.random.default_rng(0)
+    labels = (np.arange(600) % 20 == 0).astype(int)
+    values = (rng.normal(size=(600, 5)) + labels[:, None]).astype("f4")
+    recalls = {}
+    for weight in (None, "balanced"):
+        predicted = linear.fit(values, labels, 2, class_weight=weight).stack()
+        recalls[weight] = (predicted.probabilities(values).argmax(axis=1) == 1)[labels == 1].mean()
+    assert recalls["balanced"] > recalls[None] + 0.2
+
+
+def test_temperature_by_hand() -> None:
+    """Logits twice too large: probabilities 0.75 stated as 0.9; halving them makes them true."""
+    labels = np.array([0, 0, 0, 1] * 25)
+    scores = np.tile([np.log(9.0), 0.0], (100, 1))
+    assert linear.temperature(scores, labels) == pytest.approx(2.0, abs=1e-3)
+    assert linear.temperature(scores / 2, labels) == 1.0
+    assert linear.temperature(scores[:8], labels[:8]) == 1.0
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_awkward_data_gives_finite_heads(classes: int) -> None:
+    values, labels = features(40, 10, classes)
+    constant = values.copy()
+    constant[:, 3] = 7
+    separable = np.eye(classes, dtype="f4")[labels] * 100
+    same = np.ones_like(values)
+    for awkward in (constant, separable, same):
+        head = linear.fit(awkward, labels, classes)
+        probabilities = head.stack().probabilities(awkward)
+        assert np.isfinite(probabilities).all()
+        assert probabilities.sum(axis=1) == pytest.approx(np.ones(40), abs=1e-5)
+    assert linear.fit(same, labels, classes).stack().probabilities(same).max() < 0.9
+
+
+def test_two_images_and_a_class_of_one() -> None:
+    values = np.array([[0.0, 1.0], [1.0, 0.0]], "f4")
+    head = linear.fit(values, np.array([0, 1]), 2)
+    assert np.isfinite(head.weight).all()
+    values, _ = features(21, 8, 2)
+    labels = np.array([0] * 10 + [1] * 10 + [2])
+    assert np.isfinite(linear.fit(values, labels, 3).weight).all()
+
+
+def test_what_cannot_be_trained_on() -> None:
+    values, labels = features(20, 4, 2)
+    broken = values.copy()
+    broken[3, 1] = np.nan
+    with pytest.raises(HeadError, match="found nan or infinity in 1 of 20 images"):
+        linear.fit(broken, labels, 2)
+    with pytest.raises(HeadError, match=r"expected labels 0\.\.1, found 0\.\.5"):
+        linear.fit(values, np.where(labels == 1, 5, 0), 2)
+    with pytest.raises(HeadError, match=r"found \(20, 4\) and \(19,\)"):
+        linear.fit(values, labels[:-1], 2)
+
+
+def test_large_problems_try_fewer_folds() -> None:
+    assert linear._affordable((2000, 1280), 1, 11, 5) == 5
+    assert linear._affordable((50_000, 1280), 200, 11, 5) == 1
+
+
+@pytest.mark.parametrize(("count", "dimensions"), [(60, 150), (150, 40)])
+def test_cross_validation_says_what_fit_says(count: int, dimensions: int) -> None:
+    values, labels = features(count, dimensions, 3)
+    whole = linear.fit(values, labels, 3)
+    alone = linear.cross_validate(values, labels, 3)
+    assert alone.strength == whole.strength
+    # The search stops within a tolerance, on either way to the optimum.
+    assert np.abs(alone.out_of_fold - whole.out_of_fold).max() < 0.03

@@ -1,0 +1,195 @@
+"""Images in several classes: head, thresholds, metrics, and the whole way."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import headstart
+from headstart.errors import ClassifierError, DatasetError, RecipeError
+from headstart.heads import multilabel
+from headstart.metrics.multilabel import MultiMetrics, _figures, average_precision, evaluate_multi
+
+
+def test_average_precision_by_hand() -> None:
+    # found at ranks 1 and 3: (1/1 + 2/3) / 2
+    scores, target = np.array([0.9, 0.8, 0.7]), np.array([True, False, True])
+    assert average_precision(scores, target) == pytest.approx(5 / 6)
+    assert np.isnan(average_precision(scores, np.zeros(3, bool)))
+
+
+def test_metrics_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.2], [0.8, 0.9], [0.1, 0.6], [0.3, 0.1]])
+    targets = np.array([[1, 0], [1, 1], [0, 0], [0, 0]])
+    found = evaluate_multi(probabilities, targets, ["a", "b"], np.array([0.5, 0.5]))
+    assert found.accuracy == 0.75  # the third is given b
+    assert found.micro_f1 == pytest.approx(2 * 3 / (3 + 4))
+    assert found.macro_f1 == pytest.approx((1 + 2 / 3) / 2)
+    assert found.mean_average_precision == 1
+    assert found.hamming_loss == 1 / 8
+    assert found.classes[1].precision == 0.5
+    assert MultiMetrics.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_the_intervals_are_those_of_a_plain_bootstrap() -> None:
+    rng = np.random.default_rng(1)
+    targets = (rng.random((150, 3)) < [0.5, 0.2, 0.05]).astype(int)
+    probabilities = np.clip(0.3 * targets + rng.random((150, 3)) * 0.7, 0, 1)
+    found = evaluate_multi(probabilities, targets, ["a", "b", "c"], np.full(3, 0.5))
+    right, given = targets.astype(bool), probabilities >= 0.5
+    samples = [_figures(probabilities[p], right[p], given[p])
+               for p in rng.integers(0, 150, (1000, 150))]  # fmt: skip
+    low, high = np.nanpercentile(samples, [2.5, 97.5], axis=0)
+    for place, ends in enumerate((found.mean_average_precision_interval, found.micro_f1_interval,
+                                  found.macro_f1_interval)):  # fmt: skip
+        assert ends == pytest.approx((low[place], high[place]), abs=0.025)
+
+
+def test_a_threshold_is_the_best_f1_and_a_half_for_few() -> None:
+    probabilities = np.linspace(0, 1, 101)
+    target = (probabilities > 0.295).astype(float)
+    assert multilabel.threshold(probabilities, target) == pytest.approx(0.295, abs=0.006)
+    rare = np.zeros(101)
+    rare[-5:] = 1
+    assert multilabel.threshold(probabilities, rare) == 0.5
+
+
+def test_the_head_is_that_of_one_regression_a_class() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(300, 12)).astype("f4")
+    targets = (values[:, :3] + rng.normal(0, 0.7, (300, 3)) > 0.3).astype("f4")
+    head = multilabel.fit(values, targets)
+    scaled = (values - values.mean(axis=0)) / values.std(axis=0)
+    for c in range(3):
+        theirs = LogisticRegression(C=1 / (head.strength * 300), tol=1e-8, max_iter=1000)
+        theirs.fit(scaled, targets[:, c])
+        ours = head.stack().probabilities(values)[:, c]
+        assert np.corrcoef(ours, theirs.predict_proba(scaled)[:, 1])[0, 1] > 0.999
+    assert head.out_of_fold.shape == (300, 3)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Discs of up to two colours; labels "blue;red", repeated rows, and none."""
+    folder = tmp_path_factory.mktemp("discs")
+    rng = np.random.default_rng(0)
+    down, across = np.mgrid[:64, :64]
+    rows = []
+    for index in range(160):
+        present = [
+            name for name, on in zip(("blue", "red"), rng.random(2) < 0.5, strict=True) if on
+        ]
+        pixels = rng.normal(128, 20, (64, 64, 3))
+        for name in present:
+            x, y = rng.integers(12, 52, 2)
+            disc = (across - x) ** 2 + (down - y) ** 2 < 120
+            pixels[disc] = (230, 30, 30) if name == "red" else (30, 30, 230)
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / f"{index}.png")
+        if len(present) == 2 and index % 2:
+            rows += [(f"{index}.png", name) for name in present]
+        else:
+            rows.append((f"{index}.png", ";".join(present)))
+    file = folder / "labels.csv"
+    with file.open("w", newline="") as opened:
+        csv.writer(opened).writerows([("path", "label"), *rows])
+    return file
+
+
+@pytest.fixture(scope="module")
+def run(table: Path, tmp_path_factory: pytest.TempPathFactory) -> headstart.Run:
+    return headstart.train(table, out=tmp_path_factory.mktemp("multi") / "run", size=64)
+
+
+def test_the_whole_way(run: headstart.Run, table: Path) -> None:
+    assert run.record["classes"] == ["blue", "red"]
+    assert run.record["images"]["train"] + run.record["images"]["validation"] == 160
+    validation = run.metrics["validation"]
+    assert validation.mean_average_precision > 0.8
+    text = (run.folder / "predictions.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    assert {"blue;red", "blue", "red", ""} >= {row["predicted"] for row in rows}
+    labelled = {row["label"] for row in rows}
+    assert labelled == {"blue;red", "blue", "red", ""}
+    found = headstart.load(run.folder).predict([table.parent / f"{i}.png" for i in range(20)])
+    for prediction in found:
+        assert prediction.labels is not None
+        assert prediction.label == ";".join(prediction.labels)
+    assert headstart.evaluate(run.folder, table)["all"].n == 160
+
+
+def test_repeated_rows_and_joined_labels_are_the_same(table: Path) -> None:
+    from headstart.data.dataset import load
+
+    dataset = load(table)
+    assert dataset.multi
+    assert sum(len(item.labels) == 2 for item in dataset.items) > 20
+    assert sum(not item.labels for item in dataset.items) > 20
+
+
+def test_a_table_in_an_archive_may_have_several_classes_too(table: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from headstart.data.dataset import load
+
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", table.parent)
+    dataset = load(packed)
+    assert dataset.multi
+    assert dataset.classes == ("blue", "red")
+    assert not any("too few images to validate" in warning for warning in dataset.warnings)
+
+
+def test_cross_validation_is_not_flattered_by_the_thresholds() -> None:
+    from headstart.heads.fit import fit_multilabel
+    from headstart.recipe import load_recipe
+
+    rng = np.random.default_rng(0)
+    targets = (rng.random((200, 6)) < 0.1).astype(np.float32)  # noise: nothing can be known
+    values = rng.normal(size=(200, 1, 8)).astype(np.float32)
+    found = fit_multilabel(values, targets, load_recipe("quick"))
+    assert found.out_of_fold is not None
+    names = list("abcdef")
+    own = evaluate_multi(found.out_of_fold, targets, names, found.thresholds)
+    others = evaluate_multi(found.out_of_fold, targets, names, found.thresholds_out_of_fold)
+    assert own.macro_f1 is not None
+    assert others.macro_f1 is not None
+    assert others.macro_f1 < own.macro_f1 - 0.02
+    assert others.classes[0].threshold == pytest.approx(found.thresholds_out_of_fold[:, 0].mean())
+
+
+def test_views_do_not_make_a_rare_class_a_common_one() -> None:
+    from headstart.heads.fit import fit_multilabel
+    from headstart.recipe import load_recipe
+
+    rng = np.random.default_rng(0)
+    targets = np.zeros((60, 2), np.float32)
+    targets[::2, 0], targets[:4, 1] = 1, 1
+    found = fit_multilabel(
+        rng.normal(size=(60, 3, 8)).astype(np.float32), targets, load_recipe("quick")
+    )
+    assert found.thresholds is not None
+    assert found.thresholds[1] == 0.5  # 4 images, if 12 views
+
+
+def test_what_does_not_suit_several_classes_is_refused(
+    run: headstart.Run, table: Path, tiny: Path, tmp_path: Path
+) -> None:
+    from headstart.runs import studies
+    from headstart.runs.compare import compare_runs
+    from headstart.runs.remedies import try_remedies
+    from headstart.system.progress import Silent
+
+    with pytest.raises(RecipeError, match="for images in several classes, found head = 'neural'"):
+        headstart.train(table, out=tmp_path / "run", head="neural", size=64)
+    with pytest.raises(DatasetError, match="one class an image for a learning curve"):
+        studies.learning_curve(table)
+    with pytest.raises(DatasetError, match="one class an image for a neural head"):
+        studies.learning_rates(table, run.recipe, Silent())
+    with pytest.raises(DatasetError, match="one class an image to compare remedies"):
+        try_remedies(run)
+    with pytest.raises(ClassifierError, match="found several classes an image"):
+        compare_runs([run, run])

@@ -1,0 +1,181 @@
+"""Verdicts by hand; remedies, comparison and the notebook on small data."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import headstart
+from headstart.errors import ClassifierError
+from headstart.metrics.classification import Metrics, evaluate
+from headstart.report.plots import curves_picture, curves_text, dots_picture, spark
+from headstart.report.verdict import verdict
+from headstart.runs.compare import compare_runs
+from headstart.runs.remedies import best_of, candidates, try_remedies
+
+needs_tensorflow = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None,
+    reason="needs TensorFlow: pip install 'headstart[tensorflow]'",
+)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+def measured(right: int, n: int) -> Metrics:
+    """`right` of `n` images of two classes right."""
+    labels = np.zeros(n, int)
+    labels[: n // 2] = 1
+    probabilities = np.full((n, 2), 0.1, "f4")
+    probabilities[np.arange(n), labels] = 0.9
+    probabilities[right:] = probabilities[right:, ::-1]
+    return evaluate(probabilities, labels, ["a", "b"])
+
+
+FALLING = {"loss": [0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01]}
+
+
+def test_a_gap_beyond_the_interval_is_overfitting() -> None:
+    history = {**FALLING, "val_loss": [0.5, 0.4, 0.35, 0.36, 0.45, 0.55, 0.7, 0.9]}
+    found = verdict({"train": measured(999, 1000), "validation": measured(850, 1000)}, history)
+    assert found is not None
+    assert found.kind == "overfitting"
+    assert found.since == 5
+    assert "since epoch 5" in found.text
+    assert "14.9% better on images it has seen" in found.text
+
+
+def test_a_small_gap_is_fitting_and_says_what_cannot_be_told() -> None:
+    history = {**FALLING, "val_loss": [0.5, 0.4, 0.3, 0.25, 0.2, 0.2, 0.2, 0.2]}
+    found = verdict({"train": measured(95, 100), "validation": measured(47, 50)}, history)
+    assert found is not None
+    assert found.kind == "fitting"
+    assert "With 50 validation images a gap below" in found.text
+
+
+def test_noise_of_a_small_validation_set_is_not_overfitting() -> None:
+    history = {**FALLING, "val_loss": [0.5, 0.3, 0.34, 0.3, 0.33, 0.29, 0.33, 0.3]}
+    found = verdict({"train": measured(95, 100), "validation": measured(46, 50)}, history)
+    assert found is not None
+    assert found.kind == "fitting"
+
+
+def test_a_head_that_has_not_learned_its_images_underfits() -> None:
+    history = {"loss": [0.69, 0.68, 0.68], "val_loss": [0.69, 0.69, 0.68]}
+    found = verdict({"train": measured(60, 100), "validation": measured(58, 100)}, history)
+    assert found is not None
+    assert found.kind == "underfitting"
+
+
+def test_nan_is_divergence_and_a_linear_head_has_no_verdict() -> None:
+    metrics = {"train": measured(50, 100), "validation": measured(50, 100)}
+    found = verdict(metrics, {"loss": [0.7, float("nan")]})
+    assert found is not None
+    assert found.kind == "diverged"
+    assert verdict(metrics, {}) is None
+
+
+def test_curves_in_the_terminal_and_as_pictures() -> None:
+    assert spark([0, 1, 0.5]) == "▁█▅"
+    assert spark([3, 3]) == "▁▁"
+    history = {"loss": [0.6, 0.2], "val_loss": [0.5, 0.3], "accuracy": [0.5, 0.9]}
+    assert "training accuracy   ▁█  0.500 to 0.900" in curves_text(history)
+    for picture in (
+        curves_picture({"one": history}),
+        curves_picture({"one": history, "two": history}),
+        dots_picture("Title", [("a", 0.5, (0.4, 0.6))], "accuracy"),
+    ):
+        assert picture.startswith(b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def neural(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> headstart.Run:
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("needs TensorFlow: pip install 'headstart[tensorflow]'")
+    out = tmp_path_factory.mktemp("study") / "neural"
+    return headstart.train(
+        tiny, out=out, head="neural", epochs=3, views=2, augmentation="flip", size=64
+    )
+
+
+def test_remedies_of_a_linear_head_are_such_as_change_it() -> None:
+    from headstart.recipe import load_recipe
+
+    names = [name for name, _ in candidates(load_recipe("quick"))]
+    assert names == ["flipped views", "augmentation, 3 views", "small neural head"]
+
+
+def test_a_tuned_backbone_has_seen_the_images(tiny: Path, tmp_path: Path) -> None:
+    import json
+
+    run = headstart.train(tiny, out=tmp_path / "run", cut="last", size=64)
+    record = {**run.record, "tuning": {"kept": True}}
+    (run.folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ClassifierError, match="a run whose backbone is frozen"):
+        try_remedies(headstart.Run(run.folder))
+
+
+def test_classes_called_as_columns_are_compared(tiny: Path, tmp_path: Path) -> None:
+    import shutil
+
+    for old, new in (("red", "label"), ("blue", "split")):
+        shutil.copytree(tiny / old, tmp_path / "photos" / new)
+    runs = [headstart.train(tmp_path / "photos", out=tmp_path / name, cut=name, size=64)
+            for name in ("block2b_add", "block6d_add")]  # fmt: skip
+    (pair,) = compare_runs(runs).pairs
+    assert pair is not None
+    assert pair.n == runs[0].metrics["validation"].n
+
+
+def test_remedies_are_tried_by_cross_validation(neural: headstart.Run) -> None:
+    tried, missed = try_remedies(neural, budget=1e9)
+    assert not missed
+    assert tried[0].name == "as it was"
+    training = neural.record["images"]["train"]
+    assert all(remedy.metrics.n == training for remedy in tried)
+    assert all(remedy.comparison is not None for remedy in tried[1:])
+    assert best_of(tried) in tried
+    assert {name for name, _ in candidates(neural.recipe)} == {r.name for r in tried[1:]}
+
+
+def test_remedies_keep_to_their_budget(neural: headstart.Run) -> None:
+    tried, missed = try_remedies(neural, budget=0)
+    assert [remedy.name for remedy in tried] == ["as it was"]
+    assert len(missed) == len(candidates(neural.recipe))
+
+
+def test_runs_side_by_side(neural: headstart.Run, tiny: Path, tmp_path: Path) -> None:
+    linear = headstart.train(tiny, out=tmp_path / "linear", size=64)
+    found = compare_runs([neural, linear])
+    assert found.recipes["head"] == ("neural", "linear")
+    assert "backbone" not in found.recipes
+    (pair,) = found.pairs
+    assert pair is not None
+    assert pair.n == linear.record["images"]["validation"]
+    with pytest.raises(ClassifierError, match="expected two runs or more"):
+        compare_runs([linear])
+
+
+@needs_tensorflow
+def test_the_notebook_runs(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nbformat = pytest.importorskip("nbformat", reason="needs the extra [dev]")
+    from nbclient import NotebookClient
+
+    path = Path(__file__).parents[2] / "examples" / "transfer_learning.ipynb"
+    for name, value in {
+        "PHOTOS": str(tiny), "WEIGHTS": "none", "EPOCHS": "1", "SIZE": "75", "CUT": "mixed2",
+        "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    os.makedirs(tmp_path, exist_ok=True)
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    )
+    client.execute()
+    text = str(notebook.cells)
+    assert "after minus before" in text
+    assert "validation" in text

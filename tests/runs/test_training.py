@@ -1,0 +1,269 @@
+"""The main job, end to end, on small real files with the real default backbone."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import headstart
+from headstart.data.dataset import load
+from headstart.errors import BadImage, ClassifierError, DatasetError, RecipeError
+from headstart.recipe import load_recipe
+from headstart.runs import folder as runs
+from headstart.runs import training as pipeline
+
+
+@pytest.fixture(scope="module")
+def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> headstart.Run:
+    return headstart.train(tiny, out=tmp_path_factory.mktemp("runs") / "tiny")
+
+
+def test_it_learns_and_says_how_well(run: headstart.Run) -> None:
+    validation = run.metrics["validation"]
+    assert validation.accuracy == 1
+    assert validation.accuracy_interval is not None
+    assert validation.accuracy_interval[0] < 1
+    assert run.record["classes"] == ["blue", "red"]
+    assert run.record["images"]["train"] + run.record["images"]["validation"] == 48
+    assert {"train", "validation", "cross_validation"} <= run.metrics.keys()
+
+
+def test_a_run_is_understood_from_any_folder(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny.parent)
+    run = headstart.train(tiny.name, out=tmp_path / "run", cut="last", size=64)
+    assert run.record["source"] == str(tiny.resolve())
+    (tmp_path / "some.h5").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("classic", weights="some.h5").weights == str(tmp_path / "some.h5")
+    assert load_recipe("classic", weights="missing.h5").weights == "missing.h5"  # for the message
+
+
+def test_a_training_does_not_go_on_with_other_images(tiny: Path, tmp_path: Path) -> None:
+    photos = shutil.copytree(tiny, tmp_path / "photos")
+    recipe = load_recipe("quick", cut="block6d_add", size=64)
+    fingerprint = load(photos).fingerprint()
+    folder = runs.start(photos, recipe, False, tmp_path / "run", fingerprint, {"selection": {}})
+    (photos / "red" / "0.jpg").unlink()
+    with pytest.raises(ClassifierError, match="expected the images with which the training"):
+        pipeline.resume(folder)
+    shutil.copy(tiny / "red" / "0.jpg", photos / "red")
+    assert pipeline.resume(folder).record["selection"] == {}  # what was chosen before the stop
+
+
+def test_the_folder_holds_what_it_should(run: headstart.Run) -> None:
+    names = {path.name for path in run.folder.iterdir()}
+    assert names == {
+        "classifier", "metrics.json", "predictions.csv", "recipe.toml", "run.json", "training.csv",
+        "unreadable.csv",
+    }  # fmt: skip
+    assert {path.name for path in (run.folder / "classifier").iterdir()} == {
+        "classifier.json", "head.safetensors", "model.bin", "model.xml"
+    }  # fmt: skip
+
+
+def test_a_second_training_computes_nothing_and_gives_the_same(
+    run: headstart.Run, tiny: Path, tmp_path: Path
+) -> None:
+    again = headstart.train(tiny, out=tmp_path / "again")
+    assert again.record["cache"] == {"hits": 48, "misses": 0}
+    for name in ("head.safetensors", "model.bin", "classifier.json"):
+        first = (run.folder / "classifier" / name).read_bytes()
+        assert (again.folder / "classifier" / name).read_bytes() == first
+    assert (again.folder / "metrics.json").read_text() == (run.folder / "metrics.json").read_text()
+
+
+def test_the_recipe_in_the_run_does_it_again(run: headstart.Run) -> None:
+    assert run.recipe == headstart.Recipe()
+
+
+def test_an_image_gives_the_same_however_it_comes(run: headstart.Run, tiny: Path) -> None:
+    path = tiny / "red" / "0.jpg"
+    image = Image.open(path)
+    pixels = np.asarray(image)
+    classifier = run.classifier
+    expected = classifier.predict(path).probabilities
+    others = [tiny / "blue" / "1.png", path, tiny / "red" / "4.png"]
+    ways = [
+        classifier.predict(str(path)),
+        classifier.predict(path.read_bytes()),
+        classifier.predict(pixels),
+        classifier.predict(image),
+        classifier.predict(others)[1],
+        classifier.predict(pixels[None])[0],
+        next(p for p in classifier.predict(tiny) if p.name == str(path)),
+    ]
+    image.close()
+    for prediction in ways:
+        assert prediction.probabilities == expected
+    assert classifier.predict_proba([path])[0, 1] == pytest.approx(expected["red"])
+
+
+def test_predictions_are_those_of_the_evaluation(run: headstart.Run, tiny: Path) -> None:
+    rows = (run.folder / "predictions.csv").read_text().splitlines()[1:]
+    assert rows
+    for row in rows:
+        name, _, split, label, predicted, blue, red = row.split(",")
+        assert split == "validation"
+        assert label == name.split("/")[0]
+        found = run.classifier.predict(tiny / name)
+        assert found.label == predicted
+        assert found.probabilities["blue"] == pytest.approx(float(blue), abs=1e-4)
+        assert found.probabilities["red"] == pytest.approx(float(red), abs=1e-4)
+
+
+def test_the_openvino_model_alone_goes_from_pixels_to_probabilities(
+    run: headstart.Run, tiny: Path
+) -> None:
+    import openvino
+
+    model = openvino.Core().read_model(run.folder / "classifier" / "model.xml")
+    classes = json.loads(model.get_rt_info(["headstart", "classes"]).astype(str))
+    assert classes == ["blue", "red"]
+    compiled = openvino.Core().compile_model(model, "CPU")
+    from headstart.images.geometry import prepare
+
+    pixels = prepare((tiny / "red" / "0.jpg").read_bytes(), run.classifier.geometry)
+    probabilities = compiled(pixels[None])["probabilities"][0]
+    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+    expected = run.classifier.predict(tiny / "red" / "0.jpg").probabilities["red"]
+    assert probabilities[1] == pytest.approx(expected, abs=0.02)
+
+
+def test_bad_images_are_left_out_named_and_counted(tiny: Path, tmp_path: Path) -> None:
+    import shutil
+
+    photos = tmp_path / "photos"
+    shutil.copytree(tiny, photos)
+    (photos / "red" / "broken.jpg").write_bytes(b"<html>not found</html>")
+    run = headstart.train(photos, out=tmp_path / "run")
+    assert run.record["images"]["unreadable"] == 1
+    assert (
+        "red/broken.jpg,not an image (looks like HTML)"
+        in (run.folder / "unreadable.csv").read_text()
+    )
+    with pytest.raises(BadImage, match=r"red/broken\.jpg: not an image"):
+        headstart.train(photos, out=tmp_path / "strict", strict=True)
+
+
+def test_among_many_a_bad_image_is_reported_and_alone_it_raises(
+    run: headstart.Run, tiny: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"")
+    found = run.classifier.predict([bad, tiny / "red" / "0.jpg", tmp_path / "bad.jpg"])
+    assert [p.error for p in found] == ["empty file", None, "empty file"]
+    assert [p.label for p in found] == [None, "red", None]
+    with pytest.raises(BadImage, match="empty file"):
+        run.classifier.predict(bad)
+
+
+def test_evaluate_measures_a_saved_classifier(run: headstart.Run, tiny: Path) -> None:
+    assert headstart.evaluate(run.folder, tiny)["all"].accuracy == 1
+
+
+def test_evaluate_refuses_classes_it_does_not_know(
+    run: headstart.Run, tiny: Path, tmp_path: Path
+) -> None:
+    for label in ("red", "green"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.jpg").write_bytes((tiny / "red" / "0.jpg").read_bytes())
+    with pytest.raises(DatasetError, match="expected images of the classes blue, red, found also"):
+        headstart.evaluate(run.folder, tmp_path)
+
+
+def test_a_run_is_never_overwritten(run: headstart.Run, tiny: Path) -> None:
+    with pytest.raises(RecipeError, match="with something in it"):
+        headstart.train(tiny, out=run.folder)
+
+
+def test_a_newer_classifier_is_refused(run: headstart.Run, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(run.folder / "classifier", tmp_path / "c")
+    record = json.loads((tmp_path / "c" / "classifier.json").read_text())
+    (tmp_path / "c" / "classifier.json").write_text(json.dumps({**record, "format": 99}))
+    with pytest.raises(ClassifierError, match="written by a newer headstart"):
+        headstart.load(tmp_path / "c")
+
+
+@pytest.mark.parametrize("part", ["classifier.json", "head.safetensors", "model.bin"])
+def test_a_damaged_classifier_is_refused(run: headstart.Run, tmp_path: Path, part: str) -> None:
+    import shutil
+
+    shutil.copytree(run.folder / "classifier", tmp_path / "c")
+    (tmp_path / "c" / part).write_bytes(b"x")
+    with pytest.raises(headstart.HeadstartError, match=r"damaged|cannot compile"):
+        headstart.load(tmp_path / "c").predict(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_views_and_balanced_and_several_cuts(tiny: Path, tmp_path: Path) -> None:
+    run = headstart.train(
+        tiny,
+        out=tmp_path / "run",
+        views=2,
+        augmentation="flip",
+        balanced=True,
+        cut="block5c_add+block6d_add",
+        pooling="avg+max",
+    )
+    assert run.metrics["validation"].accuracy == 1
+    assert run.recipe.cut == ("block5c_add", "block6d_add")
+    # 112 and 192 channels, each averaged and maximised
+    assert len(run.classifier.stack.layers[0].weight) == 2 * (112 + 192)
+
+
+def test_training_and_predicting_need_no_tensorflow_torch_or_keras(
+    tiny: Path, tmp_path: Path
+) -> None:
+    program = f"""
+import sys
+for name in ("tensorflow", "torch", "jax", "keras"):
+    sys.modules[name] = None
+import headstart
+run = headstart.train({str(tiny)!r}, out={str(tmp_path / "run")!r})
+print(run.classifier.predict({str(tiny / "red" / "0.jpg")!r}).label)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "red", done.stderr
+
+
+def test_predicting_imports_nothing_heavy(run: headstart.Run, tiny: Path) -> None:
+    program = f"""
+import sys, headstart
+headstart.load({str(run.folder)!r}).predict({str(tiny / "red" / "0.jpg")!r})
+heavy = {{"keras", "tensorflow", "torch", "sklearn", "scipy", "pydantic", "lmdb"}}
+print(sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_killed_training_goes_on_from_what_it_kept(tiny: Path, tmp_path: Path) -> None:
+    import os
+    import signal
+
+    environment = {**os.environ, "HEADSTART_CACHE": str(tmp_path / "cache")}
+    program = f"""
+import headstart
+import headstart.features.extract as f
+f.KEEP = 8
+headstart.train({str(tiny)!r}, out={str(tmp_path)!r} + "/" + __import__("uuid").uuid4().hex)
+"""
+    child = subprocess.Popen([sys.executable, "-c", program], env=environment)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and child.poll() is None:
+        if list(tmp_path.glob("cache/features/*/data.mdb")):
+            break
+        time.sleep(0.005)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
