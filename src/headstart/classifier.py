@@ -19,7 +19,7 @@ from headstart.data import dataset
 from headstart.data.item import Item, content_hash
 from headstart.errors import BadImage, ClassifierError
 from headstart.features.engine import OpenVinoEngine
-from headstart.heads.head import Stack, from_arrays
+from headstart.heads.head import Head, from_arrays
 from headstart.images import augment
 from headstart.images.geometry import Geometry, prepare, prepare_pixels
 from headstart.system.atomic import folder_atomically
@@ -67,14 +67,14 @@ class Classifier:
         classes: Sequence[str],
         geometry: Geometry,
         precision: str,
-        stack: Stack,
+        head: Head,
         model: Any,
         description: dict[str, Any] | None = None,
     ) -> None:
         self.classes = tuple(classes)
         self.geometry = geometry
         self.precision = precision
-        self.stack = stack
+        self.head = head
         self.description = description or {}
         self._model = model
 
@@ -215,12 +215,12 @@ class Classifier:
                 "classes": list(self.classes),
                 "geometry": asdict(self.geometry),
                 "precision": self.precision,
-                "head": self.stack.description(),
+                "head": self.head.description(),
                 **self.description,
             }
             text = json.dumps(record, indent=2, ensure_ascii=False)
             (temporary / "classifier.json").write_text(text + "\n", encoding="utf-8")
-            save_file(self.stack.arrays(), temporary / "head.safetensors")
+            save_file(self.head.arrays(), temporary / "head.safetensors")
             openvino.save_model(self._graph(), temporary / "model.xml", compress_to_fp16=False)
         return folder
 
@@ -232,7 +232,7 @@ class Classifier:
 
 
 def assemble(
-    extractor: "Extractor", stack: Stack, classes: Sequence[str], description: dict[str, Any]
+    extractor: "Extractor", head: Head, classes: Sequence[str], description: dict[str, Any]
 ) -> Classifier:
     """Extractor and head as one classifier, one OpenVINO model from image to probabilities."""
     import openvino
@@ -243,12 +243,12 @@ def assemble(
     if extractor.model is not None:
         graph = core().read_model(str(extractor.model))
         features = graph.get_results()[0].input_value(0)
-        probabilities = stack.to_openvino(features)
+        probabilities = head.to_openvino(features)
         probabilities.output(0).tensor.set_names({"probabilities"})
         model = openvino.Model([probabilities.output(0)], graph.get_parameters(), "classifier")
         model.set_rt_info(json.dumps(list(classes), ensure_ascii=False), ["headstart", "classes"])
     precision = extractor.description.get("precision", "f32")
-    return Classifier(classes, extractor.geometry, precision, stack, model, description)
+    return Classifier(classes, extractor.geometry, precision, head, model, description)
 
 
 def load(path: str | Path) -> Classifier:
@@ -274,13 +274,13 @@ def load(path: str | Path) -> Classifier:
             )
         from safetensors.numpy import load_file
 
-        stack = from_arrays(record["head"], load_file(folder / "head.safetensors"))
+        head = from_arrays(record["head"], load_file(folder / "head.safetensors"))
         for part in ("model.xml", "model.bin"):
             if not (folder / part).is_file():
                 raise ClassifierError(f"{folder} is not whole: {part} is missing")
         geometry = Geometry(**record["geometry"])
         return Classifier(
-            record["classes"], geometry, _able(record["precision"]), stack, folder / "model.xml",
+            record["classes"], geometry, _able(record["precision"]), head, folder / "model.xml",
             {key: record[key] for key in record.keys() - _OWN},
         )  # fmt: skip
     except ClassifierError:

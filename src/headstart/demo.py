@@ -5,7 +5,7 @@ from pathlib import Path
 from headstart.runs.evaluate import evaluate
 from headstart.runs.training import train
 from headstart.system.atomic import folder_atomically
-from headstart.system.progress import Silent
+from headstart.system.progress import Progress
 
 LEARN, NEW = 1500, 5  # digits to learn from, and to predict as new; those between are held out
 PIXELS = 96  # the originals have 8
@@ -34,7 +34,7 @@ def write_digits(folder: Path) -> None:
             grey.resize((PIXELS, PIXELS), Image.Resampling.BICUBIC).save(target)
 
 
-def run_demo(folder: Path, progress: Silent) -> None:
+def run_demo(folder: Path, progress: Progress) -> None:
     """Write the images, train, evaluate, predict new ones, and say what was done."""
     from headstart.report.words import summary
 

@@ -121,7 +121,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             raise BadImage(f"{item.name}: {reason}")
         trained = fit_linear(features.values, numbers, len(self.classes_), recipe, kin)
         names = [str(name) for name in self.classes_]
-        self.classifier_ = assemble(extractor, trained.stack, names, {"backbone": recipe.backbone})
+        self.classifier_ = assemble(extractor, trained.head, names, {"backbone": recipe.backbone})
         return self
 
     def predict(self, X: Any) -> np.ndarray:

@@ -18,7 +18,7 @@ from headstart.features.views import FreshViews
 from headstart.heads.epochs import CachedViews
 from headstart.images.augment import FLIP, LESSON
 from headstart.images.geometry import Geometry
-from headstart.system.progress import Silent
+from headstart.system.progress import Recorder
 
 SIZE = 16
 
@@ -51,8 +51,8 @@ def cache(tmp_path: Path) -> FeatureCache:
 
 def through(
     cache: FeatureCache, extractor: Extractor, items: list[Item], **options: object
-) -> tuple[Features, Silent]:
-    progress = Silent()
+) -> tuple[Features, Recorder]:
+    progress = Recorder()
     with cache:
         space = open_space(extractor, cache, progress)
         return extract(items, extractor, space, progress=progress, **options), progress  # type: ignore[arg-type]
@@ -153,7 +153,7 @@ def test_other_numbers_from_the_same_extractor_set_the_old_ones_aside(
 def test_a_full_disk_costs_the_cache_but_not_the_run(
     cache: FeatureCache, extractor: Extractor, items: list[Item], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    progress = Silent()
+    progress = Recorder()
     with cache:
         space = open_space(extractor, cache, progress)
         assert space is not None

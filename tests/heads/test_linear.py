@@ -80,7 +80,7 @@ def test_views_of_an_image_are_never_on_both_sides() -> None:
 def test_it_learns_and_is_calibrated() -> None:
     values, labels = features(600, 40, 3, apart=0.5)
     head = linear.fit(values[:400], labels[:400], 3)
-    probabilities = head.stack().probabilities(values[400:])
+    probabilities = head.head().probabilities(values[400:])
     assert (probabilities.argmax(axis=1) == labels[400:]).mean() > 0.6
     assert (
         abs(probabilities.max(axis=1).mean() - (probabilities.argmax(1) == labels[400:]).mean())
@@ -109,7 +109,7 @@ def test_balanced_counts_classes_alike() -> None:
     values = (rng.normal(size=(600, 5)) + labels[:, None]).astype("f4")
     recalls = {}
     for weight in (None, "balanced"):
-        predicted = linear.fit(values, labels, 2, class_weight=weight).stack()
+        predicted = linear.fit(values, labels, 2, class_weight=weight).head()
         recalls[weight] = (predicted.probabilities(values).argmax(axis=1) == 1)[labels == 1].mean()
     assert recalls["balanced"] > recalls[None] + 0.2
 
@@ -132,10 +132,10 @@ def test_awkward_data_gives_finite_heads(classes: int) -> None:
     same = np.ones_like(values)
     for awkward in (constant, separable, same):
         head = linear.fit(awkward, labels, classes)
-        probabilities = head.stack().probabilities(awkward)
+        probabilities = head.head().probabilities(awkward)
         assert np.isfinite(probabilities).all()
         assert probabilities.sum(axis=1) == pytest.approx(np.ones(40), abs=1e-5)
-    assert linear.fit(same, labels, classes).stack().probabilities(same).max() < 0.9
+    assert linear.fit(same, labels, classes).head().probabilities(same).max() < 0.9
 
 
 def test_two_images_and_a_class_of_one() -> None:

@@ -68,7 +68,7 @@ def test_the_head_is_that_of_one_regression_a_class() -> None:
     for c in range(3):
         theirs = LogisticRegression(C=1 / (head.strength * 300), tol=1e-8, max_iter=1000)
         theirs.fit(scaled, targets[:, c])
-        ours = head.stack().probabilities(values)[:, c]
+        ours = head.head().probabilities(values)[:, c]
         assert np.corrcoef(ours, theirs.predict_proba(scaled)[:, 1])[0, 1] > 0.999
     assert head.out_of_fold.shape == (300, 3)
 

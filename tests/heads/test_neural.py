@@ -125,7 +125,7 @@ def test_the_plain_arrays_say_what_keras_says(tmp_path: Path, classes: int) -> N
             values[batch], targets_of(labels, 1 if classes == 2 else classes)[batch]
         )
     theirs = model.predict(values, verbose=0)
-    ours = neural.to_stack(model, classes).probabilities(values)
+    ours = neural.to_head(model, classes).probabilities(values)
     assert ours.shape == (60, classes)
     assert np.abs(ours[:, 1:] - (theirs if classes == 2 else theirs[:, 1:])).max() < 1e-5
 
@@ -157,7 +157,7 @@ def test_class_weights_move_the_decision(tmp_path: Path) -> None:
             in_batches(values, 8), labels, None, 2, 6,
             recipe(balanced=balanced, layers=[], epochs=8, learning_rate=0.02), folder=folder,
         )  # fmt: skip
-        found[balanced] = head.stack.probabilities(values)[:, 1].mean()
+        found[balanced] = head.head.probabilities(values)[:, 1].mean()
     assert found[True] > 2 * found[False]
 
 
@@ -176,7 +176,7 @@ def test_validation_images_choose_nothing(tmp_path: Path, choice: dict[str, obje
         found = fit_neural(
             values[:, None], labels, looked_at, 2, recipe(epochs=4, **choice), folder
         )
-        heads.append(found.stack.layers[0].weight)  # type: ignore[union-attr]
+        heads.append(found.head.layers[0].weight)  # type: ignore[union-attr]
     assert np.array_equal(*heads)
 
 
@@ -192,7 +192,7 @@ def test_patience_stops_early_and_keeps_the_best(tmp_path: Path) -> None:
     losses = head.history["val_loss"]
     assert len(losses) == int(np.argmin(losses)) + 1 + 2
     assert head.kept_epoch == int(np.argmin(losses)) + 1
-    kept = head.stack.probabilities(values[:20])
+    kept = head.head.probabilities(values[:20])
     loss = -np.log(kept[np.arange(20), wrong]).mean()
     assert loss == pytest.approx(min(losses), rel=1e-4)
 
@@ -216,7 +216,7 @@ def test_resumed_is_the_same_as_unbroken_to_the_last_digit(tmp_path: Path) -> No
     resumed = fit(tmp_path / "broken", chosen, resume=True)
     for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
         assert resumed.history[name] == whole.history[name]
-    for ours, theirs in zip(resumed.stack.layers, whole.stack.layers, strict=True):
+    for ours, theirs in zip(resumed.head.layers, whole.head.layers, strict=True):
         assert np.array_equal(ours.weight, theirs.weight)
         assert np.array_equal(ours.bias, theirs.bias)
 

@@ -10,7 +10,7 @@ import headstart
 from headstart.images.augment import FLIP, view
 from headstart.images.geometry import prepare
 from headstart.runs.evaluate import evaluate, evaluate_views
-from headstart.system.progress import Silent
+from headstart.system.progress import Recorder
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +61,11 @@ def test_evaluation_tells_whether_it_pays(run: headstart.Run, tiny: Path) -> Non
 def test_images_that_it_was_trained_on_are_told(
     run: headstart.Run, tiny: Path, tmp_path: Path
 ) -> None:
-    progress = Silent()
+    progress = Recorder()
     evaluate_views(run.folder, tiny, 1, progress=progress)
     trained = run.record["images"]["train"]
     assert any(f"{trained} of these 48 images were trained on" in w for w in progress.warnings)
     shutil.copytree(run.folder / "classifier", tmp_path / "alone")
-    progress = Silent()
+    progress = Recorder()
     evaluate_views(tmp_path / "alone", tiny, 1, progress=progress)
     assert not progress.warnings  # nobody can know

@@ -217,7 +217,7 @@ def test_views_and_balanced_and_several_cuts(tiny: Path, tmp_path: Path) -> None
     assert run.metrics["validation"].accuracy == 1
     assert run.recipe.cut == ("block5c_add", "block6d_add")
     # 112 and 192 channels, each averaged and maximised
-    assert len(run.classifier.stack.layers[0].weight) == 2 * (112 + 192)
+    assert len(run.classifier.head.layers[0].weight) == 2 * (112 + 192)
 
 
 def test_training_and_predicting_need_no_tensorflow_torch_or_keras(

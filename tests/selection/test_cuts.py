@@ -19,7 +19,7 @@ from headstart.selection import cuts as selection
 from headstart.selection import score as scoring
 from headstart.selection.cuts import Selection, select
 from headstart.selection.score import Scored, Truth, cheapest, partners, sample
-from headstart.system.progress import Silent
+from headstart.system.progress import Recorder
 
 
 def scored(name: str, losses: list[float], cost: float = 1.0) -> Scored:
@@ -115,11 +115,11 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def chosen_on(folder: Path, **choices: object) -> tuple[Selection, Silent]:
+def chosen_on(folder: Path, **choices: object) -> tuple[Selection, Recorder]:
     dataset = load(folder)
     items = dataset.split("train")
     labels = np.array([dataset.classes.index(item.label or "") for item in items])
-    progress = Silent()
+    progress = Recorder()
     recipe = load_recipe("quick", **{"size": 96, **choices})
     return select(items, Truth(labels, len(dataset.classes)), recipe, progress), progress
 

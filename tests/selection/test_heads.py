@@ -14,7 +14,7 @@ from headstart.errors import DatasetError, HeadError, RecipeError
 from headstart.heads import linear
 from headstart.heads.fit import fit_ensemble, fit_linear
 from headstart.heads.folds import assign_folds
-from headstart.heads.head import Affine, Dense, Stack, averaged
+from headstart.heads.head import Affine, Dense, Head, averaged
 from headstart.recipe import load_recipe
 from headstart.runs.studies import measure_heads
 from headstart.selection import heads as head_selection
@@ -78,8 +78,8 @@ def test_the_gain_in_recall_by_hand() -> None:
     assert error == pytest.approx(np.sqrt(1 / 12) / 2)
 
 
-def logits(stack: Stack, x: np.ndarray) -> np.ndarray:
-    found = np.log(stack.probabilities(x))
+def logits(head: Head, x: np.ndarray) -> np.ndarray:
+    found = np.log(head.probabilities(x))
     return found - found.mean(axis=1, keepdims=True)
 
 
@@ -90,7 +90,7 @@ def test_averaged_heads_have_the_mean_of_their_logits(
 ) -> None:
     rng = np.random.default_rng(0)
 
-    def head() -> Stack:
+    def head() -> Head:
         sizes = (5, *hidden, 3)
         layers: list[Any] = []
         if scaled:
@@ -102,7 +102,7 @@ def test_averaged_heads_have_the_mean_of_their_logits(
                                 rng.normal(size=columns).astype("f4"), name))  # fmt: skip
             if scaled and not last:
                 layers.append(Affine(*rng.normal(size=(2, columns)).astype("f4")))
-        return Stack(tuple(layers))
+        return Head(tuple(layers))
 
     heads = [head() for _ in range(3)]
     x = rng.normal(size=(7, 5)).astype("f4")
@@ -113,18 +113,18 @@ def test_averaged_heads_have_the_mean_of_their_logits(
 def test_scaling_alone_cannot_be_averaged() -> None:
     one = np.ones(3, "f4")
     with pytest.raises(HeadError, match="expected a Dense layer behind the first scaling"):
-        averaged([Stack((Affine(one, one, "relu"), Dense(np.eye(3, dtype="f4"), one, "softmax")))])
+        averaged([Head((Affine(one, one, "relu"), Dense(np.eye(3, dtype="f4"), one, "softmax")))])
 
 
 def test_an_ensemble_of_linear_heads_is_one_linear_head() -> None:
     values, labels = features(90, 3)
     recipe = load_recipe("quick", cut="last", ensemble=True)
-    head = linear.fit(values[:, 0], labels, 3)
-    stack = fit_linear(values, labels, 3, recipe).stack
-    assert len(stack.layers) == 1
-    assert np.array_equal(stack.layers[0].weight, head.of_folds[0])  # type: ignore[union-attr]
-    single = head.stack().probabilities(values[:, 0])
-    both = stack.probabilities(values[:, 0])
+    fit = linear.fit(values[:, 0], labels, 3)
+    head = fit_linear(values, labels, 3, recipe).head
+    assert len(head.layers) == 1
+    assert np.array_equal(head.layers[0].weight, fit.of_folds[0])  # type: ignore[union-attr]
+    single = head.head().probabilities(values[:, 0])
+    both = head.probabilities(values[:, 0])
     assert np.abs(single - both).max() < 0.2
     assert not np.array_equal(single, both)
 
@@ -171,11 +171,11 @@ def test_neural_heads_are_trained_as_long_as_served(tmp_path: Path) -> None:
     recipe = load_recipe("quick", head="neural", epochs=3, layers=["batchnorm", "dense 8 relu"],
                          ensemble=True, folds=3)  # fmt: skip
     found = fit_ensemble(values, labels, 3, recipe, tmp_path)
-    assert found.stack.layers[0].weight.shape == (24, 24)  # type: ignore[union-attr]
+    assert found.head.layers[0].weight.shape == (24, 24)  # type: ignore[union-attr]
     assert found.out_of_fold is not None
     assert (found.out_of_fold.argmax(axis=1) == labels).mean() > 0.4
     again = fit_ensemble(values, labels, 3, recipe, tmp_path, resume=True)
-    assert np.array_equal(again.stack.layers[0].weight, found.stack.layers[0].weight)  # type: ignore[union-attr]
+    assert np.array_equal(again.head.layers[0].weight, found.head.layers[0].weight)  # type: ignore[union-attr]
 
 
 def test_a_run_whose_head_is_measured(tiny: Path, tmp_path: Path,

@@ -14,7 +14,7 @@ from headstart.features.extractor import open_extractor
 from headstart.metrics.comparison import compare
 from headstart.recipe import Recipe, load_recipe
 from headstart.runs import training as pipeline
-from headstart.system.progress import Silent
+from headstart.system.progress import Recorder, Silent
 from headstart.tuning import stages as finetune
 from headstart.tuning import upper as upper_module
 from headstart.tuning.boundaries import boundaries
@@ -87,7 +87,7 @@ class Stubbed(finetune._Tuner):
 
     def __init__(self, labels: np.ndarray, given: list[tuple[np.ndarray, np.ndarray]]) -> None:
         self.labels, self.given, self.weights = labels, given, 0
-        self.recipe, self.progress = recipe(), Silent()
+        self.recipe, self.progress = recipe(), Recorder()
         self.done, self.untried, self.history = [], [], {}
         self.started, self.heat = time.perf_counter(), np.float32(1)
 
@@ -404,7 +404,7 @@ def test_a_stopped_tuning_goes_on_to_the_same_result(
 @needs_tensorflow
 def test_without_time_the_linear_head_is_the_answer(tiny: Path, tmp_path: Path) -> None:
     told: list[str] = []
-    progress = Silent()
+    progress = Recorder()
     progress.say = told.append  # type: ignore[method-assign]
     run = headstart.train(tiny, recipe(tune_budget=0), out=tmp_path / "run", progress=progress)
     assert run.record["tuning"]["untried"] == ["block6a_project_bn"]

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headstart.runs.folder import Run
-    from headstart.system.progress import Silent
+    from headstart.system.progress import Progress
 
 
-def reporter(quiet: bool, as_json: bool) -> "Silent":
+def reporter(quiet: bool, as_json: bool) -> "Progress":
     """What tells the user how the work goes."""
     from headstart.system.progress import Silent, Terminal
 

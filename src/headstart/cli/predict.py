@@ -125,7 +125,7 @@ def evaluate(
     metrics, views = found.metrics, found.views
     if as_json:
         told = {split: part.to_dict() for split, part in metrics.items()}
-        print(json.dumps({**told, "warnings": progress.warnings}, ensure_ascii=False))
+        print(json.dumps({**told, "warnings": list(found.warnings)}, ensure_ascii=False))
         return
     print(summary(metrics))
     if tta > 1:
@@ -137,7 +137,5 @@ def evaluate(
             print(f"\n{split}: with {views} views {metrics[split].accuracy:.1%}, without "
                   f"{found.alone[split].accuracy:.1%}, difference {compared.difference:+.1%} "
                   f"({low:+.1%} to {high:+.1%}): {verdict}")  # fmt: skip
-        count = sum(part.n for part in metrics.values())
-        rate = count / progress.seconds["predict"]
-        print(f"{rate:,.0f} images a second with {views} views: each "
+        print(f"{found.images_per_second or 0:,.0f} images a second with {views} views: each "
               "view is another run of the network")  # fmt: skip

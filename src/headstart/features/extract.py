@@ -20,7 +20,7 @@ from headstart.features.cache import FeatureCache, Space
 from headstart.features.extractor import Extractor
 from headstart.images.augment import NONE, Augmentation, view
 from headstart.system.places import cache_folder
-from headstart.system.progress import Silent
+from headstart.system.progress import Progress, Silent
 from headstart.system.threads import ahead, cores
 
 IN_MEMORY = 400 * 2**20  # bytes of features; more go into a mapped file
@@ -51,7 +51,7 @@ class _Work:
     views: list[int] = field(default_factory=list)
 
 
-def open_space(extractor: Extractor, cache: FeatureCache, progress: Silent) -> Space | None:
+def open_space(extractor: Extractor, cache: FeatureCache, progress: Progress) -> Space | None:
     """The cache's space for this extractor, after its canary has been compared.
 
     Another processor or library may give other numbers under the same description: the old
@@ -85,7 +85,7 @@ def extract(
     augmentation: Augmentation = NONE,
     views: int = 1,
     seed: int = 0,
-    progress: Silent | None = None,
+    progress: Progress | None = None,
     over: Callable[[], bool] = lambda: False,
 ) -> Features:
     """The features of `items`, `views` of each, taken from the cache or computed and kept there.
@@ -187,7 +187,7 @@ def _room(shape: tuple[int, int, int]) -> np.ndarray:
 class _Keeper:
     """Writes vectors to the cache in a thread, some at a time; gives up when the cache does."""
 
-    def __init__(self, space: Space | None, progress: Silent) -> None:
+    def __init__(self, space: Space | None, progress: Progress) -> None:
         self.space, self.progress = space, progress
         self.batch: dict[bytes, bytes] = {}
         self.writer = ThreadPoolExecutor(1, "keep")

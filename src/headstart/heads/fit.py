@@ -10,7 +10,7 @@ import numpy as np
 from headstart.heads import linear, multilabel
 from headstart.heads.epochs import Batches, CachedViews
 from headstart.heads.folds import assign_folds, combinations
-from headstart.heads.head import Stack, averaged
+from headstart.heads.head import Head, averaged
 from headstart.recipe import Recipe
 
 APART = 5  # one fold of so many tells a neural head when to stop
@@ -24,7 +24,7 @@ class Trained:
     history: by epoch, empty for a linear head.
     """
 
-    stack: Stack
+    head: Head
     out_of_fold: np.ndarray | None = None
     history: dict[str, list[float]] = field(default_factory=dict)
     kept_epoch: int | None = None
@@ -51,7 +51,7 @@ def fit_multilabel(
         for fold in range(int(fold_of.max()) + 1)
     ])  # fmt: skip
     return Trained(
-        head.stack(), crossed, thresholds=multilabel.thresholds(crossed, targets),
+        head.head(), crossed, thresholds=multilabel.thresholds(crossed, targets),
         thresholds_out_of_fold=by_others[fold_of],
     )  # fmt: skip
 
@@ -75,7 +75,7 @@ def fit_linear(
         folds=recipe.folds,
         seed=recipe.seed,
     )
-    return Trained(head.stack(of_folds=recipe.ensemble), head.out_of_fold[::views])
+    return Trained(head.head(of_folds=recipe.ensemble), head.out_of_fold[::views])
 
 
 def fit_neural(
@@ -113,7 +113,7 @@ def fit_neural(
         values.shape[2], recipe, folder=folder, resume=resume, on_epoch=on_epoch,
         callbacks=callbacks,
     )  # fmt: skip
-    return Trained(head.stack, None, head.history, head.kept_epoch)
+    return Trained(head.head, None, head.history, head.kept_epoch)
 
 
 def watches(recipe: Recipe) -> bool:
@@ -137,7 +137,7 @@ def fit_ensemble(
     """
     fold_of = assign_folds(labels, groups, recipe.folds, recipe.seed)
     count = int(fold_of.max()) + 1
-    stacks, out_of_fold = [], np.empty((len(labels), classes), np.float32)
+    heads, out_of_fold = [], np.empty((len(labels), classes), np.float32)
     recipe = recipe.changed(patience=recipe.patience or 5)
     for fold in range(count):
         apart = fold_of == fold
@@ -147,6 +147,6 @@ def fit_ensemble(
             values, labels, None, classes, recipe, part,
             apart=apart, resume=resume, on_epoch=on_epoch,
         )  # fmt: skip
-        stacks.append(found.stack)
-        out_of_fold[apart] = found.stack.probabilities(values[apart, 0])
-    return Trained(averaged(stacks), out_of_fold)
+        heads.append(found.head)
+        out_of_fold[apart] = found.head.probabilities(values[apart, 0])
+    return Trained(averaged(heads), out_of_fold)

@@ -1,6 +1,6 @@
 """What a trained head computes, as plain arrays: the one form that predicts, saves and exports.
 
-A stack is a list of layers from features to class probabilities. NumPy computes it here,
+A head is a list of layers from features to class probabilities. NumPy computes it here,
 `to_openvino` appends it to an extractor's graph; both give the same numbers.
 Letters: N images, D features, C classes, U units.
 """
@@ -46,7 +46,7 @@ Layer = Dense | Affine
 
 
 @dataclass(frozen=True)
-class Stack:
+class Head:
     """Layers from (N, D) features to (N, C) probabilities.
 
     binary: the last layer gives one number, the probability of the second class.
@@ -117,13 +117,13 @@ class Stack:
         return {"layers": kinds, "binary": self.binary}
 
 
-def averaged(stacks: Sequence[Stack]) -> Stack:
-    """One stack whose logits are the mean of those of stacks of the same form.
+def averaged(heads: Sequence[Head]) -> Head:
+    """One head whose logits are the mean of those of heads of the same form.
 
     Linear heads become one linear head; hidden layers stand side by side.
     """
-    forms = [_folded(stack.layers) for stack in stacks]
-    count = len(stacks)
+    forms = [_folded(head.layers) for head in heads]
+    count = len(heads)
     found: list[Layer] = []
     last = len(forms[0]) - 1
     for place, layers in enumerate(zip(*forms, strict=True)):
@@ -148,7 +148,7 @@ def averaged(stacks: Sequence[Stack]) -> Stack:
                 row, column = row + len(w), column + w.shape[1]
             bias = np.concatenate(biases)
         found.append(Dense(weight.astype(np.float32), bias.astype(np.float32), name))
-    return Stack(tuple(found), stacks[0].binary)
+    return Head(tuple(found), heads[0].binary)
 
 
 def _folded(layers: Sequence[Layer]) -> list[Layer]:
@@ -164,8 +164,8 @@ def _folded(layers: Sequence[Layer]) -> list[Layer]:
     return [Dense(weight, bias, second.activation), *layers[2:]]
 
 
-def from_arrays(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Stack:
-    """The stack saved as `description()` and `arrays()`. Raises ClassifierError if damaged."""
+def from_arrays(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Head:
+    """The head saved as `description()` and `arrays()`. Raises ClassifierError if damaged."""
     layers: list[Layer] = []
     try:
         for index, row in enumerate(description["layers"]):
@@ -177,7 +177,7 @@ def from_arrays(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
                 layers.append(
                     Affine(arrays[f"{index}.scale"], arrays[f"{index}.shift"], row["activation"])
                 )
-        return Stack(tuple(layers), bool(description["binary"]))
+        return Head(tuple(layers), bool(description["binary"]))
     except (KeyError, TypeError) as error:
         raise ClassifierError(f"the saved head is not whole: {error} is missing") from error
 

@@ -12,7 +12,7 @@ import numpy as np
 from headstart.errors import HeadError
 from headstart.heads.calibration import temperature
 from headstart.heads.folds import assign_folds, several
-from headstart.heads.head import Dense, Stack
+from headstart.heads.head import Dense, Head
 from headstart.heads.solver import (
     BLOCK,
     Preconditioner,
@@ -41,7 +41,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class LinearHead:
+class LinearFit:
     """weight (D, C) and bias (C,) on features as the extractor gives them.
 
     out_of_fold: (N, C) probabilities of rows by heads that had not seen them, nan where no fold
@@ -58,10 +58,10 @@ class LinearHead:
     iterations: int
     of_folds: tuple[np.ndarray, np.ndarray]
 
-    def stack(self, *, of_folds: bool = False) -> Stack:
+    def head(self, *, of_folds: bool = False) -> Head:
         """The head as plain arrays, with its softmax; or the mean of the folds' heads."""
         weight, bias = self.of_folds if of_folds else (self.weight, self.bias)
-        return Stack((Dense(weight, bias, "softmax"),))
+        return Head((Dense(weight, bias, "softmax"),))
 
 
 def fit(
@@ -74,7 +74,7 @@ def fit(
     folds: int = 5,
     seed: int = 0,
     strengths: tuple[float, ...] = STRENGTHS,
-) -> LinearHead:
+) -> LinearFit:
     """Train on (N, D) float32 features and (N,) labels 0..C-1.
 
     groups: (N,) int; rows of one group (views of an image) are never on both sides of a fold.
@@ -95,7 +95,7 @@ def fit(
     crossed = crossed / np.float32(heat)
     w, b = _plain(data, final[0])
     folds_w, folds_b = _plain(data, start[0])
-    return LinearHead(
+    return LinearFit(
         weight=w / np.float32(heat),
         bias=b / np.float32(heat),
         of_folds=(folds_w / np.float32(heat), folds_b / np.float32(heat)),

@@ -10,7 +10,7 @@ import numpy as np
 
 from headstart.heads.calibration import multilabel_temperature
 from headstart.heads.folds import assign_folds, combinations, several
-from headstart.heads.head import Dense, Stack
+from headstart.heads.head import Dense, Head
 from headstart.heads.linear import CHOOSING, FINAL, PATIENCE, STRENGTHS, out_of_fold
 from headstart.heads.solver import (
     Preconditioner,
@@ -26,7 +26,7 @@ FEW = 10  # images of a class below which its threshold stays at one half
 
 
 @dataclass(frozen=True)
-class MultiHead:
+class MultilabelFit:
     """weight (D, C), bias (C,). out_of_fold: (N, C) probabilities of rows by heads that had not
     seen them.
     """
@@ -36,9 +36,9 @@ class MultiHead:
     strength: float
     out_of_fold: np.ndarray
 
-    def stack(self) -> Stack:
+    def head(self) -> Head:
         """The head as plain arrays, a sigmoid for each class."""
-        return Stack((Dense(self.weight, self.bias, "sigmoid"),))
+        return Head((Dense(self.weight, self.bias, "sigmoid"),))
 
 
 def fit(
@@ -49,7 +49,7 @@ def fit(
     balanced: bool = False,
     folds: int = 5,
     seed: int = 0,
-) -> MultiHead:
+) -> MultilabelFit:
     """Train on (N, D) float32 features and (N, C) targets of 0 and 1.
 
     The strength with the lowest out-of-fold log loss wins; the logits are then calibrated.
@@ -69,7 +69,7 @@ def fit(
     origin, plain = unrotated(data, final[0])
     scaled = plain[:-1].astype(np.float64) * origin.inverse_scale[:, None]
     bias = plain[-1] - origin.mean.astype(np.float64) @ scaled
-    return MultiHead(
+    return MultilabelFit(
         (scaled / heat).astype(np.float32),
         (bias / heat).astype(np.float32),
         chosen,

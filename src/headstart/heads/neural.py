@@ -16,7 +16,7 @@ import numpy as np
 
 from headstart.errors import HeadError, MissingExtra, RecipeError
 from headstart.heads.epochs import Batches, judged, run_epochs, targets_of
-from headstart.heads.head import ACTIVATIONS, Affine, Dense, Layer, Stack
+from headstart.heads.head import ACTIVATIONS, Affine, Dense, Head, Layer
 from headstart.recipe import Recipe
 
 TRAINABLE = ("tensorflow", "torch", "jax")
@@ -27,14 +27,14 @@ SETTLING = 10  # steps before the smoothed loss of the rate finder means anythin
 
 
 @dataclass(frozen=True)
-class NeuralHead:
+class NeuralFit:
     """A trained head as plain arrays, with how it went.
 
     history: by epoch loss, accuracy, val_loss, val_accuracy, learning_rate, seconds.
     kept_epoch: the epoch, from 1, whose weights these are.
     """
 
-    stack: Stack
+    head: Head
     history: dict[str, list[float]]
     kept_epoch: int
 
@@ -73,7 +73,7 @@ def fit(
     resume: bool = False,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
     callbacks: Sequence[Any] = (),
-) -> NeuralHead:
+) -> NeuralFit:
     """Train the recipe's head.
 
     batches: for an epoch and an order of the N images, their (B, D) features. labels: (N,) class
@@ -93,13 +93,13 @@ def fit(
         values, known = validation
 
         def judge() -> dict[str, float]:
-            return judged(to_stack(model, classes).probabilities(values), known)
+            return judged(to_head(model, classes).probabilities(values), known)
 
     history, kept = run_epochs(
         model, batches, labels, recipe, judge=judge, folder=folder, resume=resume,
         on_epoch=on_epoch, callbacks=callbacks,
     )  # fmt: skip
-    return NeuralHead(to_stack(model, classes), history, kept)
+    return NeuralFit(to_head(model, classes), history, kept)
 
 
 def build(recipe: Recipe, classes: int, dimensions: int) -> Any:
@@ -179,7 +179,7 @@ def _optimizer(recipe: Recipe) -> Any:
     return found(learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay or None)
 
 
-def to_stack(model: Any, classes: int) -> Stack:
+def to_head(model: Any, classes: int) -> Head:
     """The trained head as plain arrays; batch normalisation as scale and shift."""
     from keras import layers
 
@@ -200,7 +200,7 @@ def to_stack(model: Any, classes: int) -> Stack:
                 units = int(layer.output.shape[-1])
                 one, zero = np.ones(units, np.float32), np.zeros(units, np.float32)
                 found.append(Affine(one, zero, name))
-    return Stack(tuple(found), binary=classes == 2)
+    return Head(tuple(found), binary=classes == 2)
 
 
 def find_learning_rate(

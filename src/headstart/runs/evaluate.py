@@ -16,7 +16,7 @@ from headstart.metrics.comparison import Comparison, compare
 from headstart.metrics.multilabel import evaluate_multi
 from headstart.runs import folder as runs
 from headstart.runs import steps
-from headstart.system.progress import Silent
+from headstart.system.progress import Progress, Recorder
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Evaluated:
     paired: dict[str, Comparison]
     alone: dict[str, Metrics]
     views: int
+    warnings: tuple[str, ...] = ()
+    images_per_second: float | None = None
 
 
 def evaluate_views(
@@ -38,14 +40,14 @@ def evaluate_views(
     views: int,
     *,
     strict: bool = False,
-    progress: Silent | None = None,
+    progress: Progress | None = None,
 ) -> Evaluated:
     """Measure a classifier on labelled images, with at most so many different views of each.
 
     Images that a run was trained on are counted and told, for they flatter.
     Raises DatasetError if the images have a class that the classifier does not know.
     """
-    progress = progress or Silent()
+    progress = Recorder(progress)
     classifier = load_classifier(run)
     dataset = load(source, split=False)
     unknown = [name for name in dataset.classes if name not in classifier.classes]
@@ -91,7 +93,9 @@ def evaluate_views(
         metrics[split] = measured(both[:, 0], numbers, classifier.classes)
         alone[split] = measured(both[:, 1], numbers, classifier.classes)
         paired[split] = compare(both[:, 0], both[:, 1], numbers)
-    return Evaluated(metrics, paired, alone, count)
+    seconds = progress.seconds["predict"]
+    rate = len(dataset.items) / seconds if seconds else None
+    return Evaluated(metrics, paired, alone, count, tuple(progress.warnings), rate)
 
 
 def evaluate(
@@ -99,7 +103,7 @@ def evaluate(
     source: str | Path,
     *,
     strict: bool = False,
-    progress: Silent | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Metrics]:
     """Metrics of a classifier on labelled images, by split ("all" where there are no splits).
 

@@ -86,7 +86,7 @@ class Run:
         recipe, tuned = self.recipe, self.folder / "backbone.weights.h5"
         if tuned.is_file():
             recipe = recipe.changed(weights=str(tuned))
-        return keras_model(recipe, self.classifier.stack, tuple(about["cuts"]))
+        return keras_model(recipe, self.classifier.head, tuple(about["cuts"]))
 
     @cached_property
     def recipe(self) -> Recipe:

@@ -19,7 +19,7 @@ from headstart.runs import folder as runs
 from headstart.selection.cuts import Selection
 from headstart.selection.heads import HeadSelection
 from headstart.system.atomic import write_atomically
-from headstart.system.progress import Silent
+from headstart.system.progress import Recorder
 
 
 def choices(selection: Selection, heads: HeadSelection | None) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def write_keras(folder: Path, recipe: Recipe, trained: Trained, extractor: Extra
     from headstart.tuning.keras_model import keras_model
 
     temporary = folder / ".model.keras"
-    keras_model(recipe, trained.stack, extractor.cuts).save(temporary, zipped=True)
+    keras_model(recipe, trained.head, extractor.cuts).save(temporary, zipped=True)
     temporary.replace(folder / "model.keras")
 
 
@@ -67,7 +67,7 @@ def write_run(
     trained: Trained,
     metrics: dict[str, Any],
     probabilities: dict[str, np.ndarray],
-    progress: Silent,
+    progress: Recorder,
     studies: dict[str, Any],
 ) -> None:
     """Everything of the run but its classifier; run.json, the last, says that it is whole."""

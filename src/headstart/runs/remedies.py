@@ -25,7 +25,7 @@ from headstart.metrics.classification import Metrics, evaluate
 from headstart.metrics.comparison import Comparison, compare
 from headstart.recipe import Recipe
 from headstart.runs.folder import Run
-from headstart.system.progress import Silent
+from headstart.system.progress import Progress, Silent
 
 FOLDS = 3
 LARGE = 10_000  # features from which one fold must do: such heads take minutes, not seconds
@@ -85,7 +85,7 @@ def try_remedies(
     run: Run,
     *,
     budget: float = 600.0,
-    progress: Silent | None = None,
+    progress: Progress | None = None,
     on_result: Callable[[Remedy], None] | None = None,
 ) -> tuple[list[Remedy], list[str]]:
     """The remedies tried, the recipe as it was first, and the names of those not tried.
@@ -139,7 +139,7 @@ def best_of(tried: list[Remedy]) -> Remedy:
     return min(good, key=lambda remedy: remedy.seconds)
 
 
-def _crossed(dataset: Dataset, recipe: Recipe, progress: Silent) -> tuple[np.ndarray, np.ndarray]:
+def _crossed(dataset: Dataset, recipe: Recipe, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
     """(N, C) out-of-fold probabilities of the training images, nan where none was made."""
     features = _features(dataset, recipe, progress)
     numbers = {name: number for number, name in enumerate(dataset.classes)}
@@ -160,11 +160,11 @@ def _crossed(dataset: Dataset, recipe: Recipe, progress: Silent) -> tuple[np.nda
                 features.values[outside], labels[outside], None, classes, recipe, Path(scratch),
                 groups=kin,
             )  # fmt: skip
-        found[inside] = trained.stack.probabilities(features.values[inside, 0])
+        found[inside] = trained.head.probabilities(features.values[inside, 0])
     return found, labels
 
 
-def _features(dataset: Dataset, recipe: Recipe, progress: Silent) -> Features:
+def _features(dataset: Dataset, recipe: Recipe, progress: Progress) -> Features:
     extractor = open_extractor(recipe)
     views = recipe.cached_views
     items = dataset.split("train")

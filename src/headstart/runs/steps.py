@@ -28,7 +28,7 @@ from headstart.recipe import Recipe
 from headstart.selection.cuts import Selection, select
 from headstart.selection.heads import LEAST, HeadScore, HeadSelection, select_head
 from headstart.selection.score import Truth
-from headstart.system.progress import Silent
+from headstart.system.progress import Progress
 
 if TYPE_CHECKING:
     from headstart.tuning.stages import Tuning
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test")
 
 
-def read_dataset(source: str | Path, recipe: Recipe, progress: Silent) -> Dataset:
+def read_dataset(source: str | Path, recipe: Recipe, progress: Progress) -> Dataset:
     """The labelled images, split as the recipe says."""
     with progress.stage("dataset"):
         dataset = load(
@@ -51,7 +51,7 @@ def read_dataset(source: str | Path, recipe: Recipe, progress: Silent) -> Datase
     return dataset
 
 
-def choose_cut(dataset: Dataset, recipe: Recipe, progress: Silent, **options: Any) -> Selection:
+def choose_cut(dataset: Dataset, recipe: Recipe, progress: Progress, **options: Any) -> Selection:
     """What the recipe leaves open ("auto"), measured on the training images."""
     items = dataset.split("train")
     truth = Truth(
@@ -80,7 +80,7 @@ def choose_cut(dataset: Dataset, recipe: Recipe, progress: Silent, **options: An
     return selection
 
 
-def build_extractor(recipe: Recipe, progress: Silent) -> Extractor:
+def build_extractor(recipe: Recipe, progress: Progress) -> Extractor:
     """The frozen backbone up to the recipe's cut."""
     with progress.stage("extractor"):
         extractor = open_extractor(recipe)
@@ -93,7 +93,7 @@ def build_extractor(recipe: Recipe, progress: Silent) -> Extractor:
 
 
 def compute_features(
-    dataset: Dataset, recipe: Recipe, extractor: Extractor, progress: Silent, strict: bool
+    dataset: Dataset, recipe: Recipe, extractor: Extractor, progress: Progress, strict: bool
 ) -> dict[str, Features]:
     """By split: all views of the training images, the others as they are."""
     # Fresh views are computed while the head trains: here only the images themselves.
@@ -118,7 +118,7 @@ def compute_features(
     return features
 
 
-def refuse(bad: Iterable[tuple[Any, str]], strict: bool, progress: Silent) -> None:
+def refuse(bad: Iterable[tuple[Any, str]], strict: bool, progress: Progress) -> None:
     """Leave unusable images out, or stop at them (BadImage) if `strict`."""
     for item, reason in bad:
         if strict:
@@ -163,7 +163,7 @@ def choose_head(
     features: dict[str, Features],
     classes: tuple[str, ...],
     recipe: Recipe,
-    progress: Silent,
+    progress: Progress,
     multi: bool,
 ) -> tuple[Recipe, HeadSelection | None]:
     """The recipe with its head, which is measured if that is left open ("auto")."""
@@ -187,7 +187,7 @@ def measured_heads(
     part: Features,
     classes: Sequence[str],
     recipe: Recipe,
-    progress: Silent,
+    progress: Progress,
     on_result: Callable[[HeadScore], None] | None = None,
 ) -> HeadSelection:
     """Heads of every kind on the features of training images."""
@@ -206,7 +206,7 @@ def train_head(
     recipe: Recipe,
     extractor: Extractor,
     folder: Path,
-    progress: Silent,
+    progress: Progress,
     resumed: bool,
     callbacks: Sequence[Any],
     multi: bool,
@@ -262,7 +262,7 @@ def tune(
     recipe: Recipe,
     extractor: Extractor,
     folder: Path,
-    progress: Silent,
+    progress: Progress,
     resumed: bool,
 ) -> "Tuning | None":
     """The layers above a boundary fine-tuned too, where the recipe asks for it."""
@@ -283,7 +283,7 @@ def measure(
     features: dict[str, Features],
     trained: Trained,
     classes: tuple[str, ...],
-    progress: Silent,
+    progress: Progress,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Metrics by split, and the (N, C) probabilities they come from."""
 
@@ -296,8 +296,7 @@ def measure(
 
     with progress.stage("evaluation"):
         probabilities = {
-            split: trained.stack.probabilities(part.values[:, 0])
-            for split, part in features.items()
+            split: trained.head.probabilities(part.values[:, 0]) for split, part in features.items()
         }
         metrics = {
             split: judged(probabilities[split], part, trained.thresholds)

@@ -15,7 +15,7 @@ from headstart.selection.cuts import Selection
 from headstart.selection.heads import HeadScore, HeadSelection
 from headstart.selection.learning_curve import LearningCurve
 from headstart.selection.learning_curve import learning_curve as curve_of
-from headstart.system.progress import Silent
+from headstart.system.progress import Progress, Silent
 
 MOST = 3000  # training images that a study of all cuts looks at
 
@@ -23,7 +23,7 @@ MOST = 3000  # training images that a study of all cuts looks at
 def measure_cuts(
     source: str | Path,
     recipe: Recipe,
-    progress: Silent,
+    progress: Progress,
     *,
     every_cut: bool = True,
     variations: bool = True,
@@ -42,7 +42,7 @@ def measure_cuts(
 def measure_heads(
     source: str | Path,
     recipe: Recipe,
-    progress: Silent,
+    progress: Progress,
     on_result: Callable[[HeadScore], None] | None = None,
 ) -> HeadSelection:
     """Heads of every kind, compared inside the training images at the recipe's cut.
@@ -64,7 +64,7 @@ def learning_curve(
     source: str | Path,
     recipe: str | Recipe = "quick",
     *,
-    progress: Silent | None = None,
+    progress: Progress | None = None,
     **choices: Any,
 ) -> LearningCurve:
     """What more images would bring, measured inside the training images alone.
@@ -89,7 +89,7 @@ def learning_curve(
 
 
 def learning_rates(
-    source: str | Path, recipe: Recipe, progress: Silent
+    source: str | Path, recipe: Recipe, progress: Progress
 ) -> tuple[list[float], list[float], float]:
     """Learning rates, smoothed losses and a rate to try, for the recipe's neural head."""
     from headstart.heads.neural import find_learning_rate

@@ -11,7 +11,7 @@ from headstart.recipe import Recipe, load_recipe
 from headstart.runs import folder as runs
 from headstart.runs import record, steps
 from headstart.runs.folder import Run
-from headstart.system.progress import Silent
+from headstart.system.progress import Progress, Recorder
 
 
 def train(
@@ -20,7 +20,7 @@ def train(
     *,
     out: str | Path | None = None,
     strict: bool = False,
-    progress: Silent | None = None,
+    progress: Progress | None = None,
     callbacks: Sequence[Any] = (),
     **choices: Any,
 ) -> Run:
@@ -34,11 +34,11 @@ def train(
     """
     recipe = load_recipe(recipe, **choices)
     runs.check_new(out)
-    return _carry_out(Path(source), recipe, strict, progress or Silent(), callbacks, out=out)
+    return _carry_out(Path(source), recipe, strict, Recorder(progress), callbacks, out=out)
 
 
 def finetune(
-    run: Run, *, out: str | Path | None = None, progress: Silent | None = None, **choices: Any
+    run: Run, *, out: str | Path | None = None, progress: Progress | None = None, **choices: Any
 ) -> Run:
     """Train the run's recipe again with fine-tuning; its features are already there.
 
@@ -59,7 +59,7 @@ def finetune(
 
 
 def resume(
-    run: str | Path, *, progress: Silent | None = None, callbacks: Sequence[Any] = ()
+    run: str | Path, *, progress: Progress | None = None, callbacks: Sequence[Any] = ()
 ) -> Run:
     """Go on with a training that was stopped: from the features and the last epoch it kept.
 
@@ -72,14 +72,14 @@ def resume(
     started = runs.started(folder)
     recipe = load_recipe(folder / "recipe.toml")
     source, strict = Path(started["source"]), started["strict"]
-    return _carry_out(source, recipe, strict, progress or Silent(), callbacks, folder=folder)
+    return _carry_out(source, recipe, strict, Recorder(progress), callbacks, folder=folder)
 
 
 def _carry_out(
     source: Path,
     recipe: Recipe,
     strict: bool,
-    progress: Silent,
+    progress: Recorder,
     callbacks: Sequence[Any],
     *,
     out: str | Path | None = None,
@@ -104,8 +104,8 @@ def _carry_out(
         features, classes, recipe, extractor, folder, progress, resumed, callbacks, dataset.multi
     )
     tuning = steps.tune(features, classes, recipe, extractor, folder, progress, resumed)
-    if tuning is not None and tuning.stack is not None:
-        recipe, trained = tuning.recipe, Trained(tuning.stack, history=tuning.history)
+    if tuning is not None and tuning.head is not None:
+        recipe, trained = tuning.recipe, Trained(tuning.head, history=tuning.history)
         extractor = steps.build_extractor(recipe, progress)
         features = steps.compute_features(
             dataset, recipe.changed(views=1), extractor, progress, strict
@@ -113,7 +113,7 @@ def _carry_out(
     metrics, probabilities = steps.measure(features, trained, classes, progress)
     with progress.stage("save"):
         about = record.about(extractor, recipe, trained)
-        assemble(extractor, trained.stack, classes, about).save(folder / "classifier")
+        assemble(extractor, trained.head, classes, about).save(folder / "classifier")
         if recipe.head == "neural" or trained.history:
             record.write_keras(folder, recipe, trained, extractor)
         record.write_run(

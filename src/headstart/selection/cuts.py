@@ -29,7 +29,7 @@ from headstart.recipe import Recipe
 from headstart.selection.score import PARTNERS, Scored, Truth, cheapest, partners, sample
 from headstart.system.atomic import write_atomically
 from headstart.system.places import cache_folder
-from headstart.system.progress import Silent
+from headstart.system.progress import Progress, Silent
 
 FORMAT = 2  # of kept outcomes; raised when the search changes
 SAMPLE, OF_EACH = 800, 6  # training images that a choice is measured on; of each class at least
@@ -75,7 +75,7 @@ def select(
     items: Sequence[Any],
     truth: Truth,
     recipe: Recipe,
-    progress: Silent,
+    progress: Progress,
     *,
     every_cut: bool = False,
     variations: bool = True,
@@ -151,7 +151,7 @@ class _Search:
         items: Sequence[Any],
         truth: Truth,
         recipe: Recipe,
-        progress: Silent,
+        progress: Progress,
         every_cut: bool,
     ) -> None:
         self.items, self.truth, self.every_cut = items, truth, every_cut

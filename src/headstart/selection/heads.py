@@ -23,7 +23,7 @@ from headstart.heads.neural import TRAINABLE
 from headstart.metrics.comparison import standard_errors
 from headstart.metrics.intervals import Interval, interval
 from headstart.recipe import Recipe
-from headstart.system.progress import Silent
+from headstart.system.progress import Progress
 
 FOLDS = 5  # around the folds that a head itself makes
 INNER = 3  # of the latter for neural heads, which take seconds each
@@ -112,7 +112,7 @@ def select_head(
     labels: np.ndarray,
     classes: int,
     recipe: Recipe,
-    progress: Silent,
+    progress: Progress,
     *,
     groups: np.ndarray | None = None,
     on_result: Callable[[HeadScore], None] | None = None,
@@ -211,8 +211,8 @@ def _scored(
     for fold in range(int(fold_of.max()) + 1):
         inside, outside = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
         kin = None if groups is None else groups[outside]
-        stack, best = _fitted(values[outside], labels[outside], classes, recipe, kin)
-        probabilities[inside] = stack.probabilities(values[inside, 0])
+        head, best = _fitted(values[outside], labels[outside], classes, recipe, kin)
+        probabilities[inside] = head.probabilities(values[inside, 0])
         epochs += best
     right = probabilities.argmax(axis=1) == labels
     own = np.clip(np.nan_to_num(probabilities[np.arange(len(labels)), labels]), 1e-7, 1)
@@ -230,12 +230,12 @@ def _fitted(
 ) -> tuple[Any, list[int]]:
     """The head of some images, and the epochs at which it was best on some of them."""
     if recipe.head == "linear":
-        return fit_linear(values, labels, classes, recipe, groups).stack, []
+        return fit_linear(values, labels, classes, recipe, groups).head, []
     with tempfile.TemporaryDirectory() as scratch:
         if recipe.ensemble:
             inner = recipe.changed(folds=INNER)
             return fit_ensemble(
                 values, labels, classes, inner, Path(scratch), groups=groups
-            ).stack, []
+            ).head, []
         found = fit_neural(values, labels, None, classes, recipe, Path(scratch), groups=groups)
-    return found.stack, [found.kept_epoch or 1]
+    return found.head, [found.kept_epoch or 1]

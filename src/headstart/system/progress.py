@@ -1,4 +1,4 @@
-"""What a long job tells of itself while it runs. `Silent` says nothing; `Terminal` draws bars."""
+"""What a long job tells of itself while it runs: to nobody, to a terminal, to a record."""
 
 import sys
 import time
@@ -7,22 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 
-class Silent:
-    """Says nothing, but keeps the warnings and how long each stage took (seconds)."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-        self.seconds: dict[str, float] = {}
+class Progress:
+    """Whoever does long work tells it to one of these. This one passes over everything."""
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[None]:
         """Around one stage of the work; `advance` counts towards `total`."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - started
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+        yield
 
     def advance(self, count: int = 1) -> None:
         """`count` more units are done."""
@@ -32,14 +23,49 @@ class Silent:
 
     def warn(self, text: str) -> None:
         """One line the user should not miss."""
+
+
+class Silent(Progress):
+    """Says nothing."""
+
+
+class Recorder(Progress):
+    """Hands everything on to `progress`, and notes the warnings and each stage's seconds."""
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self.progress = progress or Silent()
+        self.warnings: list[str] = []
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[None]:
+        """The stage, timed."""
+        started = time.perf_counter()
+        try:
+            with self.progress.stage(name, total, unit):
+                yield
+        finally:
+            spent = time.perf_counter() - started
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def advance(self, count: int = 1) -> None:
+        """Handed on."""
+        self.progress.advance(count)
+
+    def say(self, text: str) -> None:
+        """Handed on."""
+        self.progress.say(text)
+
+    def warn(self, text: str) -> None:
+        """Noted and handed on."""
         self.warnings.append(text)
+        self.progress.warn(text)
 
 
-class Terminal(Silent):
+class Terminal(Progress):
     """Bars with images per second and time left on a terminal; plain lines when piped."""
 
     def __init__(self) -> None:
-        super().__init__()
         from rich.console import Console
 
         # Standard output carries results alone, so that it can be piped.
@@ -49,16 +75,15 @@ class Terminal(Silent):
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[None]:
         """A bar while the stage runs, if it counts something and this is a terminal."""
-        with super().stage(name, total, unit):
-            if not total or not self.console.is_terminal:
+        if not total or not self.console.is_terminal:
+            yield
+            return
+        with self._progress(unit) as progress:
+            self.bar = progress, progress.add_task(name, total=total)
+            try:
                 yield
-                return
-            with self._progress(unit) as progress:
-                self.bar = progress, progress.add_task(name, total=total)
-                try:
-                    yield
-                finally:
-                    self.bar = None
+            finally:
+                self.bar = None
 
     def _progress(self, unit: str) -> Any:
         from rich import progress as rich
@@ -88,5 +113,4 @@ class Terminal(Silent):
 
     def warn(self, text: str) -> None:
         """A line above the bar, marked."""
-        super().warn(text)
         self.console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)

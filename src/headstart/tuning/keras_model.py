@@ -13,7 +13,7 @@ from headstart.backbones.catalogue import NORMALISATIONS, Normalisation, backbon
 from headstart.backbones.keras_builder import keras_backbone
 from headstart.backbones.weights import resolve
 from headstart.features.graph import grid_field
-from headstart.heads.head import Affine, Dense, Stack
+from headstart.heads.head import Affine, Dense, Head
 from headstart.heads.neural import parse_layer
 from headstart.recipe import Recipe
 
@@ -33,7 +33,7 @@ def normalised(pixels: np.ndarray, recipe: Recipe) -> np.ndarray:
     return result
 
 
-def keras_model(recipe: Recipe, stack: Stack, cuts: tuple[str, ...]) -> Any:
+def keras_model(recipe: Recipe, head: Head, cuts: tuple[str, ...]) -> Any:
     """A Keras model of frozen backbone and trained head, on this process' Keras backend.
 
     Dropout layers stand where the recipe has them; they do nothing in prediction. Layers of the
@@ -56,18 +56,18 @@ def keras_model(recipe: Recipe, stack: Stack, cuts: tuple[str, ...]) -> Any:
         for vector in pooled(base.get_layer(cut.partition(":")[0]).output, cut, recipe.pooling)
     ]
     x = keras.layers.Concatenate(name="features")(vectors) if len(vectors) > 1 else vectors[0]
-    made = _head_layers(recipe, stack)
+    made = _head_layers(recipe, head)
     for layer in made:
         x = layer(x)
-    _set_weights(made, stack)
+    _set_weights(made, head)
     return keras.Model(base.input, x, name="classifier")
 
 
-def _head_layers(recipe: Recipe, stack: Stack) -> list[Any]:
+def _head_layers(recipe: Recipe, head: Head) -> list[Any]:
     """The head's Keras layers, as they were trained."""
     from keras import layers
 
-    last = stack.layers[-1]
+    last = head.layers[-1]
     assert isinstance(last, Dense)
     texts = recipe.layers if recipe.head == "neural" else ()
     parsed = [parse_layer(text, recipe) for text in texts]
@@ -75,12 +75,12 @@ def _head_layers(recipe: Recipe, stack: Stack) -> list[Any]:
     return [*(layer for layer in parsed if layer is not None), predictions]
 
 
-def _set_weights(made: list[Any], stack: Stack) -> None:
-    """The stack's arrays into the layers that they came from (`to_stack` the other way)."""
+def _set_weights(made: list[Any], head: Head) -> None:
+    """The head's arrays into the layers that they came from (`to_head` the other way)."""
     from keras import layers
 
-    entries = iter(stack.layers)
-    before = ""  # the activation that the stack has had so far; nothing yet
+    entries = iter(head.layers)
+    before = ""  # the activation that the head has had so far; nothing yet
     for layer in made:
         if isinstance(layer, layers.Dense):
             entry = next(entries)

@@ -27,11 +27,11 @@ from headstart.heads import linear, neural
 from headstart.heads.calibration import calibrated, cooled, soft_temperature
 from headstart.heads.epochs import CachedViews, judged, run_epochs
 from headstart.heads.folds import assign_folds
-from headstart.heads.head import Dense, Stack
+from headstart.heads.head import Dense, Head
 from headstart.metrics.comparison import standard_errors
 from headstart.metrics.losses import own_losses
 from headstart.recipe import Recipe
-from headstart.system.progress import Silent
+from headstart.system.progress import Progress
 from headstart.tuning.boundaries import boundaries
 from headstart.tuning.judge import GAIN, Stage, judge, not_kept
 from headstart.tuning.upper import compile_upper, upper
@@ -46,14 +46,14 @@ DESCENT = 3 / 8  # of the time for the stages: once more on all images takes up 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What fine-tuning gave. recipe: with the tuned weights; stack: the head on top of them.
+    """What fine-tuning gave. recipe: with the tuned weights; head: the head on top of them.
 
     kept: whether it beats the linear head beyond the interval on images that neither saw; if not,
-    recipe and stack are not to be used. text: this in words.
+    recipe and head are not to be used. text: this in words.
     """
 
     recipe: Recipe
-    stack: Stack | None
+    head: Head | None
     kept: bool
     text: str
     stages: tuple[Stage, ...] = ()
@@ -77,7 +77,7 @@ def finetune(
     extractor: Extractor,
     recipe: Recipe,
     folder: Path,
-    progress: Silent,
+    progress: Progress,
     *,
     groups: np.ndarray | None = None,
     resume: bool = False,
@@ -104,7 +104,7 @@ def finetune(
         return Tuning(recipe, None, False, text, untried=tuple(name for name, _ in plan))
     some = None if groups is None else groups[learning]
     first = _linear(features.values[learning], labels[learning], classes, recipe, some)
-    judged, before = (first.stack().probabilities(features.values[rows, 0])
+    judged, before = (first.head().probabilities(features.values[rows, 0])
                       for rows in (judging, unseen))  # fmt: skip
     tuner = _Tuner(features, labels, classes, extractor, recipe, folder, progress, resume)
     with progress.stage("finetune", len(plan) * recipe.tune_epochs, "epochs"):
@@ -130,7 +130,7 @@ def finetune(
         tuner.base.save_weights(folder / WEIGHTS)
         tuned = recipe.changed(weights=str((folder / WEIGHTS).absolute()), finetune=False)
     return Tuning(
-        tuned, tuner.stack() if kept else None, kept, verdict, tuple(tuner.done),
+        tuned, tuner.plain_head() if kept else None, kept, verdict, tuple(tuner.done),
         tuner.history if kept else {}, tuple(tuner.untried),
     )  # fmt: skip
 
@@ -141,7 +141,7 @@ def _linear(
     classes: int,
     recipe: Recipe,
     groups: np.ndarray | None,
-) -> linear.LinearHead:
+) -> linear.LinearFit:
     count, views, dimensions = values.shape
     groups = np.arange(count) if groups is None else groups
     return linear.fit(
@@ -163,7 +163,7 @@ class _Tuner:
         extractor: Extractor,
         recipe: Recipe,
         folder: Path,
-        progress: Silent,
+        progress: Progress,
         resume: bool,
     ) -> None:
         self.items, self.labels, self.classes = features.items, labels, classes
@@ -180,7 +180,7 @@ class _Tuner:
         """Whether that share of the time is up."""
         return time.perf_counter() - self.started > share * self.recipe.tune_budget
 
-    def start(self, head: linear.LinearHead, values: np.ndarray, labels: np.ndarray) -> None:
+    def start(self, head: linear.LinearFit, values: np.ndarray, labels: np.ndarray) -> None:
         """The backbone as it comes, and on top of it the linear head of these training images.
 
         A head that is surer of them than smoothed labels would have it is cooled first: otherwise
@@ -203,10 +203,10 @@ class _Tuner:
         )
         self.head.set_weights([head.weight / heat, head.bias / heat])
 
-    def stack(self) -> Stack:
+    def plain_head(self) -> Head:
         """The head as plain arrays, calibrated on the judging images."""
         weight, bias = (np.asarray(v, np.float32) / self.heat for v in self.head.get_weights())
-        return Stack((Dense(weight, bias, "softmax"),))
+        return Head((Dense(weight, bias, "softmax"),))
 
     def stages(
         self,
@@ -258,7 +258,7 @@ class _Tuner:
         losses = own_losses(probabilities, self.labels[judging])
         return standard_errors(losses, self.before) > PLAINLY
 
-    def again(self, head: linear.LinearHead, values: np.ndarray) -> None:
+    def again(self, head: linear.LinearFit, values: np.ndarray) -> None:
         """The stages that paid, for the epochs that served them best, on all images, from their
         linear head. If that is stopped, the network is what it was, which the verdict is about.
         """
