@@ -123,7 +123,7 @@ def test_an_ensemble_of_linear_heads_is_one_linear_head() -> None:
     head = fit_linear(values, labels, 3, recipe).head
     assert len(head.layers) == 1
     assert np.array_equal(head.layers[0].weight, fit.of_folds[0])  # type: ignore[union-attr]
-    single = head.head().probabilities(values[:, 0])
+    single = fit.head().probabilities(values[:, 0])
     both = head.probabilities(values[:, 0])
     assert np.abs(single - both).max() < 0.2
     assert not np.array_equal(single, both)
