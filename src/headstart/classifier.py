@@ -22,6 +22,7 @@ from headstart.features.engine import OpenVinoEngine
 from headstart.heads.head import Head, from_arrays
 from headstart.images import augment
 from headstart.images.geometry import Geometry, prepare, prepare_pixels
+from headstart.metrics.task import MultiLabel, SingleLabel, Task
 from headstart.system.atomic import folder_atomically
 from headstart.system.threads import ahead, cores
 
@@ -58,7 +59,8 @@ class Prediction:
 class Classifier:
     """Says which class an image belongs to.
 
-    classes: the C names, in the order of the probabilities. geometry: how an image becomes the
+    classes: the C names, in the order of the probabilities. task: whether an image is in one of
+    them or in several, with (C,) thresholds. geometry: how an image becomes the
     network's input. Use `load` to get one from a folder.
     """
 
@@ -77,6 +79,10 @@ class Classifier:
         self.head = head
         self.description = description or {}
         self._model = model
+        thresholds = self.description.get("thresholds")
+        self.thresholds = None if thresholds is None else np.array(thresholds)
+        kind: type[Task] = SingleLabel if thresholds is None else MultiLabel
+        self.task = kind(self.classes)
 
     def __repr__(self) -> str:
         return f"Classifier({len(self.classes)} classes: {', '.join(self.classes[:8])}" + (
@@ -195,13 +201,10 @@ class Classifier:
     def _prediction(self, name: str, probabilities: np.ndarray) -> Prediction:
         order = np.argsort(-probabilities, kind="stable")
         ranked = {self.classes[i]: float(probabilities[i]) for i in order}
-        thresholds = self.description.get("thresholds")
-        if thresholds is None:
-            return Prediction(name, self.classes[order[0]], ranked)
-        given = [c for c, limit in zip(range(len(order)), thresholds, strict=True)
-                 if probabilities[c] >= limit]  # fmt: skip
-        labels = tuple(self.classes[c] for c in given)
-        return Prediction(name, ";".join(labels), ranked, labels=labels)
+        labels = self.task.decide(probabilities, self.thresholds)
+        if self.task.multilabel:
+            return Prediction(name, ";".join(labels), ranked, labels=labels)
+        return Prediction(name, labels[0], ranked)
 
     def save(self, folder: str | Path) -> Path:
         """Write the classifier to `folder`, whole or not at all; an older one is replaced."""

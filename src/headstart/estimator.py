@@ -13,16 +13,16 @@ from sklearn.utils.validation import check_is_fitted
 from headstart.classifier import assemble
 from headstart.data.item import Item, content_hash
 from headstart.errors import BadImage, DatasetError
-from headstart.features.cache import FeatureCache
-from headstart.features.extract import extract, open_space
+from headstart.features.extract import extract_features
 from headstart.features.extractor import open_extractor
+from headstart.heads.examples import Labels
 from headstart.heads.fit import fit_linear
 from headstart.images.augment import Augmentation
 from headstart.images.decode import from_pixels
 from headstart.images.geometry import Geometry, prepare, prepare_pixels
+from headstart.metrics.task import SingleLabel
 from headstart.recipe import load_recipe
 from headstart.selection.cuts import select
-from headstart.selection.score import Truth
 from headstart.system.progress import Silent
 
 
@@ -97,30 +97,24 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         choices = {k: v for k, v in self.get_params().items() if v is not None and k != "recipe"}
         recipe = load_recipe(self.recipe, **choices)
         items = [_item(image, index) for index, image in enumerate(X)]
-        labels = np.asarray(y)
-        if len(items) != len(labels):
-            raise DatasetError(f"expected a label an image, found {len(items)} and {len(labels)}")
-        self.classes_, numbers = np.unique(labels, return_inverse=True)
+        answers = np.asarray(y)
+        if len(items) != len(answers):
+            raise DatasetError(f"expected a label an image, found {len(items)} and {len(answers)}")
+        self.classes_, numbers = np.unique(answers, return_inverse=True)
         if len(self.classes_) < 2:
             raise DatasetError(f"expected two classes or more, found {len(self.classes_)}")
         kin = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-        truth = Truth(numbers, len(self.classes_), kin, recipe.balanced, recipe.seed)
-        recipe = select(items, truth, recipe, Silent()).recipe
+        names = tuple(str(name) for name in self.classes_)
+        labels = Labels(
+            targets=numbers, task=SingleLabel(names), groups=kin, balanced=recipe.balanced
+        )
+        recipe = select(items, labels, recipe, Silent()).recipe
         extractor = open_extractor(recipe)
-        with FeatureCache() as cache:
-            features = extract(
-                items,
-                extractor,
-                open_space(extractor, cache, Silent()),
-                augmentation=recipe.augmentation,
-                views=recipe.cached_views,
-                seed=recipe.seed,
-            )
+        features = extract_features(items, extractor, recipe)
         if features.bad:
             item, reason = features.bad[0]
             raise BadImage(f"{item.name}: {reason}")
-        trained = fit_linear(features.values, numbers, len(self.classes_), recipe, kin)
-        names = [str(name) for name in self.classes_]
+        trained = fit_linear(labels.with_features(features.values), recipe)
         self.classifier_ = assemble(extractor, trained.head, names, {"backbone": recipe.backbone})
         return self
 

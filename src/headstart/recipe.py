@@ -5,7 +5,7 @@ import re
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -17,13 +17,12 @@ from pydantic import (
     model_validator,
 )
 
+from headstart.backbones.cut import AUTO, LAST, Cut, Pooling
 from headstart.errors import RecipeError
 from headstart.images import augment
 from headstart.images.augment import Augmentation
 from headstart.images.geometry import Geometry
 
-Pooling = Literal["avg", "max", "avg+max", "grid", "flatten"]
-POOLINGS = get_args(Pooling)
 AUGMENTATIONS = {"none": augment.NONE, "flip": augment.FLIP, "lesson": augment.LESSON}
 
 
@@ -42,7 +41,10 @@ def _augmentation(value: Any) -> Any:
 
 
 def _cuts(value: Any) -> Any:
-    return [part for part in value.split("+") if part] if isinstance(value, str) else value
+    if isinstance(value, str):
+        return [part for part in value.split("+") if part]
+    return [str(part) if isinstance(part, Cut) else part for part in value] if isinstance(
+        value, list | tuple) else value  # fmt: skip
 
 
 class Recipe(BaseModel):
@@ -99,12 +101,10 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
         for cut in self.cut:
-            _, sign, pooling = cut.partition(":")
-            if sign and pooling not in POOLINGS:
-                raise ValueError(
-                    f"cut: expected LAYER or LAYER:POOLING with one of {', '.join(POOLINGS)}, "
-                    f"found {cut!r}"
-                )
+            try:
+                Cut.parse(cut)
+            except ValueError as error:
+                raise ValueError(f"cut: {error}") from None
         if "auto" in self.cut and len(self.cut) > 1:
             raise ValueError("cut: expected layers or 'auto', found both")
         if isinstance(self.views, int) and self.views < 1:
@@ -122,11 +122,9 @@ class Recipe(BaseModel):
         return _validated({**self._given(), **choices})
 
     @property
-    def taps(self) -> tuple[tuple[str, str, str], ...]:
-        """Name, layer and pooling of each cut; a choice left to measuring is the last layer."""
-        cuts = ("last",) if self.cut == ("auto",) else self.cut
-        split = [(cut, *cut.partition(":")[::2]) for cut in cuts]
-        return tuple((cut, layer, own or self.pooling) for cut, layer, own in split)
+    def cuts(self) -> tuple[Cut, ...]:
+        """The cuts, as values; a choice left to measuring is the last layer."""
+        return tuple(Cut.parse(LAST if cut == AUTO else cut) for cut in self.cut)
 
     @property
     def fresh(self) -> bool:

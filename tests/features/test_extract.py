@@ -40,7 +40,7 @@ def items(tmp_path: Path) -> list[Item]:
     for number in range(6):
         path = tmp_path / f"{number}.png"
         Image.new("RGB", (SIZE, SIZE), (40 * number, 10, 20)).save(path)
-        found.append(Item(path, path.name, "a", "train"))
+        found.append(Item(path, path.name, ("a",), "train"))
     return found
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headstart.backbones.cut import Cut
 from headstart.errors import BackboneError, WeightsError
 from headstart.features.cost import costs, speeds
 from headstart.features.extractor import layers, open_extractor
@@ -81,7 +82,7 @@ def test_inception_equals_keras(
         precision=precision,
     )  # fmt: skip
     extractor = open_extractor(recipe)
-    assert extractor.cuts == ("mixed3", "mixed7")
+    assert extractor.cuts == (Cut("mixed3"), Cut("mixed7"))
     assert extractor.dimensions == 768 + 768
     (features,) = extractor.run([IMAGE])
     for cut, theirs in zip(extractor.cuts, inception_maps, strict=True):
@@ -271,14 +272,14 @@ def test_each_cut_may_have_a_pooling_of_its_own(side: int) -> None:
     both = features(f"{layer}:grid+{layer}:max")
     assert both[len(grid.ravel()) :] == pytest.approx(whole.max(axis=(0, 1)), abs=1e-4)
     opened = open_extractor(load_recipe("quick", cut=f"{layer}:grid+last:max", size=side))
-    assert opened.cuts == (f"{layer}:grid", "top_relu:max")
+    assert opened.cuts == (Cut(layer, "grid"), Cut("top_relu", "max"))
 
 
 def test_multiplications_are_counted_up_to_each_cut() -> None:
     cuts = ["block1a_project_bn", "block6d_add", "last:avg", "last:max"]
     found = costs(open_extractor(load_recipe("quick", cut=cuts, size=64)))
     assert list(found.values()) == sorted(found.values())
-    assert found["top_relu:avg"] == found["top_relu:max"] == 1
+    assert found[Cut("top_relu", "avg")] == found[Cut("top_relu", "max")] == 1
     # 64 pixels: stem 32*32*32 outputs of 27, depthwise 32*32*32 of 9, pointwise 32*32*16 of 32
     early = 32 * 32 * (32 * 27 + 32 * 9 + 16 * 32)
     alone = costs(open_extractor(load_recipe("quick", cut=cuts[0], size=64)))
@@ -290,5 +291,5 @@ def test_multiplications_are_counted_up_to_each_cut() -> None:
 def test_the_speed_of_each_cut_is_measured_without_what_lies_behind() -> None:
     recipe = load_recipe("quick", cut="block1a_project_bn:avg+last:avg+last:max", size=96)
     found = speeds(open_extractor(recipe), seconds=0.05)
-    assert list(found) == ["block1a_project_bn:avg", "top_relu:avg", "top_relu:max"]
-    assert found["block1a_project_bn:avg"] > 1.5 * found["top_relu:avg"]
+    assert list(map(str, found)) == ["block1a_project_bn:avg", "top_relu:avg", "top_relu:max"]
+    assert found[Cut("block1a_project_bn", "avg")] > 1.5 * found[Cut("top_relu", "avg")]

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
-from samples import features
+from samples import examples, features
 
 from headstart.errors import HeadError
 from headstart.heads import linear
+from headstart.heads.calibration import temperature
 from headstart.heads.folds import assign_folds
-from headstart.heads.solver import Preconditioner, logits, solve, standardised
+from headstart.heads.solver import Preconditioner, compute_logits, solve, standardise
+from headstart.metrics.losses import CrossEntropy
 
 
 @pytest.mark.parametrize(("count", "dimensions"), [(200, 30), (60, 150)])
@@ -19,7 +21,7 @@ def test_it_finds_the_optimum_that_scikit_learn_finds(
     from sklearn.linear_model import LogisticRegression
 
     values, labels = features(count, dimensions, classes)
-    data = standardised(values)
+    data = standardise(values)
     columns = 1 if classes == 2 else classes
     weights, _ = solve(
         data, labels, np.full((1, count), 1 / count), np.array([strength]), columns,
@@ -38,7 +40,7 @@ def test_it_finds_the_optimum_that_scikit_learn_finds(
 
     ours = value(weights[0, :-1].astype("f8"), weights[0, -1].astype("f8"))
     assert ours <= value(oracle.coef_.T, oracle.intercept_) * (1 + 1e-5)
-    z = logits(data, weights, slice(None))[:, 0].astype("f8")
+    z = compute_logits(data, weights, slice(None))[:, 0].astype("f8")
     z = np.hstack([np.zeros_like(z), z]) if columns == 1 else z
     probabilities = np.exp(z - np.logaddexp.reduce(z, axis=1)[:, None])
     assert np.abs(probabilities - oracle.predict_proba(scaled)).max() < 1e-3
@@ -46,7 +48,7 @@ def test_it_finds_the_optimum_that_scikit_learn_finds(
 
 def test_problems_solved_together_are_those_solved_alone() -> None:
     values, labels = features(120, 20, 3)
-    data = standardised(values)
+    data = standardise(values)
     mask = (np.arange(120) % 2 == 0) / 60.0
     rows = np.stack([np.full(120, 1 / 120), mask])
     strengths = np.array([0.1, 0.02])
@@ -63,8 +65,8 @@ def test_out_of_fold_is_by_heads_that_did_not_see_the_row() -> None:
     """Labels at random: a head that had seen the rows would be right far more than by chance."""
     rng = np.random.default_rng(0)
     values, labels = rng.normal(size=(200, 300)).astype("f4"), rng.integers(0, 2, 200)
-    head = linear.fit(values, labels, 2)
-    assert (head.out_of_fold.argmax(axis=1) == labels).mean() < 0.65
+    head = linear.fit(examples(values, labels, 2))
+    assert (head.cross_validation.out_of_fold.argmax(axis=1) == labels).mean() < 0.65
 
 
 def test_views_of_an_image_are_never_on_both_sides() -> None:
@@ -79,7 +81,7 @@ def test_views_of_an_image_are_never_on_both_sides() -> None:
 
 def test_it_learns_and_is_calibrated() -> None:
     values, labels = features(600, 40, 3, apart=0.5)
-    head = linear.fit(values[:400], labels[:400], 3)
+    head = linear.fit(examples(values[:400], labels[:400], 3))
     probabilities = head.head().probabilities(values[400:])
     assert (probabilities.argmax(axis=1) == labels[400:]).mean() > 0.6
     assert (
@@ -90,16 +92,19 @@ def test_it_learns_and_is_calibrated() -> None:
 
 def test_the_same_bytes_give_the_same_head() -> None:
     values, labels = features(150, 60, 3)
-    first, second = linear.fit(values, labels, 3), linear.fit(values.copy(), labels, 3)
+    first, second = (
+        linear.fit(examples(values, labels, 3)),
+        linear.fit(examples(values.copy(), labels, 3)),
+    )
     assert np.array_equal(first.weight, second.weight)
     assert np.array_equal(first.bias, second.bias)
-    assert first.strength == second.strength
+    assert first.cross_validation.strength == second.cross_validation.strength
 
 
 def test_features_are_not_changed() -> None:
     values, labels = features(60, 20, 2)
     kept = values.copy()
-    linear.fit(values, labels, 2)
+    linear.fit(examples(values, labels, 2))
     assert np.array_equal(values, kept)
 
 
@@ -109,7 +114,7 @@ def test_balanced_counts_classes_alike() -> None:
     values = (rng.normal(size=(600, 5)) + labels[:, None]).astype("f4")
     recalls = {}
     for weight in (None, "balanced"):
-        predicted = linear.fit(values, labels, 2, class_weight=weight).head()
+        predicted = linear.fit(examples(values, labels, 2, balanced=weight == "balanced")).head()
         recalls[weight] = (predicted.probabilities(values).argmax(axis=1) == 1)[labels == 1].mean()
     assert recalls["balanced"] > recalls[None] + 0.2
 
@@ -118,9 +123,10 @@ def test_temperature_by_hand() -> None:
     """Logits twice too large: probabilities 0.75 stated as 0.9; halving them makes them true."""
     labels = np.array([0, 0, 0, 1] * 25)
     scores = np.tile([np.log(9.0), 0.0], (100, 1))
-    assert linear.temperature(scores, labels) == pytest.approx(2.0, abs=1e-3)
-    assert linear.temperature(scores / 2, labels) == 1.0
-    assert linear.temperature(scores[:8], labels[:8]) == 1.0
+    loss = CrossEntropy()
+    assert temperature(scores, labels, loss) == pytest.approx(2.0, abs=1e-3)
+    assert temperature(scores / 2, labels, loss) == 1.0
+    assert temperature(scores[:8], labels[:8], loss) == 1.0
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -131,20 +137,20 @@ def test_awkward_data_gives_finite_heads(classes: int) -> None:
     separable = np.eye(classes, dtype="f4")[labels] * 100
     same = np.ones_like(values)
     for awkward in (constant, separable, same):
-        head = linear.fit(awkward, labels, classes)
+        head = linear.fit(examples(awkward, labels, classes))
         probabilities = head.head().probabilities(awkward)
         assert np.isfinite(probabilities).all()
         assert probabilities.sum(axis=1) == pytest.approx(np.ones(40), abs=1e-5)
-    assert linear.fit(same, labels, classes).head().probabilities(same).max() < 0.9
+    assert linear.fit(examples(same, labels, classes)).head().probabilities(same).max() < 0.9
 
 
 def test_two_images_and_a_class_of_one() -> None:
     values = np.array([[0.0, 1.0], [1.0, 0.0]], "f4")
-    head = linear.fit(values, np.array([0, 1]), 2)
+    head = linear.fit(examples(values, np.array([0, 1]), 2))
     assert np.isfinite(head.weight).all()
     values, _ = features(21, 8, 2)
     labels = np.array([0] * 10 + [1] * 10 + [2])
-    assert np.isfinite(linear.fit(values, labels, 3).weight).all()
+    assert np.isfinite(linear.fit(examples(values, labels, 3)).weight).all()
 
 
 def test_what_cannot_be_trained_on() -> None:
@@ -152,23 +158,43 @@ def test_what_cannot_be_trained_on() -> None:
     broken = values.copy()
     broken[3, 1] = np.nan
     with pytest.raises(HeadError, match="found nan or infinity in 1 of 20 images"):
-        linear.fit(broken, labels, 2)
+        linear.fit(examples(broken, labels, 2))
     with pytest.raises(HeadError, match=r"expected labels 0\.\.1, found 0\.\.5"):
-        linear.fit(values, np.where(labels == 1, 5, 0), 2)
-    with pytest.raises(HeadError, match=r"found \(20, 4\) and \(19,\)"):
-        linear.fit(values, labels[:-1], 2)
+        linear.fit(examples(values, np.where(labels == 1, 5, 0), 2))
+    with pytest.raises(HeadError, match=r"found \(20, 1, 4\) and \(19,\)"):
+        linear.fit(examples(values, labels[:-1], 2))
 
 
-def test_large_problems_try_fewer_folds() -> None:
-    assert linear._affordable((2000, 1280), 1, 11, 5) == 5
-    assert linear._affordable((50_000, 1280), 200, 11, 5) == 1
+def test_large_problems_try_fewer_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, labels = features(100, 20, 2)
+    monkeypatch.setattr(linear, "WORK", 2.5 * 20 * 4 * 100 * 20 * len(linear.STRENGTHS))
+    out_of_fold = linear.cross_validate(examples(values, labels)).out_of_fold
+    assert (~np.isnan(out_of_fold[:, 0])).mean() == pytest.approx(0.4)  # two folds of five
 
 
 @pytest.mark.parametrize(("count", "dimensions"), [(60, 150), (150, 40)])
 def test_cross_validation_says_what_fit_says(count: int, dimensions: int) -> None:
     values, labels = features(count, dimensions, 3)
-    whole = linear.fit(values, labels, 3)
-    alone = linear.cross_validate(values, labels, 3)
-    assert alone.strength == whole.strength
+    whole = linear.fit(examples(values, labels, 3))
+    alone = linear.cross_validate(examples(values, labels, 3))
+    assert alone.strength == whole.cross_validation.strength
     # The search stops within a tolerance, on either way to the optimum.
-    assert np.abs(alone.out_of_fold - whole.out_of_fold).max() < 0.03
+    assert np.abs(alone.out_of_fold - whole.cross_validation.out_of_fold).max() < 0.03
+
+
+def test_in_several_classes_the_head_is_one_regression_a_class() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(300, 12)).astype("f4")
+    targets = (values[:, :3] + rng.normal(0, 0.7, (300, 3)) > 0.3).astype("f4")
+    head = linear.fit(examples(values, targets))
+    scaled = (values - values.mean(axis=0)) / values.std(axis=0)
+    for c in range(3):
+        theirs = LogisticRegression(
+            C=1 / (head.cross_validation.strength * 300), tol=1e-8, max_iter=1000
+        )
+        theirs.fit(scaled, targets[:, c])
+        ours = head.head().probabilities(values)[:, c]
+        assert np.corrcoef(ours, theirs.predict_proba(scaled)[:, 1])[0, 1] > 0.999
+    assert head.cross_validation.out_of_fold.shape == (300, 3)

@@ -8,22 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from samples import examples
 
 import headstart
+from headstart.backbones.cut import Cut
 from headstart.data.dataset import load
 from headstart.data.item import Item
 from headstart.errors import RecipeError
 from headstart.features.extract import Features
+from headstart.metrics.task import MultiLabel
 from headstart.recipe import load_recipe, seconds
+from headstart.runs.steps import label
 from headstart.selection import cuts as selection
 from headstart.selection import score as scoring
 from headstart.selection.cuts import Selection, select
-from headstart.selection.score import Scored, Truth, cheapest, partners, sample
+from headstart.selection.score import CutScore, are_enough, cheapest, partners, sample, score_cut
 from headstart.system.progress import Recorder
 
 
-def scored(name: str, losses: list[float], cost: float = 1.0) -> Scored:
-    return Scored((name,), {}, cost, 10, 0.9, (0.8, 0.95), np.array(losses))
+def scored(name: str, losses: list[float], cost: float = 1.0) -> CutScore:
+    return CutScore((Cut.parse(name),), {}, cost, 10, 0.9, (0.8, 0.95), np.array(losses))
 
 
 def test_standard_errors_by_hand() -> None:
@@ -55,7 +59,8 @@ def test_what_is_joined_sees_something_else() -> None:
         scored("last:max", [1.1, 1.1]), scored("next:avg", [1.2, 1.2]),
         scored("far:avg", [1.3, 1.3]), scored("far:grid", [1.4, 1.4]),
     ]  # fmt: skip
-    depths = {"last:avg": 1.0, "last:max": 1.0, "next:avg": 0.97, "far:avg": 0.8, "far:grid": 0.8}
+    named = {"last:avg": 1.0, "last:max": 1.0, "next:avg": 0.97, "far:avg": 0.8, "far:grid": 0.8}
+    depths = {Cut.parse(name): depth for name, depth in named.items()}
     assert partners([anchor, *others], anchor, depths) == [others[0], others[2]]
 
 
@@ -70,10 +75,10 @@ def test_a_sample_keeps_the_shares_of_the_classes() -> None:
 
 def test_images_in_several_classes_are_drawn_by_their_rarest() -> None:
     labels = np.array([[1, 1, 0], [1, 0, 0], [1, 0, 1], [1, 0, 1], [0, 0, 0]])
-    assert Truth(labels, 3).kinds.tolist() == [1, 0, 2, 2, 3]
+    assert MultiLabel(tuple("abc")).kinds(labels).tolist() == [1, 0, 2, 2, 3]
     rng = np.random.default_rng(0)
     many = (rng.random((4000, 12)) < 0.3).astype("f4")  # about a thousand combinations
-    assert len(sample(Truth(many, 12).kinds, 800)) <= 800 + 6 * 13
+    assert len(sample(MultiLabel(tuple("abcdefghijkl")).kinds(many), 800)) <= 800 + 6 * 13
 
 
 def test_images_whose_fold_had_no_time_are_neither_right_nor_wrong(
@@ -82,15 +87,16 @@ def test_images_whose_fold_had_no_time_are_neither_right_nor_wrong(
     monkeypatch.setattr(scoring.linear, "WORK", 0)  # one fold
     labels = np.arange(200) % 2
     values = (labels[:, None, None] * 4.0 + np.zeros((200, 1, 3))).astype("f4")
-    found = Truth(labels, 2).score(values, ("a",), {}, 1.0)
+    found = score_cut(examples(values, labels), (Cut("a"),), {}, 1.0, seed=0)
     assert found.accuracy == 1
     assert found.accuracy_interval[0] < 0.95  # of 40 images, not of 200
 
 
 def test_one_group_tells_nothing() -> None:
     labels = np.arange(200) % 2
-    assert Truth(labels, 2).told_apart(100)
-    assert not Truth(labels, 2, np.zeros(200, int)).told_apart(100)
+    values = np.empty((200, 1, 0))
+    assert are_enough(examples(values, labels), 100)
+    assert not are_enough(examples(values, labels, groups=np.zeros(200, int)), 100)
 
 
 def test_a_rare_class_is_in_every_sample() -> None:
@@ -118,10 +124,9 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def chosen_on(folder: Path, **choices: object) -> tuple[Selection, Recorder]:
     dataset = load(folder)
     items = dataset.split("train")
-    labels = np.array([dataset.classes.index(item.label or "") for item in items])
     progress = Recorder()
     recipe = load_recipe("quick", **{"size": 96, **choices})
-    return select(items, Truth(labels, len(dataset.classes)), recipe, progress), progress
+    return select(items, label(items, dataset.task, recipe), recipe, progress), progress
 
 
 def test_where_the_place_tells_the_grid_wins(
@@ -209,12 +214,12 @@ def test_in_a_short_time_fewer_images_are_looked_at(
     sides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
-    real = selection.extract
+    real = selection.extract_features
 
     def slow(items: Sequence[Item], *arguments: Any, **options: Any) -> Features:
         return real(items[:120], *arguments, **options)  # as many as were reached
 
-    monkeypatch.setattr(selection, "extract", slow)
+    monkeypatch.setattr(selection, "extract_features", slow)
     found, _ = chosen_on(sides)
     assert found.images == 120
     assert found.recipe.cut != ("last",)

@@ -8,17 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from samples import examples
 
 import headstart
 from headstart.errors import DatasetError, HeadError, RecipeError
 from headstart.heads import linear
 from headstart.heads.fit import fit_ensemble, fit_linear
-from headstart.heads.folds import assign_folds
 from headstart.heads.head import Affine, Dense, Head, averaged
 from headstart.recipe import load_recipe
 from headstart.runs.studies import measure_heads
 from headstart.selection import heads as head_selection
-from headstart.selection.heads import HeadScore, recall_gain, select_head, simplest
+from headstart.selection.heads import (
+    HeadScore,
+    choose_simplest,
+    recall_gain,
+    score_head,
+    select_head,
+)
 from headstart.system.progress import Silent
 
 needs_tensorflow = pytest.mark.skipif(
@@ -45,17 +51,17 @@ def test_within_one_standard_error_the_simplest_wins() -> None:
     noise = np.array([0.5, -0.5, 0.4, -0.4])
     simple = scored("linear", list(1.05 + noise))
     better = scored("neural", [1, 1, 1, 1])
-    assert simplest([simple, better], labels).name == "linear"
-    assert simplest([scored("linear", [2, 2.1, 2, 2.1]), better], labels).name == "neural"
+    assert choose_simplest([simple, better], labels).name == "linear"
+    assert choose_simplest([scored("linear", [2, 2.1, 2, 2.1]), better], labels).name == "neural"
 
 
 def test_heads_of_too_few_groups_are_not_compared() -> None:
     values, labels = features(60, 2)
     two = np.arange(60) // 2 % 2
     with pytest.raises(DatasetError, match="3 groups or more to compare heads, found 2"):
-        select_head(values, labels, 2, load_recipe("quick"), Silent(), groups=two)
+        select_head(examples(values, labels, groups=two), load_recipe("quick"), Silent())
     with pytest.raises(HeadError, match="two groups or more, to choose by cross-validation"):
-        linear.fit(values[:, 0], labels, 2, groups=np.zeros(60, int))
+        linear.fit(examples(values, labels, groups=np.zeros(60, int)))
 
 
 def test_class_weights_are_taken_where_rare_classes_gain_and_nothing_is_lost() -> None:
@@ -65,8 +71,8 @@ def test_class_weights_are_taken_where_rare_classes_gain_and_nothing_is_lost() -
     harm = [0] * 12 + [1] * 28 + [1] * 8
     weighed = scored("weights", [1.2] * 48, gain, balanced=True)
     harmful = scored("weights", [1.2] * 48, harm, balanced=True)
-    assert simplest([plain, weighed], labels) is weighed
-    assert simplest([plain, harmful], labels) is plain
+    assert choose_simplest([plain, weighed], labels) is weighed
+    assert choose_simplest([plain, harmful], labels) is plain
 
 
 def test_the_gain_in_recall_by_hand() -> None:
@@ -119,10 +125,10 @@ def test_scaling_alone_cannot_be_averaged() -> None:
 def test_an_ensemble_of_linear_heads_is_one_linear_head() -> None:
     values, labels = features(90, 3)
     recipe = load_recipe("quick", cut="last", ensemble=True)
-    fit = linear.fit(values[:, 0], labels, 3)
-    head = fit_linear(values, labels, 3, recipe).head
+    fit = linear.fit(examples(values, labels, 3))
+    head = fit_linear(examples(values, labels, 3), recipe).head
     assert len(head.layers) == 1
-    assert np.array_equal(head.layers[0].weight, fit.of_folds[0])  # type: ignore[union-attr]
+    assert np.array_equal(head.layers[0].weight, fit.mean_of_folds[0])  # type: ignore[union-attr]
     single = fit.head().probabilities(values[:, 0])
     both = head.probabilities(values[:, 0])
     assert np.abs(single - both).max() < 0.2
@@ -134,12 +140,12 @@ def test_without_a_backend_that_trains_linear_heads_are_compared(
 ) -> None:
     monkeypatch.setattr(head_selection, "TRAINABLE", ())
     values, labels = features(120, 3)
-    found = select_head(values, labels, 3, load_recipe("quick", head="auto"), Silent())
+    found = select_head(examples(values, labels, 3), load_recipe("quick", head="auto"), Silent())
     assert [scored.name for scored in found.tried] == ["linear", "linear, mean of folds"]
     assert found.recipe.head == "linear"
     assert found.untried[0] == "neural 64 (needs pip install 'headstart[tensorflow]')"
     uneven = np.minimum(labels, 1)
-    names = [name for name, _ in head_selection.candidates(found.recipe, uneven)]
+    names = [name for name, _ in head_selection.candidates(found.recipe, examples(values, uneven))]
     assert "linear, class weights" in names
 
 
@@ -148,7 +154,7 @@ def test_heads_are_judged_on_images_that_nothing_in_them_has_seen() -> None:
     rng = np.random.default_rng(0)
     values, labels = rng.normal(size=(240, 1, 60)).astype("f4"), rng.integers(0, 2, 240)
     recipe = load_recipe("quick", head="auto", budget=0)
-    found = select_head(values, labels, 2, recipe, Silent())
+    found = select_head(examples(values, labels), recipe, Silent())
     assert len(found.tried) == 1
     assert "neural 64" in found.untried
     assert 0.38 < found.chosen.accuracy < 0.62
@@ -160,21 +166,22 @@ def test_heads_are_judged_on_images_that_nothing_in_them_has_seen() -> None:
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_neural_heads_are_trained_as_long_as_served(tmp_path: Path) -> None:
     values, labels = features(90, 3)
-    tried = head_selection._scored(
-        "neural", {"head": "neural"}, values, labels, 3,
+    given = examples(values, labels, 3)
+    tried = score_head(
+        "neural", {"head": "neural"}, given,
         load_recipe("quick", head="neural", epochs=4, patience=2, layers=["dense 8 relu"]),
-        assign_folds(labels, None, 3, 0), None,
+        given.folds(3, 0),
     )  # fmt: skip
     assert tried.epochs is not None
     assert 1 <= tried.epochs <= 4
     assert tried.accuracy > 0.4
     recipe = load_recipe("quick", head="neural", epochs=3, layers=["batchnorm", "dense 8 relu"],
                          ensemble=True, folds=3)  # fmt: skip
-    found = fit_ensemble(values, labels, 3, recipe, tmp_path)
+    found = fit_ensemble(given, recipe, tmp_path)
     assert found.head.layers[0].weight.shape == (24, 24)  # type: ignore[union-attr]
     assert found.out_of_fold is not None
     assert (found.out_of_fold.argmax(axis=1) == labels).mean() > 0.4
-    again = fit_ensemble(values, labels, 3, recipe, tmp_path, resume=True)
+    again = fit_ensemble(given, recipe, tmp_path, resume=True)
     assert np.array_equal(again.head.layers[0].weight, found.head.layers[0].weight)  # type: ignore[union-attr]
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from samples import features
+from samples import examples, features
 
 from headstart.errors import DatasetError
 from headstart.selection.learning_curve import curve, learning_curve, power_law
@@ -45,9 +45,9 @@ def test_more_photos_of_the_class_that_still_learns() -> None:
 def test_few_groups_are_refused_and_uneven_ones_make_the_curve_shorter() -> None:
     values, labels = features(240, 30, 3, apart=0.8)
     with pytest.raises(DatasetError, match="5 groups or more for a learning curve, found 2"):
-        learning_curve(values, labels, ["a", "b", "c"], groups=np.arange(240) % 2)
+        learning_curve(examples(values, labels, 3, groups=np.arange(240) % 2))
     groups = np.where(np.arange(240) < 120, 0, 1 + np.arange(240) % 6)  # one is half of all
-    found = learning_curve(values, labels, ["a", "b", "c"], groups=groups)
+    found = learning_curve(examples(values, labels, 3, groups=groups))
     assert found.sizes[-1] <= 120 * 5 / 4
 
 
@@ -59,7 +59,7 @@ def test_chance_is_not_taken_for_a_gain() -> None:
 
 def test_on_features_it_rises_and_ends_where_cross_validation_is() -> None:
     values, labels = features(240, 30, 3, apart=0.8)
-    found = learning_curve(values, labels, ["a", "b", "c"])
+    found = learning_curve(examples(values, labels, 3))
     assert found.accuracies[-1] > found.accuracies[0] + 0.1
     assert found.sizes[-1] == 240
     low, high = found.intervals[-1]
@@ -72,8 +72,8 @@ def test_groups_are_never_on_both_sides() -> None:
     groups = np.repeat(np.arange(40), 6)
     labels = groups % 2
     values = rng.normal(size=(40, 16)).repeat(6, axis=0).astype("f4")  # a patient, not a class
-    alone = learning_curve(values, labels, ["a", "b"]).accuracies[-1]
-    apart = learning_curve(values, labels, ["a", "b"], groups=groups).accuracies[-1]
+    alone = learning_curve(examples(values, labels, 2)).accuracies[-1]
+    apart = learning_curve(examples(values, labels, 2, groups=groups)).accuracies[-1]
     assert alone > 0.95
     assert apart < 0.75
 
@@ -81,4 +81,4 @@ def test_groups_are_never_on_both_sides() -> None:
 def test_too_few_images_are_refused() -> None:
     values, labels = features(20, 5, 4)
     with pytest.raises(DatasetError, match="expected 8 training images or more of every class"):
-        learning_curve(values, labels, ["a", "b", "c", "d"])
+        learning_curve(examples(values, labels, 4))

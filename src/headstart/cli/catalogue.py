@@ -12,7 +12,7 @@ from headstart.cli.output import reporter
 if TYPE_CHECKING:
     from headstart.recipe import Recipe
     from headstart.selection.cuts import Selection
-    from headstart.selection.score import Scored
+    from headstart.selection.score import CutScore
 
 weights = typer.Typer(help="Weights of backbones on this computer.", no_args_is_help=True)
 app.add_typer(weights, name="weights")
@@ -135,7 +135,7 @@ def _show_cuts(found: "Selection", recipe: "Recipe", data: Path, out: Path) -> N
         return
     singles = [s for s in found.tried if len(s.cuts) == 1 and not s.changes]
     singles.sort(key=lambda s: s.cost)
-    last = {scored.cuts[0].partition(":")[0]: scored.cuts[0] for scored in singles}
+    last = {scored.cuts[0].layer: scored.cuts[0] for scored in singles}
     rates = speeds(open_extractor(recipe.changed(cut=list(last.values()))))
     width = max(len(scored.name) for scored in found.tried)
     print(f"  {'cut':<{width}}{'features':>9}{'accuracy':>10}  {'95% interval':<18}"
@@ -148,22 +148,22 @@ def _show_cuts(found: "Selection", recipe: "Recipe", data: Path, out: Path) -> N
         near = scored.images == best.images and scored.loses_to(best) <= 1
         mark = "*" if scored is found.chosen else "~" if near else " "
         low, high = scored.accuracy_interval
-        rate = min(rates[last[cut.partition(":")[0]]] for cut in scored.cuts)
+        rate = min(rates[last[cut.layer]] for cut in scored.cuts)
         if "size" in scored.changes:
             larger = recipe.changed(cut=list(scored.cuts), size=scored.changes["size"])
             rate = min(speeds(open_extractor(larger)).values())
         interval = f"({low:.1%} to {high:.1%})"
         print(f"{mark} {scored.name:<{width}}{scored.dimensions:>9,}{scored.accuracy:>10.1%}  "
               f"{interval:<18}{scored.log_loss:>8.3f}{rate:>10,.0f}")  # fmt: skip
-    series: dict[str, list[Scored]] = {recipe.pooling: []}  # every layer has it
+    series: dict[str, list[CutScore]] = {recipe.pooling: []}  # every layer has it
     for scored in singles:
-        series.setdefault(scored.cuts[0].partition(":")[2], []).append(scored)
+        series.setdefault(scored.cuts[0].pooling or recipe.pooling, []).append(scored)
     drawn = {
-        pooling: [(s.cuts[0].partition(":")[0], s.accuracy, s.accuracy_interval) for s in group]
+        pooling: [(s.cuts[0].layer, s.accuracy, s.accuracy_interval) for s in group]
         for pooling, group in series.items()
     }
     title = f"{found.recipe.backbone}: which layer serves {found.images:,} images best"
-    chosen = [cut.partition(":")[0] for cut in found.chosen.cuts]
+    chosen = [cut.layer for cut in found.chosen.cuts]
     write_atomically(out, depths_picture(title, drawn, chosen))
     print(f"\n* chosen: within one standard error (~) of the best, the earliest and cheapest\n"
           f"Picture: {out}\n"

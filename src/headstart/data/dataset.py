@@ -17,19 +17,24 @@ from headstart.data.item import Item, natural, printable, some
 from headstart.data.split import divided, grouped, in_training, leaks, thin
 from headstart.data.table import TABLES, table_items
 from headstart.errors import DatasetError
+from headstart.metrics.task import MultiLabel, SingleLabel, Task
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled images. classes: in natural order. warnings: what the user should know.
+    """Labelled images. task: which one of the classes each is in, or which of them.
 
-    multi: images may be in several classes; an item's label is then "a;b".
+    warnings: what the user should know.
     """
 
     items: tuple[Item, ...]
-    classes: tuple[str, ...]
+    task: Task
     warnings: tuple[str, ...] = field(default=())
-    multi: bool = False
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names, in natural order."""
+        return self.task.classes
 
     def split(self, name: str) -> tuple[Item, ...]:
         """The items of "train", "validation" or "test", in a fixed order."""
@@ -39,7 +44,7 @@ class Dataset:
         """How many images each class has, by split."""
         counted: dict[str, Counter[str]] = defaultdict(Counter)
         for item in self.items:
-            counted[item.split or "all"][item.label or ""] += 1
+            counted[item.split or "all"].update(item.labels)
         return {
             split: {name: counted[split][name] for name in self.classes}
             for split in ("train", "validation", "test", "all")
@@ -48,7 +53,7 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """Of content, labels and splits; names and places do not matter."""
-        rows = sorted((i.content_hash.hex(), i.label or "", i.split or "") for i in self.items)
+        rows = sorted((i.content_hash.hex(), i.label, i.split or "") for i in self.items)
         return hashlib.sha256(repr(rows).encode()).hexdigest()[:24]
 
 
@@ -77,20 +82,19 @@ def load(
     if not items:
         raise DatasetError(f"expected images in {path}, found none. {ARRANGE}")
     _hash_all(items)
-    multi = table is not None and any(";" in (item.label or "") for item in items)
-    classes = _classes(items, multi)
+    task = _task(items)
     if groups is not None:
         items, more = grouped(items, groups)
         warnings += more
     if split:
-        warnings += _check(items, classes, path)
+        warnings += _check(items, task.classes, path)
         if not any(item.split == "validation" for item in items):
             items = divided(items, validation_fraction, seed)
-            warnings += thin(items, classes)
+            warnings += thin(items, task.classes)
         else:
             items = [in_training(item) for item in items]
         warnings += leaks(items)
-    return Dataset(tuple(items), classes, tuple(warnings), multi)
+    return Dataset(tuple(items), task, tuple(warnings))
 
 
 def images_in(sources: Iterable[str | Path]) -> list[Item]:
@@ -152,10 +156,11 @@ def _hash_all(items: Sequence[Item]) -> None:
             pass
 
 
-def _classes(items: Sequence[Item], multi: bool) -> tuple[str, ...]:
-    if multi:
-        return tuple(sorted({name for item in items for name in item.labels}, key=natural))
-    return tuple(sorted({item.label or "" for item in items}, key=natural))
+def _task(items: Sequence[Item]) -> Task:
+    """Several classes an image where one image has several; the classes in natural order."""
+    classes = tuple(sorted({name for item in items for name in item.labels}, key=natural))
+    several = any(len(item.labels) != 1 for item in items)  # or none, where others have several
+    return MultiLabel(classes) if several else SingleLabel(classes)
 
 
 def _check(items: Sequence[Item], classes: tuple[str, ...], path: Path) -> list[str]:
@@ -165,7 +170,7 @@ def _check(items: Sequence[Item], classes: tuple[str, ...], path: Path) -> list[
             f"expected two classes or more in {path}, found one: {classes[0]}. {ARRANGE}"
         )
     training = [item for item in items if item.split in (None, "train")]
-    learned = {item.label for item in training} | {n for item in training for n in item.labels}
+    learned = {name for item in training for name in item.labels}
     strangers = [name for name in classes if name not in learned]
     if strangers:
         raise DatasetError(
@@ -174,7 +179,7 @@ def _check(items: Sequence[Item], classes: tuple[str, ...], path: Path) -> list[
     warnings = []
     labels: dict[bytes, dict[str, str]] = defaultdict(dict)
     for item in items:
-        labels[item.content_hash].setdefault(item.label or "", item.name)
+        labels[item.content_hash].setdefault(item.label, item.name)
     twice = [names for names in labels.values() if len(names) > 1]
     if twice:
         shown = some([" = ".join(names.values()) for names in twice])

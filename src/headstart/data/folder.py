@@ -64,7 +64,8 @@ def _class_folders(folder: Path, split: str | None, root: Path) -> list[Item]:
                 "Add images or remove the folder"
             )
         label = class_name(entry.name)
-        items += [Item(f, printable(f.relative_to(root).as_posix()), label, split) for f in files]
+        names = [printable(file.relative_to(root).as_posix()) for file in files]
+        items += [Item(f, name, (label,), split) for f, name in zip(files, names, strict=True)]
     return items
 
 

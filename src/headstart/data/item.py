@@ -21,21 +21,22 @@ def content_hash(data: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Item:
-    """One image file. name: what users see. label, split, group: None where there is none.
+    """One image file. name: what users see. labels: the classes it is in, in natural order; none
+    where they are not known. split, group: None where there is none.
 
     Images of one group (a patient, a camera, a burst) are never on both sides of a split or fold.
     """
 
     path: Path
     name: str
-    label: str | None = None
+    labels: tuple[str, ...] = ()
     split: str | None = None
     group: str | None = None
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """The classes of an image that may have several ("a;b")."""
-        return tuple(part for part in (self.label or "").split(";") if part)
+    def label(self) -> str:
+        """The classes as one text, as tables write them ("a;b")."""
+        return ";".join(self.labels)
 
     def read(self) -> bytes:
         """The file's bytes. Raises OSError."""

@@ -63,8 +63,8 @@ def divided(items: Sequence[Item], fraction: float, seed: int) -> list[Item]:
     by_class: dict[str, set[bytes]] = defaultdict(set)
     for item, key in zip(items, keys, strict=True):
         if item.split is None:
-            by_class[item.label or ""].add(key)
-    if any(";" in name for name in by_class):  # combinations of classes are no classes
+            by_class[item.label].add(key)
+    if any(len(item.labels) != 1 for item in items):  # combinations of classes are no classes
         by_class = {}
     for members in by_class.values():
         distinct = sorted(members, key=lambda key: places[key])
@@ -117,7 +117,7 @@ def _place(key: bytes, seed: int) -> float:
 def thin(items: Sequence[Item], classes: tuple[str, ...]) -> list[str]:
     """Classes that cannot be measured, without a test split either."""
     held = [item for item in items if item.split != "train"]
-    counts = Counter(name for item in held for name in {item.label or "", *item.labels})
+    counts = Counter(name for item in held for name in item.labels)
     lacking = [name for name in classes if not counts[name]]
     if not lacking or any(item.split == "test" for item in items):
         return []

@@ -171,8 +171,8 @@ def table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
                 repeated += 1
                 continue
             names |= set(before.labels)
-        label = ";".join(sorted(names, key=natural))
-        seen[file] = Item(file, row.path, label, split, row.group)
+        labels = tuple(sorted(names, key=natural))
+        seen[file] = Item(file, row.path, labels, split, row.group)
     items = list(seen.values())
     warnings = []
     if missing:

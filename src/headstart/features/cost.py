@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from headstart.backbones.cut import Cut
 from headstart.features import engine as openvino_engine
 from headstart.features.extractor import Extractor
 
 
-def costs(extractor: Extractor) -> dict[str, float]:
+def costs(extractor: Extractor) -> dict[Cut, float]:
     """Of each cut, the multiplications that an image takes up to it, as a share of all of them.
 
     What lies behind a cut is left out. Counted, not timed: the same on every computer.
@@ -43,7 +44,7 @@ def _multiplications(end: Any) -> int:
     return total
 
 
-def _ends(graph: Any, extractor: Extractor) -> dict[str, Any]:
+def _ends(graph: Any, extractor: Extractor) -> dict[Cut, Any]:
     """The vector in the graph that is each cut's."""
     joined = graph.get_results()[0].input_value(0)
     if len(extractor.slices) == 1:
@@ -56,7 +57,7 @@ def _ends(graph: Any, extractor: Extractor) -> dict[str, Any]:
     return {cut: found[place.stop] for cut, place in extractor.slices.items()}
 
 
-def speeds(extractor: Extractor, seconds: float = 0.3) -> dict[str, float]:
+def speeds(extractor: Extractor, seconds: float = 0.3) -> dict[Cut, float]:
     """Images a second of the network up to each cut alone, on images that are already in memory.
 
     What lies behind a cut is left out, as in a classifier that is cut there. Each is run for about
@@ -67,9 +68,9 @@ def speeds(extractor: Extractor, seconds: float = 0.3) -> dict[str, float]:
     graph = openvino_engine.core().read_model(str(extractor.model))
     shape = (extractor.geometry.height, extractor.geometry.width, 3)
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    found: dict[str, float] = {}
+    found: dict[Cut, float] = {}
     for cut, end in _ends(graph, extractor).items():
-        model = openvino.Model([end], graph.get_parameters(), cut)
+        model = openvino.Model([end], graph.get_parameters(), str(cut))
         engine = openvino_engine.OpenVinoEngine(model, extractor.description["precision"])
         count, spent = 8, 0.0
         while spent < seconds:

@@ -10,6 +10,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +20,7 @@ from headstart.errors import BadImage, CacheError
 from headstart.features.cache import FeatureCache, Space
 from headstart.features.extractor import Extractor
 from headstart.images.augment import NONE, Augmentation, view
+from headstart.recipe import Recipe
 from headstart.system.places import cache_folder
 from headstart.system.progress import Progress, Silent
 from headstart.system.threads import ahead, cores
@@ -49,6 +51,34 @@ class _Work:
     index: int
     item: Item
     views: list[int] = field(default_factory=list)
+
+
+@contextmanager
+def open_cache(extractor: Extractor, progress: Progress) -> Iterator[Space | None]:
+    """The cache's space for this extractor while the block runs; None if there can be none."""
+    with FeatureCache() as cache:
+        yield open_space(extractor, cache, progress)
+
+
+def extract_features(
+    items: Sequence[Item],
+    extractor: Extractor,
+    recipe: Recipe,
+    progress: Progress | None = None,
+    *,
+    counted: bool = True,
+    over: Callable[[], bool] = lambda: False,
+) -> Features:
+    """The features of training images as the recipe wants them, through the cache.
+
+    counted: whether `progress` advances by an image at a time. The rest as in `extract`.
+    """
+    progress = progress or Silent()
+    with open_cache(extractor, progress) as space:
+        return extract(
+            items, extractor, space, augmentation=recipe.augmentation, views=recipe.cached_views,
+            seed=recipe.seed, progress=progress if counted else Silent(), over=over,
+        )  # fmt: skip
 
 
 def open_space(extractor: Extractor, cache: FeatureCache, progress: Progress) -> Space | None:

@@ -22,6 +22,7 @@ from headstart.backbones.catalogue import (
     Backbone,
     backbone,
 )
+from headstart.backbones.cut import Cut
 from headstart.backbones.keras_builder import in_child
 from headstart.backbones.weights import Weights, resolve
 from headstart.errors import BackboneError
@@ -59,14 +60,14 @@ class Extractor:
 
     engine: Engine
     geometry: Geometry
-    slices: dict[str, slice]
+    slices: dict[Cut, slice]
     fingerprint: str
     description: dict[str, Any]
     model: Path | None = None
 
     @property
-    def cuts(self) -> tuple[str, ...]:
-        """Layer names, in the order of the features."""
+    def cuts(self) -> tuple[Cut, ...]:
+        """In the order of the features."""
         return tuple(self.slices)
 
     @property
@@ -105,7 +106,7 @@ def open_extractor(recipe: Recipe) -> Extractor:
         "weights": weights.digest,
         "size": [geometry.height, geometry.width],
         "normalisation": str(normalisation),
-        "cuts": [name for name, _, _ in recipe.taps],
+        "cuts": [str(cut) for cut in recipe.cuts],
         "pooling": recipe.pooling,
         "openvino": openvino_engine.version(),
     }
@@ -119,7 +120,7 @@ def open_extractor(recipe: Recipe) -> Extractor:
     return Extractor(
         engine=openvino_engine.OpenVinoEngine(folder / "model.xml", precision),
         geometry=geometry,
-        slices={cut: slice(*ends) for cut, ends in kept["slices"].items()},
+        slices={Cut.parse(cut): slice(*ends) for cut, ends in kept["slices"].items()},
         fingerprint=_digest(description),
         description=description,
         model=folder / "model.xml",

@@ -4,6 +4,7 @@ Normalisation, network and pooling all lie inside the OpenVINO model.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from headstart.backbones import efficientnet_lite
 from headstart.backbones.catalogue import Backbone, Normalisation, cut_error
 from headstart.backbones.checkpoint import read_checkpoint
+from headstart.backbones.cut import LAST, Cut
 from headstart.backbones.keras_builder import in_child
 from headstart.backbones.weights import Weights
 from headstart.errors import BackboneError
@@ -46,33 +48,33 @@ def build(
     """Write the extractor's model and what must be known of it into `folder`."""
     import openvino
 
-    wanted = list(dict.fromkeys(layer for _, layer, _ in recipe.taps))
+    wanted = list(dict.fromkeys(cut.layer for cut in recipe.cuts))
     with TemporaryDirectory() as scratch:
         if not entry.application and weights.kind == "package":
-            parameter, found = _lite_network(entry, weights, geometry, wanted)
+            parameter, outputs = _lite_network(entry, weights, geometry, wanted)
             channels_first = True
         else:
             target = Path(scratch) / "network.xml"
             request = build_request("export", entry, weights, geometry.height)
             answer = in_child({**request, "cuts": wanted, "target": str(target)})
             channels_first = answer["channels_first"]
-            parameter, found = _exported_network(target, answer["cuts"], geometry, channels_first)
+            parameter, outputs = _exported_network(target, answer["cuts"], geometry, channels_first)
         image, pixels = _input(geometry, normalisation, channels_first)
         parameter.output(0).replace(pixels.output(0))
-        maps = dict(zip(wanted, found, strict=True))
+        # "last" has become the name of the layer that it is.
+        maps = dict(zip(wanted, outputs, strict=True))
         taps = {
-            _resolved(name, layer, maps[layer]): (maps[layer][1], pooling)
-            for name, layer, pooling in recipe.taps
+            replace(cut, layer=maps[cut.layer][0]): (
+                maps[cut.layer][1],
+                cut.pooling or recipe.pooling,
+            )
+            for cut in recipe.cuts
+            for name, output in [maps[cut.layer]]
         }
-        model, slices = _pooled(image, taps, channels_first)
+        model, slices = _pool_and_join(image, taps, channels_first)
         openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
     text = json.dumps({"slices": slices}, indent=1)
     (folder / "extractor.json").write_text(text, encoding="utf-8")
-
-
-def _resolved(name: str, layer: str, found: tuple[str, Any]) -> str:
-    """The cut's name with "last" replaced by the layer that it is."""
-    return found[0] + name.removeprefix(layer)
 
 
 def _lite_network(
@@ -87,7 +89,7 @@ def _lite_network(
     found = efficientnet_lite.network(lite_number(entry), parameter, ops)
     maps = []
     for layer in layers:
-        name = "top_relu" if layer == "last" else layer
+        name = "top_relu" if layer == LAST else layer
         if name not in found:
             raise cut_error(entry, layer, list(found))
         maps.append((name, found[name].output(0)))
@@ -119,8 +121,8 @@ def _input(geometry: Geometry, normalisation: Normalisation, channels_first: boo
     return image, x
 
 
-def _pooled(
-    image: Any, taps: dict[str, tuple[Any, str]], channels_first: bool
+def _pool_and_join(
+    image: Any, taps: dict[Cut, tuple[Any, str]], channels_first: bool
 ) -> tuple[Any, dict[str, tuple[int, int]]]:
     """The model from image to one (1, D) vector, and where each cut stands in it."""
     import openvino
@@ -131,7 +133,7 @@ def _pooled(
         for vector in _pool(feature_map, pooling, channels_first):
             parts.append(vector)
         width = sum(part.get_output_shape(0)[1] for part in parts) - start
-        slices[cut] = (start, start + width)
+        slices[str(cut)] = (start, start + width)
         start += width
     features = op.concat(parts, 1) if len(parts) > 1 else parts[0]
     features.output(0).tensor.set_names({"features"})

@@ -1,62 +1,79 @@
 """The temperature by which logits are divided so that probabilities mean what they say.
 
-Letters: N rows, C classes.
+Guo et al. 2017, https://arxiv.org/abs/1706.04599. Letters: N images, C classes.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
-from headstart.metrics.losses import sigmoid_log_loss
+from headstart.metrics.losses import CrossEntropy, Loss
+
+HOTTEST = 4.0  # logits are divided by a quarter to four
+COOLEST = 100.0  # what the logits of a head that is far too sure are divided by at most
+FEW = 20  # images below which nothing can be told
+GAIN = 1e-4  # log loss that a temperature must take off
+STEPS = 30  # of the golden section: within a millionth of the interval
 
 
-def temperature(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The number by which (N, C) logits are divided to minimise log loss (Guo et al. 2017,
-    https://arxiv.org/abs/1706.04599), within 1/4..4; 1 where there is too little to tell.
+def temperature(logits: np.ndarray, targets: np.ndarray, loss: Loss) -> float:
+    """The number by which (N, C) logits are divided to minimise the mean log loss, within 1/4..4;
+    1 where there is too little to tell.
     """
-    if len(labels) < 20:
+    if len(targets) < FEW:
         return 1.0
-    picked = np.arange(len(labels))
 
-    def loss(log_heat: float) -> float:
-        z = scores / np.exp(log_heat)
-        z = z - z.max(axis=1, keepdims=True)
-        return float((np.log(np.exp(z).sum(axis=1)) - z[picked, labels]).mean(dtype=np.float64))
+    def mean_loss(value: float) -> float:
+        return float(loss.of_logits(logits / value, targets).mean(dtype=np.float64))
 
-    low, high = -np.log(4), np.log(4)
+    best = _minimise(mean_loss, 1 / HOTTEST, HOTTEST)
+    return best if mean_loss(best) < mean_loss(1.0) - GAIN else 1.0
+
+
+def smoothing_temperature(logits: np.ndarray, targets: np.ndarray, smoothing: float) -> float:
+    """What (N, C) logits are divided by to serve smoothed labels best; never below 1.
+
+    targets: (N,) class numbers.
+    """
+    z = logits.astype(np.float64)
+    loss = CrossEntropy()
+
+    def mean_loss(value: float) -> float:
+        # Smoothed labels are smoothing / C, and 1 - smoothing more for the label's own class: the
+        # loss against every class alike is log(sum(exp)) - mean(z).
+        own = loss.of_logits(z / value, targets)
+        alike = own + (z[np.arange(len(z)), targets] - z.mean(axis=1)) / value
+        return float(((1 - smoothing) * own + smoothing * alike).mean())
+
+    return _minimise(mean_loss, 1.0, COOLEST)
+
+
+def calibrate(probabilities: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
+    """(N, C) probabilities at the temperature that serves them best, and that temperature."""
+    value = temperature(_logits(probabilities), targets, CrossEntropy())
+    return apply_temperature(probabilities, value), value
+
+
+def apply_temperature(probabilities: np.ndarray, value: float) -> np.ndarray:
+    """(N, C) probabilities whose logits are divided by `value`."""
+    exponents = np.exp(_logits(probabilities) / value)
+    result: np.ndarray = exponents / exponents.sum(axis=1, keepdims=True)
+    return result
+
+
+def _logits(probabilities: np.ndarray) -> np.ndarray:
+    logits: np.ndarray = np.log(np.clip(probabilities.astype(np.float64), 1e-12, 1))
+    return logits
+
+
+def _minimise(function: Callable[[float], float], least: float, most: float) -> float:
+    """Where a function of a positive number has its one minimum, by golden section of logarithms.
+
+    The log loss is convex in 1 / temperature: it has one.
+    """
+    low, high = np.log(least), np.log(most)
     golden = (5**0.5 - 1) / 2
-    for _ in range(30):  # the loss is convex in 1 / temperature: one minimum
+    for _ in range(STEPS):
         a, b = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, b) if loss(a) < loss(b) else (a, high)
-    found = (low + high) / 2
-    return float(np.exp(found)) if loss(found) < loss(0.0) - 1e-4 else 1.0
-
-
-def multilabel_temperature(scores: np.ndarray, targets: np.ndarray) -> float:
-    """What logits are divided by to minimise the log loss, among 33 from a quarter to four."""
-    heats = 4.0 ** np.linspace(-1, 1, 33)
-    losses = [sigmoid_log_loss(scores / heat, targets) for heat in heats]
-    return float(heats[int(np.argmin(losses))])
-
-
-def calibrated(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.float32]:
-    """Probabilities at the temperature that serves them best, and that temperature."""
-    logits = np.log(np.clip(probabilities.astype(np.float64), 1e-12, 1))
-    heat = np.float32(temperature(logits, labels))
-    return cooled(probabilities, heat), heat
-
-
-def soft_temperature(scores: np.ndarray, labels: np.ndarray, smoothing: float) -> np.float32:
-    """What (N, C) logits are divided by to serve smoothed labels best; never below 1."""
-    z = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
-    # Smoothed labels p are smoothing / C, and 1 - smoothing more for the label's own class.
-    own = z[np.arange(len(z)), labels].mean()
-    wanted = smoothing * z.mean() + (1 - smoothing) * own  # mean of sum(p z)
-    heats = np.geomspace(1, 100, 100)
-    losses = [float(np.log(np.exp(z / heat).sum(axis=1)).mean() - wanted / heat) for heat in heats]
-    return np.float32(heats[int(np.argmin(losses))])
-
-
-def cooled(probabilities: np.ndarray, heat: np.float32) -> np.ndarray:
-    """Probabilities whose logits are divided by `heat`."""
-    logits = np.log(np.clip(probabilities.astype(np.float64), 1e-12, 1)) / heat
-    cooled: np.ndarray = np.exp(logits)
-    return cooled / cooled.sum(axis=1, keepdims=True)
+        low, high = (low, b) if function(np.exp(a)) < function(np.exp(b)) else (a, high)
+    return float(np.exp((low + high) / 2))

@@ -1,19 +1,24 @@
-"""From features to a trained head, whichever kind the recipe asks for."""
+"""From examples to a trained head, whichever kind the recipe asks for.
 
-from collections.abc import Callable
+Letters: N images, V views, D features, C classes.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headstart.heads import linear, multilabel
+from headstart.heads import linear
 from headstart.heads.epochs import Batches, CachedViews
-from headstart.heads.folds import assign_folds, combinations
+from headstart.heads.examples import Examples
 from headstart.heads.head import Head, averaged
 from headstart.recipe import Recipe
 
 APART = 5  # one fold of so many tells a neural head when to stop
+WAIT = 5  # epochs without gain after which a head of an ensemble stops
+OnEpoch = Callable[[dict[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -32,121 +37,93 @@ class Trained:
     thresholds_out_of_fold: np.ndarray | None = None
 
 
-def fit_multilabel(
-    values: np.ndarray, targets: np.ndarray, recipe: Recipe, groups: np.ndarray | None = None
-) -> Trained:
-    """A linear head on (N, V, D) features and (N, C) targets of 0 and 1; groups stay together."""
-    count, views, dimensions = values.shape
-    groups = np.arange(count) if groups is None else groups
-    head = multilabel.fit(
-        values.reshape(count * views, dimensions), np.repeat(targets, views, axis=0),
-        groups=np.repeat(groups, views), balanced=recipe.balanced, folds=recipe.folds,
-        seed=recipe.seed,
-    )  # fmt: skip
-    crossed = head.out_of_fold[::views]
-    # The best thresholds of some images flatter these: each is judged by those of the others.
-    fold_of = assign_folds(combinations(targets), groups, recipe.folds, recipe.seed + 1)
-    by_others = np.stack([
-        multilabel.thresholds(crossed[fold_of != fold], targets[fold_of != fold])
-        for fold in range(int(fold_of.max()) + 1)
-    ])  # fmt: skip
+def fit_linear(examples: Examples, recipe: Recipe) -> Trained:
+    """A linear head; groups and views stay together. Raises HeadError as `linear.fit` does."""
+    fit = linear.fit(examples, folds=recipe.folds, seed=recipe.seed)
+    out_of_fold = fit.cross_validation.out_of_fold
+    covered = ~np.isnan(out_of_fold[:, 0])
+    thresholds = examples.task.thresholds(out_of_fold[covered], examples.targets[covered])
     return Trained(
-        head.head(), crossed, thresholds=multilabel.thresholds(crossed, targets),
-        thresholds_out_of_fold=by_others[fold_of],
+        fit.head(of_folds=recipe.ensemble), out_of_fold, thresholds=thresholds,
+        thresholds_out_of_fold=None if thresholds is None else _thresholds_by_others(
+            examples, out_of_fold, recipe),
     )  # fmt: skip
 
 
-def fit_linear(
-    values: np.ndarray,
-    labels: np.ndarray,
-    classes: int,
-    recipe: Recipe,
-    groups: np.ndarray | None = None,
-) -> Trained:
-    """A linear head on (N, V, D) features and (N,) class numbers; groups (N,) stay together."""
-    count, views, dimensions = values.shape
-    groups = np.arange(count) if groups is None else groups
-    head = linear.fit(
-        values.reshape(count * views, dimensions),
-        np.repeat(labels, views),
-        classes,
-        groups=np.repeat(groups, views),
-        class_weight="balanced" if recipe.balanced else None,
-        folds=recipe.folds,
-        seed=recipe.seed,
-    )
-    return Trained(head.head(of_folds=recipe.ensemble), head.out_of_fold[::views])
+def _thresholds_by_others(
+    examples: Examples, out_of_fold: np.ndarray, recipe: Recipe
+) -> np.ndarray:
+    """(N, C): the best thresholds of some images flatter these, so each is judged by others'."""
+    fold_of = examples.folds(recipe.folds, recipe.seed + 1)
+    known = ~np.isnan(out_of_fold[:, 0])
+    of_fold = []
+    for fold in range(int(fold_of.max()) + 1):
+        others = known & (fold_of != fold)
+        of_fold.append(examples.task.thresholds(out_of_fold[others], examples.targets[others]))
+    return np.stack([limits for limits in of_fold if limits is not None])[fold_of]
 
 
 def fit_neural(
-    values: np.ndarray,
-    labels: np.ndarray,
-    validation: tuple[np.ndarray, np.ndarray] | None,
-    classes: int,
+    examples: Examples,
     recipe: Recipe,
     folder: Path,
     *,
+    validation: tuple[np.ndarray, np.ndarray] | None = None,
     apart: np.ndarray | None = None,
-    groups: np.ndarray | None = None,
     fresh: Batches | None = None,
     resume: bool = False,
-    on_epoch: Callable[[dict[str, float]], None] | None = None,
-    callbacks: Any = (),
+    on_epoch: OnEpoch | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> Trained:
-    """A neural head on (N, V, D) features, or on views drawn `fresh` every epoch.
+    """A neural head on cached views, or on views drawn `fresh` every epoch.
 
-    validation: features and labels looked at after each epoch. Where something depends on what is
-    seen there (when to stop, when to lower the rate), the images of the (N,) mask `apart` are
-    looked at instead, and not trained on: validation images choose nothing. By default these are a
-    fifth of the images, whole groups (N,) together.
+    validation: (M, D) features and (M,) class numbers looked at after each epoch. Where something
+    depends on what is seen there (when to stop, when to lower the rate), the images of the (N,)
+    mask `apart` are looked at instead, and not trained on: validation images choose nothing. By
+    default these are a fifth of the images, whole groups together.
     """
     from headstart.heads import neural
 
-    views: Batches = fresh or CachedViews(values, recipe.batch_size)
-    rows = np.arange(len(labels))
-    if watches(recipe):
+    views: Batches = fresh or CachedViews(examples.values, recipe.batch_size)
+    rows = np.arange(len(examples))
+    if needs_images_apart(recipe):
         if apart is None:
-            apart = assign_folds(labels, groups, APART, recipe.seed) == 0
-        validation, rows = (values[apart, 0], labels[apart]), np.flatnonzero(~apart)
-    head = neural.fit(
-        lambda epoch, order: views(epoch, rows[order]), labels[rows], validation, classes,
-        values.shape[2], recipe, folder=folder, resume=resume, on_epoch=on_epoch,
-        callbacks=callbacks,
+            apart = examples.folds(APART, recipe.seed) == 0
+        validation = examples.values[apart, 0], examples.targets[apart]
+        rows = np.flatnonzero(~apart)
+    fit = neural.fit(
+        lambda epoch, order: views(epoch, rows[order]), examples.targets[rows], validation,
+        len(examples.task.classes), examples.dimensions, recipe, folder=folder, resume=resume,
+        on_epoch=on_epoch, callbacks=callbacks,
     )  # fmt: skip
-    return Trained(head.head, None, head.history, head.kept_epoch)
+    return Trained(fit.head, None, fit.history, fit.kept_epoch)
 
 
-def watches(recipe: Recipe) -> bool:
+def needs_images_apart(recipe: Recipe) -> bool:
     """Whether the training depends on images that are looked at meanwhile."""
     return recipe.patience > 0 or recipe.schedule == "plateau"
 
 
 def fit_ensemble(
-    values: np.ndarray,
-    labels: np.ndarray,
-    classes: int,
+    examples: Examples,
     recipe: Recipe,
     folder: Path,
     *,
-    groups: np.ndarray | None = None,
     resume: bool = False,
-    on_epoch: Callable[[dict[str, float]], None] | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> Trained:
     """Neural heads, each on all folds but one, which tells it when to stop; the mean of their
     logits as one head, with what each says of the fold it has not seen.
     """
-    fold_of = assign_folds(labels, groups, recipe.folds, recipe.seed)
-    count = int(fold_of.max()) + 1
-    heads, out_of_fold = [], np.empty((len(labels), classes), np.float32)
-    recipe = recipe.changed(patience=recipe.patience or 5)
-    for fold in range(count):
+    fold_of = examples.folds(recipe.folds, recipe.seed)
+    heads = []
+    out_of_fold = np.empty((len(examples), len(examples.task.classes)), np.float32)
+    recipe = recipe.changed(patience=recipe.patience or WAIT)
+    for fold in range(int(fold_of.max()) + 1):
         apart = fold_of == fold
         part = folder / "folds" / str(fold)
         part.mkdir(parents=True, exist_ok=True)
-        found = fit_neural(
-            values, labels, None, classes, recipe, part,
-            apart=apart, resume=resume, on_epoch=on_epoch,
-        )  # fmt: skip
-        heads.append(found.head)
-        out_of_fold[apart] = found.head.probabilities(values[apart, 0])
+        trained = fit_neural(examples, recipe, part, apart=apart, resume=resume, on_epoch=on_epoch)
+        heads.append(trained.head)
+        out_of_fold[apart] = trained.head.probabilities(examples.values[apart, 0])
     return Trained(averaged(heads), out_of_fold)

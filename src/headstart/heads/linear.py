@@ -1,8 +1,10 @@
-"""The linear head: multinomial logistic regression, its strength chosen by cross-validation.
+"""The linear head: logistic regression, its strength chosen by cross-validation.
 
-Only training images take part in the choice: each is predicted by a head that has not seen it
-(nor any other view of it), and the strength with the lowest out-of-fold log loss wins.
-Letters: N rows, D features, C classes, V views, L strengths.
+Multinomial where an image is in one class, one regression a class where it may be in several: the
+task's loss makes the difference. Only training images take part in the choice: each is predicted
+by a head that has not seen it (nor any other view of it), and the strength with the lowest
+out-of-fold log loss wins.
+Letters: N images, R rows (their views), D features, C classes, K columns of logits, L strengths.
 """
 
 from dataclasses import dataclass
@@ -11,18 +13,19 @@ import numpy as np
 
 from headstart.errors import HeadError
 from headstart.heads.calibration import temperature
-from headstart.heads.folds import assign_folds, several
+from headstart.heads.examples import Examples
 from headstart.heads.head import Dense, Head
 from headstart.heads.solver import (
     BLOCK,
     Preconditioner,
-    Standardised,
-    logits,
-    rotated,
+    StandardisedFeatures,
+    compute_logits,
+    rotate,
+    rotate_back,
     solve,
-    standardised,
-    unrotated,
+    standardise,
 )
+from headstart.metrics.task import Task
 
 STRENGTHS = tuple(float(10.0**k) for k in np.arange(1, -4.01, -0.5))
 CHOOSING, FINAL = 3e-2, 1e-3  # tolerances: a choice needs less than a result
@@ -31,7 +34,7 @@ WORK = 3e12  # multiplications that choosing may cost; beyond it fewer folds are
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trial:
     """One strength: its out-of-fold mean log loss and accuracy, with the loss' standard error."""
 
     strength: float
@@ -41,236 +44,217 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class LinearFit:
-    """weight (D, C) and bias (C,) on features as the extractor gives them.
+class CrossValidation:
+    """How heads do on images that they have not seen, at the best of the strengths tried.
 
-    out_of_fold: (N, C) probabilities of rows by heads that had not seen them, nan where no fold
-    covered the row. temperature: what the logits were divided by to calibrate them.
-    of_folds: weight and bias of an ensemble, the mean of the folds' heads.
+    out_of_fold: (N, C) calibrated probabilities, nan where no fold covered the image.
+    temperature: what the logits were divided by to calibrate them.
     """
 
-    weight: np.ndarray
-    bias: np.ndarray
     strength: float
-    tried: tuple[Tried, ...]
+    trials: tuple[Trial, ...]
     out_of_fold: np.ndarray
     temperature: float
+
+
+@dataclass(frozen=True)
+class LinearFit:
+    """A trained linear head: weight (D, C) and bias (C,) on features as the extractor gives them.
+
+    mean_of_folds: weight and bias of an ensemble, the mean of the folds' heads.
+    """
+
+    task: Task
+    weight: np.ndarray
+    bias: np.ndarray
+    mean_of_folds: tuple[np.ndarray, np.ndarray]
+    cross_validation: CrossValidation
     iterations: int
-    of_folds: tuple[np.ndarray, np.ndarray]
 
     def head(self, *, of_folds: bool = False) -> Head:
-        """The head as plain arrays, with its softmax; or the mean of the folds' heads."""
-        weight, bias = self.of_folds if of_folds else (self.weight, self.bias)
-        return Head((Dense(weight, bias, "softmax"),))
+        """The head as plain arrays, with its activation; or the mean of the folds' heads."""
+        weight, bias = self.mean_of_folds if of_folds else (self.weight, self.bias)
+        return Head((Dense(weight, bias, "sigmoid" if self.task.multilabel else "softmax"),))
 
 
 def fit(
-    features: np.ndarray,
-    labels: np.ndarray,
-    classes: int,
+    examples: Examples,
     *,
-    groups: np.ndarray | None = None,
-    class_weight: str | np.ndarray | None = None,
     folds: int = 5,
     seed: int = 0,
     strengths: tuple[float, ...] = STRENGTHS,
 ) -> LinearFit:
-    """Train on (N, D) float32 features and (N,) labels 0..C-1.
+    """Train on N images of V views each; views of an image and images of a group share a fold.
 
-    groups: (N,) int; rows of one group (views of an image) are never on both sides of a fold.
-    class_weight: "balanced", (C,) weights, or None. Deterministic for a seed.
-    Raises HeadError for features that are not finite or labels that do not fit.
+    Deterministic for a seed. Raises HeadError for features that are not finite, targets that do
+    not fit, or images of one group only.
     """
-    problem = _problem(features, labels, classes, groups, class_weight, folds, seed, strengths)
-    data, weight, columns, grid, preconditioner, fold_of = problem
-    tried, best, crossed, start = _choose(
-        data, labels, weight, fold_of, grid, columns, preconditioner
-    )
+    problem = _Problem.of(examples, folds, seed, needs_weights=True)
+    search = _choose_strength(problem, strengths)
+    row_weights = problem.weights
     final, iterations = solve(
-        data, labels, (weight / weight.sum())[None], grid[[best]], columns, preconditioner,
-        start=start, tolerance=FINAL, most=300,
+        problem.data, problem.targets, (row_weights / row_weights.sum())[None],
+        np.array([search.strength]), problem.columns, problem.preconditioner,
+        loss=problem.task.loss, start=search.start, tolerance=FINAL, most=300,
     )  # fmt: skip
-    covered = ~np.isnan(crossed[:, 0])
-    heat = temperature(crossed[covered], labels[covered])
-    crossed = crossed / np.float32(heat)
-    w, b = _plain(data, final[0])
-    folds_w, folds_b = _plain(data, start[0])
+    crossed = _calibrate(problem, search, examples.views)
+    heat = np.float32(crossed.temperature)
+    weight, bias = _unstandardise(problem, final[0])
+    mean_weight, mean_bias = _unstandardise(problem, search.start[0])
     return LinearFit(
-        weight=w / np.float32(heat),
-        bias=b / np.float32(heat),
-        of_folds=(folds_w / np.float32(heat), folds_b / np.float32(heat)),
-        strength=float(grid[best]),
-        tried=tuple(tried),
-        out_of_fold=_softmax(crossed),
-        temperature=heat,
+        task=problem.task,
+        weight=weight / heat,
+        bias=bias / heat,
+        mean_of_folds=(mean_weight / heat, mean_bias / heat),
+        cross_validation=crossed,
         iterations=int(iterations[0]),
     )
 
 
-@dataclass(frozen=True)
-class Crossed:
-    """How heads do on rows that they have not seen, at the best of the strengths tried.
-
-    out_of_fold: (N, C) calibrated probabilities, nan where no fold covered the row.
-    """
-
-    strength: float
-    tried: tuple[Tried, ...]
-    out_of_fold: np.ndarray
-
-
 def cross_validate(
-    features: np.ndarray,
-    labels: np.ndarray,
-    classes: int,
+    examples: Examples,
     *,
-    groups: np.ndarray | None = None,
-    class_weight: str | np.ndarray | None = None,
     folds: int = 5,
     seed: int = 0,
     strengths: tuple[float, ...] = STRENGTHS,
-) -> Crossed:
+) -> CrossValidation:
     """What `fit` would choose and how well it does, without the final head; arguments as there."""
-    problem = _problem(
-        features, labels, classes, groups, class_weight, folds, seed, strengths, weights=False
-    )
-    data, weight, columns, grid, preconditioner, fold_of = problem
-    tried, best, crossed, _ = _choose(data, labels, weight, fold_of, grid, columns, preconditioner)
-    covered = ~np.isnan(crossed[:, 0])
-    heat = np.float32(temperature(crossed[covered], labels[covered]))
-    return Crossed(float(grid[best]), tuple(tried), _softmax(crossed / heat))
+    problem = _Problem.of(examples, folds, seed, needs_weights=False)
+    return _calibrate(problem, _choose_strength(problem, strengths), examples.views)
 
 
-def _problem(
-    features: np.ndarray,
-    labels: np.ndarray,
-    classes: int,
-    groups: np.ndarray | None,
-    class_weight: str | np.ndarray | None,
-    folds: int,
-    seed: int,
-    strengths: tuple[float, ...],
-    *,
-    weights: bool = True,
-) -> tuple[Standardised, np.ndarray, int, np.ndarray, Preconditioner, np.ndarray]:
-    """What choosing needs: standardised data, row weights, columns, strengths from strong to
-    weak, preconditioner, fold numbers. weights: whether they are asked for, or only predictions.
+@dataclass(frozen=True)
+class _Problem:
+    """Rows as the solver takes them: targets, weights (R,) and fold numbers (R,) of each."""
+
+    task: Task
+    data: StandardisedFeatures
+    targets: np.ndarray
+    weights: np.ndarray
+    fold_of: np.ndarray
+    preconditioner: Preconditioner
+
+    @classmethod
+    def of(cls, examples: Examples, folds: int, seed: int, *, needs_weights: bool) -> "_Problem":
+        """needs_weights: whether they are asked for, or only predictions."""
+        _check(examples)
+        fold_of = examples.folds(folds, seed)
+        data = rotate(standardise(examples.rows()), weights=needs_weights)
+        repeat = examples.repeat
+        return cls(
+            examples.task, data, repeat(examples.targets), repeat(examples.weights),
+            repeat(fold_of), Preconditioner(data),
+        )  # fmt: skip
+
+    @property
+    def columns(self) -> int:
+        """K."""
+        return self.task.loss.columns(len(self.task.classes))
+
+
+@dataclass(frozen=True)
+class _Search:
+    """The best strength, what was tried, its (R, C) out-of-fold logits, and the mean of its folds'
+    weights (1, D + 1, K), near which the final head lies.
     """
-    _check(features, labels, classes)
-    data = rotated(standardised(features), weights=weights)
-    weight = _row_weights(labels, classes, class_weight)
-    fold_of = several(assign_folds(labels, groups, folds, seed))
-    columns = 1 if classes == 2 else classes
-    grid = np.array(sorted(strengths, reverse=True))
-    return data, weight, columns, grid, Preconditioner(data), fold_of
+
+    strength: float
+    trials: tuple[Trial, ...]
+    logits: np.ndarray
+    start: np.ndarray
 
 
-def _check(features: np.ndarray, labels: np.ndarray, classes: int) -> None:
-    if features.ndim != 2 or len(features) != len(labels):
+def _check(examples: Examples) -> None:
+    values, targets, classes = examples.values, examples.targets, len(examples.task.classes)
+    if values.ndim != 3 or len(values) != len(targets):
         raise HeadError(
-            f"expected (N, D) features and (N,) labels, found {features.shape} and {labels.shape}"
+            f"expected (N, V, D) features and N targets, found {values.shape} and {targets.shape}"
         )
-    if len(labels) < 2 or classes < 2:
-        raise HeadError(f"expected two images of two classes at least, found {len(labels)}")
-    if labels.min() < 0 or labels.max() >= classes:
-        raise HeadError(f"expected labels 0..{classes - 1}, found {labels.min()}..{labels.max()}")
+    if len(targets) < 2 or classes < 2:
+        raise HeadError(f"expected two images of two classes at least, found {len(targets)}")
+    if not examples.task.multilabel and (targets.min() < 0 or targets.max() >= classes):
+        raise HeadError(f"expected labels 0..{classes - 1}, found {targets.min()}..{targets.max()}")
     bad = 0
-    for start in range(0, len(features), BLOCK):
-        bad += int((~np.isfinite(features[start : start + BLOCK])).any(axis=1).sum())
+    for start in range(0, len(values), BLOCK):
+        bad += int((~np.isfinite(values[start : start + BLOCK])).any(axis=(1, 2)).sum())
     if bad:
         raise HeadError(
-            f"expected finite features, found nan or infinity in {bad} of {len(features)} images. "
+            f"expected finite features, found nan or infinity in {bad} of {len(values)} images. "
             "Type: --precision f32"
         )
 
 
-def _row_weights(
-    labels: np.ndarray, classes: int, class_weight: str | np.ndarray | None
-) -> np.ndarray:
-    if class_weight is None:
-        return np.ones(len(labels))
-    if isinstance(class_weight, str):
-        counts = np.bincount(labels, minlength=classes)
-        class_weight = len(labels) / (classes * np.maximum(counts, 1))
-    return np.asarray(class_weight, np.float64)[labels]
-
-
-def _affordable(shape: tuple[int, ...], columns: int, strengths: int, folds: int) -> int:
+def _affordable_folds(problem: _Problem, strengths: int) -> int:
     """How many of the folds are tried."""
-    cost = 20 * 4.0 * shape[0] * shape[1] * columns * strengths
-    return int(np.clip(WORK // max(cost, 1), 1, folds))
+    rows, dimensions = problem.data.features.shape
+    cost = 20 * 4.0 * rows * dimensions * problem.columns * strengths
+    return int(np.clip(WORK // max(cost, 1), 1, int(problem.fold_of.max()) + 1))
 
 
-def _choose(
-    data: Standardised,
-    labels: np.ndarray,
-    weight: np.ndarray,
-    fold_of: np.ndarray,
-    grid: np.ndarray,
-    columns: int,
-    preconditioner: Preconditioner,
-) -> tuple[list[Tried], int, np.ndarray, np.ndarray]:
-    """What was tried, the best strength's index, its (N, C) out-of-fold logits, and the mean of
-    its folds' weights (1, D + 1, K), near which the final head lies.
-    """
-    used = _affordable(data.features.shape, columns, len(grid), int(fold_of.max()) + 1)
-    masks = np.stack([weight * (fold_of != fold) for fold in range(used)])
+def _choose_strength(problem: _Problem, strengths: tuple[float, ...]) -> _Search:
+    """From the strongest down, until weaker ones only get worse."""
+    folds = _affordable_folds(problem, len(strengths))
+    fold_of, loss = problem.fold_of, problem.task.loss
+    masks = np.stack([problem.weights * (fold_of != fold) for fold in range(folds)])
     masks /= masks.sum(axis=1, keepdims=True)
-    covered = fold_of < used
-    tried: list[Tried] = []
-    best, best_scores = 0, np.empty(0)
-    weights, start = None, np.empty(0)
-    for index, strength in enumerate(grid):
-        strengths = np.full(used, strength)
+    covered = fold_of < folds
+    trials: list[Trial] = []
+    best: _Search | None = None
+    weights, waited = None, 0
+    for strength in sorted(strengths, reverse=True):
         weights, _ = solve(
-            data, labels, masks, strengths, columns, preconditioner,
-            start=weights, tolerance=CHOOSING,
+            problem.data, problem.targets, masks, np.full(folds, strength), problem.columns,
+            problem.preconditioner, loss=loss, start=weights, tolerance=CHOOSING,
         )  # fmt: skip
-        scores = out_of_fold(data, fold_of, weights, used)
-        tried.append(_tried(strength, scores[covered], labels[covered], weight[covered]))
-        if tried[-1].log_loss <= tried[best].log_loss:
-            best, best_scores = index, scores
-            start = weights.mean(axis=0, keepdims=True)
-        elif index >= best + PATIENCE:
-            break  # weaker ones only get worse from here
-    return tried, best, best_scores, start
+        logits = loss.expand(predict_out_of_fold(problem.data, fold_of, weights, folds))
+        trials.append(_measure(problem, strength, logits, covered))
+        if best is None or trials[-1].log_loss <= trials[-1 - waited - 1].log_loss:
+            best = _Search(strength, (), logits, weights.mean(axis=0, keepdims=True))
+            waited = 0
+        else:
+            waited += 1
+            if waited == PATIENCE:
+                break
+    assert best is not None
+    return _Search(best.strength, tuple(trials), best.logits, best.start)
 
 
-def out_of_fold(
-    data: Standardised, fold_of: np.ndarray, weights: np.ndarray, used: int
+def predict_out_of_fold(
+    data: StandardisedFeatures, fold_of: np.ndarray, weights: np.ndarray, folds: int
 ) -> np.ndarray:
-    """(N, C) logits of each row by the head of its own fold."""
-    columns = weights.shape[2]
-    scores = np.full((len(fold_of), columns), np.nan, np.float32)
+    """(R, K) logits of each row by the head of its own fold; nan where that was not tried."""
+    scores = np.full((len(fold_of), weights.shape[2]), np.nan, np.float32)
     for start in range(0, len(fold_of), BLOCK):
         rows = slice(start, min(start + BLOCK, len(fold_of)))
         fold = fold_of[rows]
-        inside = np.flatnonzero(fold < used)
-        scores[start + inside] = logits(data, weights, rows)[inside, fold[inside]]
-    return np.concatenate([-scores / 2, scores / 2], axis=1) if columns == 1 else scores
+        inside = np.flatnonzero(fold < folds)
+        scores[start + inside] = compute_logits(data, weights, rows)[inside, fold[inside]]
+    return scores
 
 
-def _tried(strength: float, scores: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> Tried:
-    z = scores - scores.max(axis=1, keepdims=True)
-    losses = np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(labels)), labels]
+def _measure(problem: _Problem, strength: float, logits: np.ndarray, covered: np.ndarray) -> Trial:
+    targets, weight = problem.targets[covered], problem.weights[covered]
+    task, logits = problem.task, logits[covered]
+    losses = task.loss.of_logits(logits, targets)
     mean = float(np.average(losses, weights=weight))
-    error = float(np.sqrt(np.average((losses - mean) ** 2, weights=weight) / len(labels)))
-    right = scores.argmax(axis=1) == labels
-    return Tried(float(strength), mean, error, float(np.average(right, weights=weight)))
+    error = float(np.sqrt(np.average((losses - mean) ** 2, weights=weight) / len(targets)))
+    right = task.are_right(task.loss.probabilities(logits), targets)
+    return Trial(float(strength), mean, error, float(np.average(right, weights=weight)))
 
 
-def _plain(data: Standardised, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(D, C) and (C,) on features that are not standardised."""
-    data, weights = unrotated(data, weights)
+def _calibrate(problem: _Problem, search: _Search, views: int) -> CrossValidation:
+    """The out-of-fold probabilities of the images themselves, at the temperature of all rows."""
+    covered = ~np.isnan(search.logits[:, 0])
+    loss = problem.task.loss
+    heat = temperature(search.logits[covered], problem.targets[covered], loss)
+    probabilities = loss.probabilities(search.logits[::views] / np.float32(heat))
+    return CrossValidation(search.strength, search.trials, probabilities, heat)
+
+
+def _unstandardise(problem: _Problem, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (D + 1, K) as (D, C) and (C,) on features that are not standardised."""
+    data, weights = rotate_back(problem.data, weights)
     scaled = weights[:-1].astype(np.float64) * data.inverse_scale[:, None]
     bias = weights[-1] - data.mean.astype(np.float64) @ scaled
-    if scaled.shape[1] == 1:
-        scaled = np.concatenate([-scaled / 2, scaled / 2], axis=1)
-        bias = np.concatenate([-bias / 2, bias / 2])
-    return scaled.astype(np.float32), bias.astype(np.float32)
-
-
-def _softmax(z: np.ndarray) -> np.ndarray:
-    exponents = np.exp(z - z.max(axis=1, keepdims=True))
-    result: np.ndarray = exponents / exponents.sum(axis=1, keepdims=True)
-    return result
+    expand = problem.task.loss.expand
+    return expand(scaled).astype(np.float32), expand(bias[None])[0].astype(np.float32)

@@ -23,15 +23,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from headstart.metrics.losses import CrossEntropy, Loss
+
 BLOCK = 4096  # rows at a time: temporary arrays stay small
 MEMORY = 8  # pairs that L-BFGS remembers
 ARMIJO = 1e-4
 MOST = 8_000_000  # numbers in features that may be held a second time
 FLATTEST = 1e-3  # curvature that steps reckon with at least
+CROSS_ENTROPY = CrossEntropy()
 
 
 @dataclass(frozen=True)
-class Standardised:
+class StandardisedFeatures:
     """Features (N, D) with the mean (D,) and 1 / standard deviation (D,; 0 where constant)."""
 
     features: np.ndarray
@@ -49,7 +52,7 @@ class Standardised:
         return total / np.float32(count)
 
 
-def standardised(features: np.ndarray) -> Standardised:
+def standardise(features: np.ndarray) -> StandardisedFeatures:
     """Mean and scale of (N, D) float32 features, computed in float64 blocks."""
     count = len(features)
     total = np.zeros(features.shape[1])
@@ -64,11 +67,11 @@ def standardised(features: np.ndarray) -> Standardised:
     scale = np.sqrt(squares / count)
     varying = scale > 1e-6 * np.maximum(1e-6, np.abs(mean))
     inverse = np.where(varying, 1 / np.where(varying, scale, 1), 0)
-    return Standardised(features, mean.astype(np.float32), inverse.astype(np.float32))
+    return StandardisedFeatures(features, mean.astype(np.float32), inverse.astype(np.float32))
 
 
 @dataclass(frozen=True)
-class Rotated(Standardised):
+class RotatedFeatures(StandardisedFeatures):
     """Standardised features in their principal axes: R <= min(N, D) numbers a row, uncorrelated.
 
     spectrum: (R,) sums of squares. basis: (D, R) orthonormal; weights on the standardised features
@@ -76,11 +79,11 @@ class Rotated(Standardised):
     """
 
     spectrum: np.ndarray
-    origin: Standardised
+    origin: StandardisedFeatures
     basis: np.ndarray | None
 
 
-def rotated(data: Standardised, *, weights: bool) -> Standardised:
+def rotate(data: StandardisedFeatures, *, weights: bool) -> StandardisedFeatures:
     """The same problems in their principal axes, where a step costs less and curvature is known.
 
     Weights of a penalised regression lie in the span of the rows, so this changes no logit and no
@@ -107,12 +110,14 @@ def rotated(data: Standardised, *, weights: bool) -> Standardised:
         found = vectors * np.sqrt(np.maximum(values, 0))
     spectrum = np.einsum("nr,nr->r", found, found, dtype=np.float64).astype(np.float32)
     zero = np.zeros(found.shape[1], np.float32)
-    return Rotated(np.ascontiguousarray(found), zero, zero + 1, spectrum, data, basis)
+    return RotatedFeatures(np.ascontiguousarray(found), zero, zero + 1, spectrum, data, basis)
 
 
-def unrotated(data: Standardised, weights: np.ndarray) -> tuple[Standardised, np.ndarray]:
+def rotate_back(
+    data: StandardisedFeatures, weights: np.ndarray
+) -> tuple[StandardisedFeatures, np.ndarray]:
     """The data that was rotated, and the weights (D + 1, K) on its standardised features."""
-    if not isinstance(data, Rotated):
+    if not isinstance(data, RotatedFeatures):
         return data, weights
     assert data.basis is not None
     return data.origin, np.concatenate([data.basis @ weights[:-1], weights[-1:]])
@@ -125,11 +130,11 @@ class Preconditioner:
     in the rows (Woodbury's identity).
     """
 
-    def __init__(self, data: Standardised) -> None:
+    def __init__(self, data: StandardisedFeatures) -> None:
         self.rows: np.ndarray | None = None
         self.vectors: np.ndarray | None = None
         count, dimensions = data.features.shape
-        if isinstance(data, Rotated):
+        if isinstance(data, RotatedFeatures):
             self.values = data.spectrum / np.float32(count)
             return
         if count < dimensions:
@@ -167,11 +172,11 @@ class Preconditioner:
         return result
 
 
-def logits(data: Standardised, weights: np.ndarray, rows: slice) -> np.ndarray:
+def compute_logits(data: StandardisedFeatures, weights: np.ndarray, rows: slice) -> np.ndarray:
     """(n, P, K) logits of some rows for weights (P, D + 1, K)."""
     problems, _, columns = weights.shape
     scaled, shift = weights[:, :-1], weights[:, -1]
-    if not isinstance(data, Rotated):
+    if not isinstance(data, RotatedFeatures):
         scaled = scaled * data.inverse_scale[:, None]
         shift = shift - np.einsum("d,pdk->pk", data.mean, scaled)
     flat = scaled.transpose(1, 0, 2).reshape(len(data.mean), -1)
@@ -181,11 +186,12 @@ def logits(data: Standardised, weights: np.ndarray, rows: slice) -> np.ndarray:
 
 
 def objective(
-    data: Standardised,
-    labels: np.ndarray,
+    data: StandardisedFeatures,
+    targets: np.ndarray,
     row_weights: np.ndarray,
     strengths: np.ndarray,
     weights: np.ndarray,
+    loss: Loss = CROSS_ENTROPY,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Value (P,) float64 and gradient (P, D + 1, K) float32 of every problem, in one pass, and
     the mean curvature p (1 - p) of each column's loss (P, K), at least FLATTEST.
@@ -195,12 +201,12 @@ def objective(
     curvature = np.zeros((problems, columns))
     products = np.zeros((len(data.mean), problems * columns), np.float32)
     sums = np.zeros((problems, columns))
-    for start in range(0, len(labels), BLOCK):
-        rows = slice(start, min(start + BLOCK, len(labels)))
-        z = logits(data, weights, rows)
+    for start in range(0, len(targets), BLOCK):
+        rows = slice(start, min(start + BLOCK, len(targets)))
+        z = compute_logits(data, weights, rows)
         share = row_weights[:, rows].T  # (n, P)
-        loss, residual = _loss_and_residual(z, labels[rows])
-        losses += np.einsum("np,np->p", share, loss, dtype=np.float64)
+        losses_of_rows, residual = loss.with_residual(z, targets[rows])
+        losses += np.einsum("np,np->p", share, losses_of_rows, dtype=np.float64)
         weighed = share[:, :, None].astype(np.float32)
         off = np.abs(residual)  # p or 1 - p
         off -= off * off
@@ -211,7 +217,7 @@ def objective(
         products += data.features[rows].T @ residual.reshape(len(residual), -1)
     gradient = np.empty_like(weights)
     by_problem = products.reshape(len(data.mean), problems, columns).transpose(1, 0, 2)
-    if isinstance(data, Rotated):
+    if isinstance(data, RotatedFeatures):
         gradient[:, :-1] = by_problem
     else:
         centred = by_problem - data.mean[None, :, None] * sums[:, None, :].astype(np.float32)
@@ -223,45 +229,22 @@ def objective(
     return value, gradient, np.maximum(curvature, FLATTEST).astype(np.float32)
 
 
-def _loss_and_residual(z: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log loss (n, P) and probability minus target (n, P, K), computed in place of `z`."""
-    if labels.ndim == 2:  # K classes that do not exclude each other: a sigmoid each
-        target = labels[:, None, :].astype(np.float32)
-        loss = (np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))) - target * z).sum(axis=2)
-        return loss, 1 / (1 + np.exp(-np.clip(z, -60, 60))) - target
-    if z.shape[2] == 1:
-        target = labels[:, None].astype(np.float32)
-        score = z[:, :, 0]
-        # log(1 + e^z) - y z, without overflow on either side
-        loss = np.maximum(score, 0) + np.log1p(np.exp(-np.abs(score))) - target * score
-        probability = 1 / (1 + np.exp(-np.clip(score, -60, 60)))
-        return loss, (probability - target)[:, :, None]
-    z -= z.max(axis=2, keepdims=True)
-    picked = np.arange(len(labels))
-    own = z[picked, :, labels].copy()
-    np.exp(z, out=z)
-    total = z.sum(axis=2, keepdims=True)
-    loss = np.log(total[:, :, 0]) - own
-    z /= total
-    z[picked, :, labels] -= 1
-    return loss, z
-
-
 def solve(
-    data: Standardised,
-    labels: np.ndarray,
+    data: StandardisedFeatures,
+    targets: np.ndarray,
     row_weights: np.ndarray,
     strengths: np.ndarray,
     columns: int,
     preconditioner: Preconditioner,
     *,
+    loss: Loss = CROSS_ENTROPY,
     start: np.ndarray | None = None,
     tolerance: float = 1e-3,
     most: int = 100,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights (P, D + 1, K), the last row the intercepts, and iterations (P,).
 
-    labels (N,) int, or (N, K) of 0 and 1 for classes that do not exclude each other;
+    targets: as the loss takes them, (N,) int or (N, K) of 0 and 1;
     row_weights (P, N), each row summing to 1; strengths (P,). Stops where the
     preconditioned gradient's norm falls below `tolerance` times the objective's root.
     """
@@ -271,10 +254,10 @@ def solve(
         weights[:] = start
     iterations = np.zeros(problems, int)
     active = np.arange(problems)
-    value, gradient, curvature = objective(data, labels, row_weights, strengths, weights)
+    value, gradient, curvature = objective(data, targets, row_weights, strengths, weights, loss)
     pairs: deque[tuple[np.ndarray, np.ndarray, np.ndarray]] = deque(maxlen=MEMORY)
     for _ in range(most):
-        direction = -_quasi_newton(gradient, pairs, preconditioner, strengths[active], curvature)
+        direction = -_precondition(gradient, pairs, preconditioner, strengths[active], curvature)
         slope = _dot(direction, gradient)
         going = -slope > tolerance**2 * np.maximum(value, 1e-12)
         if not going.all():  # the rest goes on without those that are done
@@ -290,7 +273,9 @@ def solve(
         share, strength = row_weights[active], strengths[active]
         for _ in range(20):
             candidate = current + step[:, None, None] * direction
-            new_value, new_gradient, curvature = objective(data, labels, share, strength, candidate)
+            new_value, new_gradient, curvature = objective(
+                data, targets, share, strength, candidate, loss
+            )
             # float32 noise of the loss must not be taken for a rise
             worse = new_value > value + ARMIJO * step * slope + 1e-7 * np.abs(value)
             if not worse.any():
@@ -305,7 +290,7 @@ def solve(
     return weights, iterations
 
 
-def _quasi_newton(
+def _precondition(
     gradient: np.ndarray,
     pairs: deque[tuple[np.ndarray, np.ndarray, np.ndarray]],
     preconditioner: Preconditioner,

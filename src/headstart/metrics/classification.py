@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from headstart.metrics.intervals import Interval, Z, interval
+from headstart.metrics.losses import CrossEntropy
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 
@@ -104,7 +105,9 @@ def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[st
         balanced_accuracy_interval=balanced_interval,
         macro_f1=sum(present) / len(present) if present else None,
         top_5_accuracy=_top_k(probabilities, labels, 5) if n and count > 5 else None,
-        log_loss=_log_loss(probabilities, labels) if n else None,
+        log_loss=float(CrossEntropy().of_probabilities(probabilities, labels).mean())
+        if n
+        else None,
         brier=_brier(probabilities, labels) if n else None,
         roc_auc=_roc_auc(probabilities, labels),
         expected_calibration_error=(
@@ -153,11 +156,6 @@ def _balanced(confusion: np.ndarray) -> tuple[float | None, Interval | None]:
 def _top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:
     own = probabilities[np.arange(len(labels)), labels]
     return float(((probabilities > own[:, None]).sum(axis=1) < k).mean())
-
-
-def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.clip(own, 1e-15, 1)).mean())
 
 
 def _brier(probabilities: np.ndarray, labels: np.ndarray) -> float:

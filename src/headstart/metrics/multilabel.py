@@ -12,6 +12,7 @@ import numpy as np
 from headstart.metrics.intervals import Interval, interval
 
 SAMPLES = 1000  # of the bootstrap over images
+FEW = 10  # images of a class below which its threshold stays at one half
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,26 @@ def evaluate_multi(
         n, exact / n if n else None, interval(exact, n), found[0], ends[0], found[1], ends[1],
         found[2], ends[2], float((given != right).mean()) if n else None, tuple(rows),
     )  # fmt: skip
+
+
+def best_thresholds(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(C,) probabilities from which a class is given, the best for these (N, C)."""
+    columns = range(targets.shape[1])
+    return np.array([best_threshold(probabilities[:, c], targets[:, c]) for c in columns])
+
+
+def best_threshold(probabilities: np.ndarray, target: np.ndarray) -> float:
+    """The threshold with the highest F1, midway to the next probability; 0.5 with few images."""
+    positives = int(target.sum())
+    if positives < FEW or positives == len(target):
+        return 0.5
+    order = np.argsort(-probabilities, kind="stable")
+    hits = np.cumsum(target[order])
+    f1 = 2 * hits / (np.arange(1, len(target) + 1) + positives)
+    best = int(f1.argmax())
+    ranked = probabilities[order]
+    below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
+    return float((ranked[best] + below) / 2)
 
 
 def average_precision(scores: np.ndarray, target: np.ndarray) -> float:

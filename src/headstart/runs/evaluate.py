@@ -11,9 +11,7 @@ from headstart.data.dataset import load
 from headstart.data.item import Item
 from headstart.errors import DatasetError
 from headstart.metrics.classification import Metrics
-from headstart.metrics.classification import evaluate as measured
 from headstart.metrics.comparison import Comparison, compare
-from headstart.metrics.multilabel import evaluate_multi
 from headstart.runs import folder as runs
 from headstart.runs import steps
 from headstart.system.progress import Progress, Recorder
@@ -28,7 +26,7 @@ class Evaluated:
 
     metrics: dict[str, Any]
     paired: dict[str, Comparison]
-    alone: dict[str, Metrics]
+    alone: dict[str, Any]
     views: int
     warnings: tuple[str, ...] = ()
     images_per_second: float | None = None
@@ -56,8 +54,8 @@ def evaluate_views(
             f"expected images of the classes {', '.join(classifier.classes)}, "
             f"found also {', '.join(unknown)}"
         )
-    thresholds = classifier.description.get("thresholds")
-    if dataset.multi and thresholds is None:
+    task = classifier.task
+    if dataset.task.multilabel and not task.multilabel:
         raise DatasetError(
             "expected one class an image, as this classifier was trained, found several"
         )
@@ -68,7 +66,7 @@ def evaluate_views(
             f"{seen:,} of these {len(dataset.items):,} images were trained on, which flatters the "
             "figures: those of images that it has not seen are in the run's metrics.json"
         )
-    found: dict[str, tuple[list[np.ndarray], list[Item]]] = {}
+    predictions: dict[str, tuple[list[np.ndarray], list[Item]]] = {}
     count = 1
     with progress.stage("predict", len(dataset.items), "images"):
         rows = classifier.by_view(dataset.items, views)
@@ -77,22 +75,19 @@ def evaluate_views(
             if by_view is None:
                 steps.refuse([(item, error or "")], strict, progress)
                 continue
-            kept, labels = found.setdefault(item.split or "all", ([], []))
+            probabilities, items = predictions.setdefault(item.split or "all", ([], []))
             count = len(by_view)
-            kept.append(np.stack([by_view.mean(axis=0), by_view[0]]))
-            labels.append(item)
+            probabilities.append(np.stack([by_view.mean(axis=0), by_view[0]]))
+            items.append(item)
     metrics: dict[str, Any] = {}
     paired, alone = {}, {}
-    for split, (kept, labelled) in found.items():
-        both = np.stack(kept).astype(np.float32)
-        if thresholds is not None:
-            targets, limits = steps.targets_of(labelled, classifier.classes), np.array(thresholds)
-            metrics[split] = evaluate_multi(both[:, 0], targets, classifier.classes, limits)
-            continue
-        numbers = np.array([classifier.classes.index(item.label or "") for item in labelled])
-        metrics[split] = measured(both[:, 0], numbers, classifier.classes)
-        alone[split] = measured(both[:, 1], numbers, classifier.classes)
-        paired[split] = compare(both[:, 0], both[:, 1], numbers)
+    for split, (probabilities, items) in predictions.items():
+        both = np.stack(probabilities).astype(np.float32)
+        targets = task.targets([item.labels for item in items])
+        metrics[split] = task.evaluate(both[:, 0], targets, classifier.thresholds)
+        if not task.multilabel:
+            alone[split] = task.evaluate(both[:, 1], targets, None)
+            paired[split] = compare(both[:, 0], both[:, 1], targets)
     seconds = progress.seconds["predict"]
     rate = len(dataset.items) / seconds if seconds else None
     return Evaluated(metrics, paired, alone, count, tuple(progress.warnings), rate)

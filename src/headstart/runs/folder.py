@@ -21,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from headstart.backbones.cut import Cut
 from headstart.classifier import Classifier, load
 from headstart.errors import ClassifierError, RecipeError
 from headstart.metrics.classification import Metrics
@@ -86,7 +87,7 @@ class Run:
         recipe, tuned = self.recipe, self.folder / "backbone.weights.h5"
         if tuned.is_file():
             recipe = recipe.changed(weights=str(tuned))
-        return keras_model(recipe, self.classifier.head, tuple(about["cuts"]))
+        return keras_model(recipe, self.classifier.head, tuple(map(Cut.parse, about["cuts"])))
 
     @cached_property
     def recipe(self) -> Recipe:

@@ -12,6 +12,7 @@ from headstart.features.extract import Features
 from headstart.features.extractor import Extractor
 from headstart.heads.fit import Trained
 from headstart.images.augment import NONE
+from headstart.metrics.task import Task
 from headstart.recipe import Recipe
 from headstart.report.plots import curves_picture
 from headstart.report.verdict import verdict
@@ -36,7 +37,7 @@ def about(extractor: Extractor, recipe: Recipe, trained: Trained) -> dict[str, A
         "headstart": __version__,
         "recipe": recipe.name,
         "backbone": recipe.backbone,
-        "cuts": list(extractor.cuts),
+        "cuts": [str(cut) for cut in extractor.cuts],
         "pooling": recipe.pooling,
         "extractor": extractor.fingerprint,
         "augmentation": {
@@ -71,7 +72,8 @@ def write_run(
     studies: dict[str, Any],
 ) -> None:
     """Everything of the run but its classifier; run.json, the last, says that it is whole."""
-    classes = dataset.classes
+    task = dataset.task
+    classes = task.classes
     bad = [row for part in features.values() for row in part.bad]
     runs.write_table(
         folder / "unreadable.csv", ["image", "reason"], ((item.name, why) for item, why in bad)
@@ -79,7 +81,7 @@ def write_run(
     runs.write_table(
         folder / "predictions.csv",
         ["image", "content", "split", "label", "predicted", *classes],
-        _prediction_rows(features, probabilities, classes, trained.thresholds),
+        _prediction_rows(features, probabilities, task, trained.thresholds),
     )
     runs.write_table(
         folder / "training.csv", ["image", "content", "label"],
@@ -105,7 +107,7 @@ def write_run(
                 **{split: len(part.items) for split, part in features.items()},
                 "unreadable": len(bad),
             },
-            "multi": dataset.multi,
+            "multi": task.multilabel,
             "groups": len({item.group for item in dataset.items} - {None}),
             "cache": {
                 "hits": sum(part.hits for part in features.values()),
@@ -124,16 +126,13 @@ def write_run(
 def _prediction_rows(
     features: dict[str, Features],
     probabilities: dict[str, np.ndarray],
-    classes: tuple[str, ...],
+    task: Task,
     thresholds: np.ndarray | None,
 ) -> Iterable[list[Any]]:
     for split, part in features.items():
         if split == "train":
             continue
         for item, row in zip(part.items, probabilities[split], strict=True):
-            predicted = classes[int(row.argmax())]
-            if thresholds is not None:
-                given = zip(classes, row, thresholds, strict=True)
-                predicted = ";".join(name for name, p, limit in given if p >= limit)
+            predicted = ";".join(task.decide(row, thresholds))
             rounded = [f"{p:.6g}" for p in row]
             yield [item.name, item.content_hash.hex(), split, item.label, predicted, *rounded]

@@ -13,18 +13,17 @@ from typing import Any
 import numpy as np
 
 from headstart.data.dataset import Dataset, load
-from headstart.data.item import group_numbers
 from headstart.errors import ClassifierError, DatasetError
-from headstart.features.cache import FeatureCache
-from headstart.features.extract import Features, extract, open_space
+from headstart.features.extract import extract_features
 from headstart.features.extractor import open_extractor
+from headstart.heads.examples import split_by_fold
 from headstart.heads.fit import fit_linear, fit_neural
-from headstart.heads.folds import assign_folds
 from headstart.images.augment import NONE
 from headstart.metrics.classification import Metrics, evaluate
 from headstart.metrics.comparison import Comparison, compare
 from headstart.recipe import Recipe
 from headstart.runs.folder import Run
+from headstart.runs.steps import examples_of
 from headstart.system.progress import Progress, Silent
 
 FOLDS = 3
@@ -100,7 +99,7 @@ def try_remedies(
         base = base.changed(views=3)
     dataset = load(run.record["source"], validation_fraction=base.validation_fraction,
                    seed=base.seed, groups=base.groups)  # fmt: skip
-    if dataset.multi:
+    if dataset.task.multilabel:
         raise DatasetError("expected one class an image to compare remedies, found several")
     if (run.record.get("tuning") or {}).get("kept"):
         raise ClassifierError(
@@ -116,7 +115,7 @@ def try_remedies(
             continue
         begun = time.perf_counter()
         recipe = base.changed(**changes)
-        found, labels = _crossed(dataset, recipe, progress)
+        found, labels = _cross_validate(dataset, recipe, progress)
         metrics = evaluate(found, labels, dataset.classes)
         comparison = None
         if probabilities is None:
@@ -139,42 +138,25 @@ def best_of(tried: list[Remedy]) -> Remedy:
     return min(good, key=lambda remedy: remedy.seconds)
 
 
-def _crossed(dataset: Dataset, recipe: Recipe, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
-    """(N, C) out-of-fold probabilities of the training images, nan where none was made."""
-    features = _features(dataset, recipe, progress)
-    numbers = {name: number for number, name in enumerate(dataset.classes)}
-    labels = np.array([numbers[item.label or ""] for item in features.items])
-    classes, groups = len(dataset.classes), group_numbers(features.items)
-    if recipe.head == "linear":
-        crossed = fit_linear(features.values, labels, classes, recipe, groups).out_of_fold
-        assert crossed is not None
-        return crossed, labels
-    large = features.values.shape[2] > LARGE
-    fold_of = assign_folds(labels, groups, 5 if large else FOLDS, recipe.seed)
-    found = np.full((len(labels), classes), np.nan, np.float32)
-    for fold in range(1 if large else FOLDS):
-        inside, outside = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
-        kin = groups[outside] if groups is not None else None
-        with tempfile.TemporaryDirectory() as scratch:
-            trained = fit_neural(
-                features.values[outside], labels[outside], None, classes, recipe, Path(scratch),
-                groups=kin,
-            )  # fmt: skip
-        found[inside] = trained.head.probabilities(features.values[inside, 0])
-    return found, labels
-
-
-def _features(dataset: Dataset, recipe: Recipe, progress: Progress) -> Features:
-    extractor = open_extractor(recipe)
-    views = recipe.cached_views
+def _cross_validate(
+    dataset: Dataset, recipe: Recipe, progress: Progress
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, C) out-of-fold probabilities of the training images, nan where none was made, and their
+    (N,) class numbers.
+    """
     items = dataset.split("train")
-    with FeatureCache() as cache, progress.stage("features", len(items) * views, "images"):
-        return extract(
-            items,
-            extractor,
-            open_space(extractor, cache, progress),
-            augmentation=recipe.augmentation,
-            views=views,
-            seed=recipe.seed,
-            progress=progress,
-        )
+    with progress.stage("features", len(items) * recipe.cached_views, "images"):
+        features = extract_features(items, open_extractor(recipe), recipe, progress)
+    examples = examples_of(features, dataset.task, recipe)
+    if recipe.head == "linear":
+        out_of_fold = fit_linear(examples, recipe).out_of_fold
+        assert out_of_fold is not None
+        return out_of_fold, examples.targets
+    large = examples.dimensions > LARGE
+    fold_of = examples.folds(5 if large else FOLDS, recipe.seed)
+    probabilities = np.full((len(examples), len(dataset.classes)), np.nan, np.float32)
+    for inside, others in list(split_by_fold(examples, fold_of))[: 1 if large else FOLDS]:
+        with tempfile.TemporaryDirectory() as scratch:
+            head = fit_neural(others, recipe, Path(scratch)).head
+        probabilities[inside] = head.probabilities(examples.values[inside, 0])
+    return probabilities, examples.targets

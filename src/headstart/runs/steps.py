@@ -1,4 +1,4 @@
-"""The steps of a training, each told to `progress`; pipeline and studies put them in order."""
+"""The steps of a training, each told to `progress`; training and studies put them in order."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -9,25 +9,16 @@ import numpy as np
 from headstart.data.dataset import Dataset, load
 from headstart.data.item import Item, group_numbers
 from headstart.errors import BadImage, DatasetError, RecipeError
-from headstart.features.cache import FeatureCache
-from headstart.features.extract import Features, extract, open_space
+from headstart.features.extract import Features, extract, open_cache
 from headstart.features.extractor import Extractor, open_extractor
 from headstart.features.views import FreshViews
-from headstart.heads.fit import (
-    Trained,
-    fit_ensemble,
-    fit_linear,
-    fit_multilabel,
-    fit_neural,
-    watches,
-)
+from headstart.heads.examples import Examples, Labels
+from headstart.heads.fit import Trained, fit_ensemble, fit_linear, fit_neural, needs_images_apart
 from headstart.images.augment import NONE
-from headstart.metrics.classification import Metrics, evaluate
-from headstart.metrics.multilabel import MultiMetrics, evaluate_multi
+from headstart.metrics.task import Task
 from headstart.recipe import Recipe
 from headstart.selection.cuts import Selection, select
 from headstart.selection.heads import LEAST, HeadScore, HeadSelection, select_head
-from headstart.selection.score import Truth
 from headstart.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -54,11 +45,7 @@ def read_dataset(source: str | Path, recipe: Recipe, progress: Progress) -> Data
 def choose_cut(dataset: Dataset, recipe: Recipe, progress: Progress, **options: Any) -> Selection:
     """What the recipe leaves open ("auto"), measured on the training images."""
     items = dataset.split("train")
-    truth = Truth(
-        targets_of(items, dataset.classes) if dataset.multi else numbers_of(items, dataset.classes),
-        len(dataset.classes), group_numbers(items), recipe.balanced, recipe.seed,
-    )  # fmt: skip
-    selection = select(items, truth, recipe, progress, **options)
+    selection = select(items, label(items, dataset.task, recipe), recipe, progress, **options)
     if selection.chosen is not None:
         low, high = selection.chosen.accuracy_interval
         progress.say(
@@ -86,7 +73,7 @@ def build_extractor(recipe: Recipe, progress: Progress) -> Extractor:
         extractor = open_extractor(recipe)
     size = f"{extractor.geometry.width}x{extractor.geometry.height}"
     progress.say(
-        f"{recipe.backbone} up to {' + '.join(extractor.cuts)}, {size} pixels, "
+        f"{recipe.backbone} up to {' + '.join(map(str, extractor.cuts))}, {size} pixels, "
         f"{extractor.dimensions:,} features, {extractor.description['precision']}"
     )
     return extractor
@@ -101,8 +88,7 @@ def compute_features(
     items = {split: dataset.split(split) for split in SPLITS if dataset.split(split)}
     total = sum(len(part) * (views if split == "train" else 1) for split, part in items.items())
     features = {}
-    with FeatureCache() as cache, progress.stage("features", total, "images"):
-        space = open_space(extractor, cache, progress)
+    with progress.stage("features", total, "images"), open_cache(extractor, progress) as space:
         for split, part in items.items():
             training = split == "train"
             features[split] = extract(
@@ -126,27 +112,26 @@ def refuse(bad: Iterable[tuple[Any, str]], strict: bool, progress: Progress) -> 
         progress.warn(f"left out {item.name}: {reason}")
 
 
-def usable_classes(dataset: Dataset, features: dict[str, Features]) -> tuple[str, ...]:
-    """The classes, each of which must still have training images."""
-    groups = group_numbers(features["train"].items)
+def check_classes(dataset: Dataset, features: dict[str, Features]) -> None:
+    """Raises DatasetError where a class has no usable training image, or all are of one group."""
+    items = features["train"].items
+    groups = group_numbers(items)
     if groups is not None and groups.max() == 0:
         raise DatasetError("expected training images of two groups or more, found one group")
-    kept = features["train"].items
-    left = {item.label for item in kept} | {name for item in kept for name in item.labels}
-    lost = [name for name in dataset.classes if name not in left]
+    learned = {name for item in items for name in item.labels}
+    lost = [name for name in dataset.classes if name not in learned]
     if lost:
         raise DatasetError(
             f"expected usable training images of every class, found none of {', '.join(lost)}. "
             "Add images or remove the class"
         )
-    return dataset.classes
 
 
-def check_suits(dataset: Dataset, recipe: Recipe) -> None:
+def check_suits(task: Task, recipe: Recipe) -> None:
     """Raises RecipeError for what images in several classes cannot have, MissingExtra where the
     recipe needs Keras and there is none: before anything slow is done.
     """
-    if dataset.multi and (recipe.head == "neural" or recipe.finetune or recipe.ensemble):
+    if task.multilabel and (recipe.head == "neural" or recipe.finetune or recipe.ensemble):
         more = "".join(f" and {name}" for name in ("finetune", "ensemble") if getattr(recipe, name))
         raise RecipeError(
             "expected head = 'linear' without finetune and ensemble for images in several "
@@ -159,78 +144,69 @@ def check_suits(dataset: Dataset, recipe: Recipe) -> None:
         backend()
 
 
+def label(items: Sequence[Item], task: Task, recipe: Recipe) -> Labels:
+    """What the images are, as heads learn it."""
+    return Labels(
+        targets=task.targets([item.labels for item in items]), task=task,
+        groups=group_numbers(items), balanced=recipe.balanced,
+    )  # fmt: skip
+
+
+def examples_of(features: Features, task: Task, recipe: Recipe) -> Examples:
+    """The images with their features, as heads learn from them."""
+    return label(features.items, task, recipe).with_features(features.values)
+
+
 def choose_head(
-    features: dict[str, Features],
-    classes: tuple[str, ...],
-    recipe: Recipe,
-    progress: Progress,
-    multi: bool,
+    features: dict[str, Features], task: Task, recipe: Recipe, progress: Progress
 ) -> tuple[Recipe, HeadSelection | None]:
     """The recipe with its head, which is measured if that is left open ("auto")."""
     if recipe.head != "auto":
         return recipe, None
-    groups = group_numbers(features["train"].items)
-    if multi or (groups is not None and len(np.unique(groups)) < LEAST):
-        why = "images in several classes have no other" if multi else "too few groups to compare"
+    examples = examples_of(features["train"], task, recipe)
+    if task.multilabel or examples.group_count < LEAST:
+        why = "images in several classes have no other" if task.multilabel else (
+            "too few groups to compare")  # fmt: skip
         progress.say(f"a linear head: {why}")
         return recipe.changed(head="linear"), None
-    found = measured_heads(features["train"], classes, recipe, progress)
-    low, high = found.chosen.accuracy_interval
+    selection = measure_heads(examples, recipe, progress)
+    low, high = selection.chosen.accuracy_interval
     progress.say(
-        f"{len(found.tried)} heads measured: {found.chosen.name} "
-        f"({found.chosen.accuracy:.1%}, {low:.1%} to {high:.1%})"
+        f"{len(selection.tried)} heads measured: {selection.chosen.name} "
+        f"({selection.chosen.accuracy:.1%}, {low:.1%} to {high:.1%})"
     )
-    return found.recipe, found
+    return selection.recipe, selection
 
 
-def measured_heads(
-    part: Features,
-    classes: Sequence[str],
+def measure_heads(
+    examples: Examples,
     recipe: Recipe,
     progress: Progress,
     on_result: Callable[[HeadScore], None] | None = None,
 ) -> HeadSelection:
     """Heads of every kind on the features of training images."""
-    found = select_head(
-        part.values, numbers_of(part.items, classes), len(classes), recipe, progress,
-        groups=group_numbers(part.items), on_result=on_result,
-    )  # fmt: skip
-    if found.untried:
-        progress.say(f"not tried: {', '.join(found.untried)}")
-    return found
+    selection = select_head(examples, recipe, progress, on_result=on_result)
+    if selection.untried:
+        progress.say(f"not tried: {', '.join(selection.untried)}")
+    return selection
 
 
 def train_head(
     features: dict[str, Features],
-    classes: tuple[str, ...],
+    task: Task,
     recipe: Recipe,
     extractor: Extractor,
     folder: Path,
     progress: Progress,
     resumed: bool,
     callbacks: Sequence[Any],
-    multi: bool,
 ) -> Trained:
     """The head that the recipe asks for, trained on the training images."""
     part = features["train"]
-    if multi:
-        with progress.stage("head"):
-            return fit_multilabel(
-                part.values, targets_of(part.items, classes), recipe, group_numbers(part.items)
-            )
-    labels = labels_of(part, classes)
+    examples = examples_of(part, task, recipe)
     if recipe.head == "linear":
         with progress.stage("head"):
-            return fit_linear(part.values, labels, len(classes), recipe, group_numbers(part.items))
-    looked_at = None
-    if "validation" in features:
-        values = features["validation"].values[:, 0]
-        looked_at = values, labels_of(features["validation"], classes)
-    fresh = None
-    if recipe.fresh:
-        fresh = FreshViews(
-            part.items, extractor, recipe.augmentation, recipe.seed, recipe.batch_size
-        )
+            return fit_linear(examples, recipe)
 
     def tell(row: dict[str, float]) -> None:
         progress.advance()
@@ -240,25 +216,29 @@ def train_head(
             f"accuracy {row['accuracy']:.1%}{told}  ({row['seconds']:.1f} s)"
         )
 
-    if watches(recipe) and not recipe.ensemble:
+    if needs_images_apart(recipe) and not recipe.ensemble:
         progress.say("a fifth of the training images tells when to stop, and is not trained on")
     progress.say(f"Run: {folder}. Stopped, it goes on with: headstart train --resume {folder}")
     with progress.stage("head", recipe.epochs, "epochs"):
         if recipe.ensemble:
-            return fit_ensemble(
-                part.values, labels, len(classes), recipe, folder,
-                groups=group_numbers(part.items), resume=resumed, on_epoch=tell,
-            )  # fmt: skip
+            return fit_ensemble(examples, recipe, folder, resume=resumed, on_epoch=tell)
+        validation = fresh = None
+        if "validation" in features:
+            looked_at = examples_of(features["validation"], task, recipe)
+            validation = looked_at.values[:, 0], looked_at.targets
+        if recipe.fresh:
+            fresh = FreshViews(
+                part.items, extractor, recipe.augmentation, recipe.seed, recipe.batch_size
+            )
         return fit_neural(
-            part.values, labels, looked_at, len(classes), recipe, folder,
-            groups=group_numbers(part.items), fresh=fresh, resume=resumed, on_epoch=tell,
-            callbacks=callbacks,
+            examples, recipe, folder, validation=validation, fresh=fresh, resume=resumed,
+            on_epoch=tell, callbacks=callbacks,
         )  # fmt: skip
 
 
 def tune(
     features: dict[str, Features],
-    classes: tuple[str, ...],
+    task: Task,
     recipe: Recipe,
     extractor: Extractor,
     folder: Path,
@@ -272,58 +252,27 @@ def tune(
 
     progress.say(f"Run: {folder}. Stopped, it goes on with: headstart train --resume {folder}")
     part = features["train"]
-    labels = labels_of(part, classes)
     return finetune(
-        part, labels, len(classes), extractor, recipe, folder, progress,
-        groups=group_numbers(part.items), resume=resumed,
+        part.items, examples_of(part, task, recipe), extractor, recipe, folder, progress,
+        resume=resumed,
     )  # fmt: skip
 
 
 def measure(
-    features: dict[str, Features],
-    trained: Trained,
-    classes: tuple[str, ...],
-    progress: Progress,
+    features: dict[str, Features], trained: Trained, task: Task, recipe: Recipe, progress: Progress
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Metrics by split, and the (N, C) probabilities they come from."""
-
-    def judged(
-        found: np.ndarray, part: Features, thresholds: np.ndarray | None
-    ) -> Metrics | MultiMetrics:
-        if thresholds is None:
-            return evaluate(found, labels_of(part, classes), classes)
-        return evaluate_multi(found, targets_of(part.items, classes), classes, thresholds)
-
     with progress.stage("evaluation"):
+        labels = {split: label(part.items, task, recipe) for split, part in features.items()}
         probabilities = {
             split: trained.head.probabilities(part.values[:, 0]) for split, part in features.items()
         }
         metrics = {
-            split: judged(probabilities[split], part, trained.thresholds)
-            for split, part in features.items()
+            split: task.evaluate(rows, labels[split].targets, trained.thresholds)
+            for split, rows in probabilities.items()
         }
         if trained.out_of_fold is not None:
-            metrics["cross_validation"] = judged(
-                trained.out_of_fold, features["train"], trained.thresholds_out_of_fold
+            metrics["cross_validation"] = task.evaluate(
+                trained.out_of_fold, labels["train"].targets, trained.thresholds_out_of_fold
             )
     return metrics, probabilities
-
-
-def targets_of(items: Sequence[Item], classes: Sequence[str]) -> np.ndarray:
-    """(N, C) of 0 and 1: which classes each image is in."""
-    numbers = {name: number for number, name in enumerate(classes)}
-    targets = np.zeros((len(items), len(classes)), np.float32)
-    for row, item in enumerate(items):
-        targets[row, [numbers[name] for name in item.labels]] = 1
-    return targets
-
-
-def labels_of(features: Features, classes: tuple[str, ...]) -> np.ndarray:
-    """(N,) class numbers."""
-    return numbers_of(features.items, classes)
-
-
-def numbers_of(items: Sequence[Item], classes: Sequence[str]) -> np.ndarray:
-    """(N,) class numbers."""
-    numbers = {name: number for number, name in enumerate(classes)}
-    return np.array([numbers[item.label or ""] for item in items], np.int64)

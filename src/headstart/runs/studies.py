@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from headstart.data.item import group_numbers
 from headstart.errors import DatasetError
 from headstart.heads.epochs import CachedViews
+from headstart.heads.examples import Examples
 from headstart.images.augment import NONE
 from headstart.recipe import Recipe, load_recipe
 from headstart.runs import steps
@@ -49,15 +49,8 @@ def measure_heads(
 
     Raises DatasetError for images in several classes: their heads are linear.
     """
-    dataset = steps.read_dataset(source, recipe, progress)
-    if dataset.multi:
-        raise DatasetError("expected one class an image to compare heads, found several")
-    recipe = steps.choose_cut(dataset, recipe, progress).recipe
-    extractor = steps.build_extractor(recipe, progress)
-    only = replace(dataset, items=dataset.split("train"))
-    part = steps.compute_features(only, recipe, extractor, progress, False)["train"]
-    steps.usable_classes(dataset, {"train": part})
-    return steps.measured_heads(part, dataset.classes, recipe, progress, on_result)
+    examples, recipe = _examples(source, recipe, progress, "to compare heads")
+    return steps.measure_heads(examples, recipe, progress, on_result)
 
 
 def learning_curve(
@@ -72,20 +65,10 @@ def learning_curve(
     Raises DatasetError for too few images of a class.
     """
     progress = progress or Silent()
-    chosen = load_recipe(recipe, **choices)
-    dataset = steps.read_dataset(source, chosen, progress)
-    if dataset.multi:
-        raise DatasetError("expected one class an image for a learning curve, found several")
-    chosen = steps.choose_cut(dataset, chosen, progress).recipe.changed(views=1, augmentation=NONE)
-    extractor = steps.build_extractor(chosen, progress)
-    items = replace(dataset, items=dataset.split("train"))
-    part = steps.compute_features(items, chosen, extractor, progress, False)["train"]
+    plain = load_recipe(recipe, **choices).changed(views=1, augmentation=NONE)
+    examples, plain = _examples(source, plain, progress, "for a learning curve")
     with progress.stage("learning curve"):
-        return curve_of(
-            part.values[:, 0], steps.labels_of(part, dataset.classes), dataset.classes,
-            groups=group_numbers(part.items), seed=chosen.seed,
-            class_weight="balanced" if chosen.balanced else None,
-        )  # fmt: skip
+        return curve_of(examples, seed=plain.seed)
 
 
 def learning_rates(
@@ -94,16 +77,25 @@ def learning_rates(
     """Learning rates, smoothed losses and a rate to try, for the recipe's neural head."""
     from headstart.heads.neural import find_learning_rate
 
-    dataset = steps.read_dataset(source, recipe, progress)
-    if dataset.multi:
-        raise DatasetError("expected one class an image for a neural head, found several")
-    only = replace(dataset, items=dataset.split("train"))
-    extractor = steps.build_extractor(recipe, progress)
-    part = steps.compute_features(only, recipe, extractor, progress, False)["train"]
+    examples, recipe = _examples(source, recipe, progress, "for a neural head")
     return find_learning_rate(
-        CachedViews(part.values, recipe.batch_size),
-        steps.labels_of(part, dataset.classes),
-        len(dataset.classes),
-        part.values.shape[2],
-        recipe,
-    )
+        CachedViews(examples.values, recipe.batch_size), examples.targets,
+        len(examples.task.classes), examples.dimensions, recipe,
+    )  # fmt: skip
+
+
+def _examples(
+    source: str | Path, recipe: Recipe, progress: Progress, purpose: str
+) -> tuple[Examples, Recipe]:
+    """The training images in one class each, with their features at the recipe's cut, which is
+    measured where it is left open; and the recipe with that cut.
+    """
+    dataset = steps.read_dataset(source, recipe, progress)
+    if dataset.task.multilabel:
+        raise DatasetError(f"expected one class an image {purpose}, found several")
+    recipe = steps.choose_cut(dataset, recipe, progress).recipe
+    extractor = steps.build_extractor(recipe, progress)
+    training = replace(dataset, items=dataset.split("train"))
+    features = steps.compute_features(training, recipe, extractor, progress, strict=False)
+    steps.check_classes(dataset, features)
+    return steps.examples_of(features["train"], dataset.task, recipe), recipe

@@ -87,7 +87,8 @@ def _carry_out(
 ) -> Run:
     """The whole story; with `folder`, of a training that had begun there."""
     dataset = steps.read_dataset(source, recipe, progress)
-    steps.check_suits(dataset, recipe)
+    task = dataset.task
+    steps.check_suits(task, recipe)
     resumed = folder is not None
     if folder is not None:
         runs.check_unchanged(folder, dataset.fingerprint())
@@ -95,30 +96,32 @@ def _carry_out(
     recipe = selection.recipe
     extractor = steps.build_extractor(recipe, progress)
     features = steps.compute_features(dataset, recipe, extractor, progress, strict)
-    classes = steps.usable_classes(dataset, features)
-    recipe, heads = steps.choose_head(features, classes, recipe, progress, dataset.multi)
-    if folder is None:
+    steps.check_classes(dataset, features)
+    recipe, heads = steps.choose_head(features, task, recipe, progress)
+    if folder is not None:
+        choices = runs.started(folder)["choices"]
+    else:
         choices = record.choices(selection, heads)
         folder = runs.start(source, recipe, strict, out, dataset.fingerprint(), choices)
     trained = steps.train_head(
-        features, classes, recipe, extractor, folder, progress, resumed, callbacks, dataset.multi
+        features, task, recipe, extractor, folder, progress, resumed, callbacks
     )
-    tuning = steps.tune(features, classes, recipe, extractor, folder, progress, resumed)
+    tuning = steps.tune(features, task, recipe, extractor, folder, progress, resumed)
     if tuning is not None and tuning.head is not None:
         recipe, trained = tuning.recipe, Trained(tuning.head, history=tuning.history)
         extractor = steps.build_extractor(recipe, progress)
         features = steps.compute_features(
             dataset, recipe.changed(views=1), extractor, progress, strict
         )
-    metrics, probabilities = steps.measure(features, trained, classes, progress)
+    metrics, probabilities = steps.measure(features, trained, task, recipe, progress)
     with progress.stage("save"):
         about = record.about(extractor, recipe, trained)
-        assemble(extractor, trained.head, classes, about).save(folder / "classifier")
+        assemble(extractor, trained.head, task.classes, about).save(folder / "classifier")
         if recipe.head == "neural" or trained.history:
             record.write_keras(folder, recipe, trained, extractor)
         record.write_run(
             folder, source, dataset, features, trained, metrics, probabilities, progress,
-            {**runs.started(folder)["choices"], "tuning": tuning.to_dict() if tuning else None},
+            {**choices, "tuning": tuning.to_dict() if tuning else None},
         )  # fmt: skip
         runs.finish(folder)
     return Run(folder)

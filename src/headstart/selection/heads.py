@@ -10,15 +10,16 @@ import importlib.util
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from headstart.errors import DatasetError
+from headstart.heads.examples import Examples, Labels, split_by_fold
 from headstart.heads.fit import fit_ensemble, fit_linear, fit_neural
-from headstart.heads.folds import assign_folds
+from headstart.heads.head import Head
 from headstart.heads.neural import TRAINABLE
 from headstart.metrics.comparison import standard_errors
 from headstart.metrics.intervals import Interval, interval
@@ -81,25 +82,25 @@ class HeadSelection:
         """Plain JSON types."""
         return {
             "chosen": self.chosen.name,
-            "tried": [scored.to_dict() for scored in self.tried],
+            "tried": [score.to_dict() for score in self.tried],
             "untried": list(self.untried),
         }
 
 
-def candidates(recipe: Recipe, labels: np.ndarray) -> list[tuple[str, dict[str, Any]]]:
+def candidates(recipe: Recipe, labels: Labels) -> list[tuple[str, dict[str, Any]]]:
     """Name and changes of the recipe, the simplest first."""
     linear: dict[str, Any] = {"head": "linear", "ensemble": False}
     neural = {**linear, "head": "neural", "epochs": EPOCHS, "patience": PATIENCE}
-    found = [("linear", linear)]
-    counts = np.bincount(labels)
+    kinds = [("linear", linear)]
+    counts = labels.task.class_counts(labels.targets)
     if not recipe.balanced and counts.max() > UNEVEN * counts.min():
-        found.append(("linear, class weights", {**linear, "balanced": True}))
-    found.append(("linear, mean of folds", {**linear, "ensemble": True}))
+        kinds.append(("linear, class weights", {**linear, "balanced": True}))
+    kinds.append(("linear, mean of folds", {**linear, "ensemble": True}))
     small, large = ["batchnorm", "dense 64 relu", "dropout"], ["batchnorm", "dense 256 relu",
                     "dropout 0.5"]  # fmt: skip
     decay = {"weight_decay": 0.1, "optimizer": "adamw"}
     return [
-        *found,
+        *kinds,
         ("neural 64", {**neural, "layers": small, "dropout": 0.2}),
         ("neural 256", {**neural, "layers": large}),
         ("neural 256, weight decay", {**neural, **decay, "layers": large}),
@@ -108,78 +109,72 @@ def candidates(recipe: Recipe, labels: np.ndarray) -> list[tuple[str, dict[str, 
 
 
 def select_head(
-    values: np.ndarray,
-    labels: np.ndarray,
-    classes: int,
+    examples: Examples,
     recipe: Recipe,
     progress: Progress,
     *,
-    groups: np.ndarray | None = None,
     on_result: Callable[[HeadScore], None] | None = None,
 ) -> HeadSelection:
-    """Try the heads on (N, V, D) features of training images with (N,) class numbers.
+    """Try the heads on N training images in one class each.
 
-    groups (N,): never on both sides of a fold. The recipe's budget is the time after which nothing
-    new is begun; a plain linear head is always tried. Ctrl-C ends the search with the best so far.
-    Raises DatasetError for fewer than three groups: each head is fitted without one of them, and
-    makes its own choices by cross-validation of the others.
+    The recipe's budget is the time after which nothing new is begun; a plain linear head is always
+    tried. Ctrl-C ends the search with the best so far. Raises DatasetError for fewer than three
+    groups: each head is fitted without one of them, and makes its own choices by cross-validation
+    of the others.
     """
-    if groups is not None and len(np.unique(groups)) < LEAST:
+    if examples.group_count < LEAST:
         raise DatasetError(
             f"expected training images of {LEAST} groups or more to compare heads, found "
-            f"{len(np.unique(groups))}"
+            f"{examples.group_count}"
         )
     started = time.perf_counter()
-    tried: list[HeadScore] = []
+    scores: list[HeadScore] = []
     untried: list[str] = []
-    fold_of = assign_folds(labels, groups, FOLDS, recipe.seed + 1)
+    fold_of = examples.folds(FOLDS, recipe.seed + 1)
     trains = any(importlib.util.find_spec(name) for name in TRAINABLE)
-    plan = candidates(recipe, labels)
+    plan = candidates(recipe, examples)
     with progress.stage("heads", len(plan), "candidates"):
         for number, (name, changes) in enumerate(plan):
             if changes["head"] == "neural" and not trains:
                 untried.append(f"{name} (needs pip install 'headstart[tensorflow]')")
                 continue
-            if tried and time.perf_counter() - started > recipe.budget:
+            if scores and time.perf_counter() - started > recipe.budget:
                 untried.append(name)
                 continue
             try:
-                scored = _scored(
-                    name, changes, values, labels, classes, recipe.changed(**changes), fold_of,
-                    groups,
-                )  # fmt: skip
+                score = score_head(name, changes, examples, recipe, fold_of)
             except KeyboardInterrupt:
-                if not tried:
+                if not scores:
                     raise
                 progress.warn("the search is stopped: going on with the best so far")
                 untried += [later for later, _ in plan[number:]]
                 break
-            tried.append(scored)
+            scores.append(score)
             progress.advance()
             if on_result is not None:
-                on_result(scored)
-    chosen = simplest(tried, labels)
-    fixed = dict(chosen.changes)
-    if chosen.epochs is not None and not fixed["ensemble"]:
+                on_result(score)
+    chosen = choose_simplest(scores, examples.targets)
+    choices = dict(chosen.changes)
+    if chosen.epochs is not None and not choices["ensemble"]:
         # As long as served on average, on all images: none is left to tell when to stop.
-        fixed |= {"epochs": chosen.epochs, "patience": 0}
-    return HeadSelection(recipe.changed(**fixed), chosen, tuple(tried), tuple(untried))
+        choices |= {"epochs": chosen.epochs, "patience": 0}
+    return HeadSelection(recipe.changed(**choices), chosen, tuple(scores), tuple(untried))
 
 
-def simplest(tried: list[HeadScore], labels: np.ndarray) -> HeadScore:
+def choose_simplest(scores: list[HeadScore], targets: np.ndarray) -> HeadScore:
     """The first within one standard error of the lowest log loss; with class weights instead, if
     these lift the mean recall of the classes by more than its standard error and cost no accuracy
-    that could be told from chance.
+    that could be told from chance. targets: (N,) class numbers.
     """
-    plain = [scored for scored in tried if not scored.changes.get("balanced")]
-    best = min(plain, key=lambda scored: scored.log_loss)
-    chosen = next(scored for scored in plain if scored.loses_to(best) <= 1)
-    for scored in tried:
-        if scored.changes.get("balanced"):
-            gain, error = recall_gain(scored.right, chosen.right, labels)
-            lost = chosen.right.astype(float) - scored.right
+    plain = [score for score in scores if not score.changes.get("balanced")]
+    best = min(plain, key=lambda score: score.log_loss)
+    chosen = next(score for score in plain if score.loses_to(best) <= 1)
+    for score in scores:
+        if score.changes.get("balanced"):
+            gain, error = recall_gain(score.right, chosen.right, targets)
+            lost = chosen.right.astype(float) - score.right
             if gain > error and lost.mean() <= lost.std(ddof=1) / len(lost) ** 0.5:
-                chosen = scored
+                chosen = score
     return chosen
 
 
@@ -195,47 +190,39 @@ def recall_gain(one: np.ndarray, other: np.ndarray, labels: np.ndarray) -> tuple
     )
 
 
-def _scored(
-    name: str,
-    changes: dict[str, Any],
-    values: np.ndarray,
-    labels: np.ndarray,
-    classes: int,
-    recipe: Recipe,
-    fold_of: np.ndarray,
-    groups: np.ndarray | None,
+def score_head(
+    name: str, changes: dict[str, Any], examples: Examples, recipe: Recipe, fold_of: np.ndarray
 ) -> HeadScore:
+    """How well the recipe with these changes does on the images of each fold (N,), trained on the
+    others.
+    """
     begun = time.perf_counter()
-    probabilities = np.empty((len(labels), classes))
+    changed = recipe.changed(**changes)
+    weighed = replace(examples, balanced=changed.balanced)
+    targets, task = examples.targets, examples.task
+    probabilities = np.empty((len(examples), len(task.classes)))
     epochs: list[int] = []
-    for fold in range(int(fold_of.max()) + 1):
-        inside, outside = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
-        kin = None if groups is None else groups[outside]
-        head, best = _fitted(values[outside], labels[outside], classes, recipe, kin)
-        probabilities[inside] = head.probabilities(values[inside, 0])
+    for inside, others in split_by_fold(weighed, fold_of):
+        head, best = _fit(others, changed)
+        probabilities[inside] = head.probabilities(examples.values[inside, 0])
         epochs += best
-    right = probabilities.argmax(axis=1) == labels
-    own = np.clip(np.nan_to_num(probabilities[np.arange(len(labels)), labels]), 1e-7, 1)
+    right = probabilities.argmax(axis=1) == targets
+    losses = task.loss.of_probabilities(np.nan_to_num(probabilities), targets)  # nan: diverged
     hits = int(right.sum())
-    recall = float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
+    recall = float(np.mean([right[targets == number].mean() for number in np.unique(targets)]))
     return HeadScore(
-        name, changes, hits / len(labels), interval(hits, len(labels)) or (0.0, 1.0), recall,
-        right, -np.log(own), time.perf_counter() - begun,
+        name, changes, hits / len(targets), interval(hits, len(targets)) or (0.0, 1.0), recall,
+        right, losses, time.perf_counter() - begun,
         round(float(np.median(epochs))) if epochs else None,
     )  # fmt: skip
 
 
-def _fitted(
-    values: np.ndarray, labels: np.ndarray, classes: int, recipe: Recipe, groups: np.ndarray | None
-) -> tuple[Any, list[int]]:
+def _fit(examples: Examples, recipe: Recipe) -> tuple[Head, list[int]]:
     """The head of some images, and the epochs at which it was best on some of them."""
     if recipe.head == "linear":
-        return fit_linear(values, labels, classes, recipe, groups).head, []
+        return fit_linear(examples, recipe).head, []
     with tempfile.TemporaryDirectory() as scratch:
         if recipe.ensemble:
-            inner = recipe.changed(folds=INNER)
-            return fit_ensemble(
-                values, labels, classes, inner, Path(scratch), groups=groups
-            ).head, []
-        found = fit_neural(values, labels, None, classes, recipe, Path(scratch), groups=groups)
-    return found.head, [found.kept_epoch or 1]
+            return fit_ensemble(examples, recipe.changed(folds=INNER), Path(scratch)).head, []
+        trained = fit_neural(examples, recipe, Path(scratch))
+    return trained.head, [trained.kept_epoch or 1]

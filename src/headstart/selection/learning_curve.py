@@ -17,9 +17,8 @@ import numpy as np
 
 from headstart.errors import DatasetError
 from headstart.heads import linear
-from headstart.heads.folds import assign_folds
-from headstart.heads.linear import out_of_fold
-from headstart.heads.solver import Preconditioner, solve, standardised
+from headstart.heads.examples import Examples
+from headstart.heads.solver import Preconditioner, solve, standardise
 from headstart.metrics.intervals import Interval, interval
 
 FOLDS, REPEATS, SIZES = 5, 3, 6
@@ -78,60 +77,52 @@ def _plain(forecast: Forecast) -> dict[str, Any]:
             "told": forecast.told}  # fmt: skip
 
 
-def learning_curve(
-    features: np.ndarray,
-    labels: np.ndarray,
-    classes: Sequence[str],
-    *,
-    groups: np.ndarray | None = None,
-    class_weight: str | None = None,
-    seed: int = 0,
-) -> LearningCurve:
-    """The curve of linear heads on (N, D) features and (N,) class numbers.
+def learning_curve(examples: Examples, *, seed: int = 0) -> LearningCurve:
+    """The curve of linear heads on N images in one class each, by their view 0.
 
-    groups (N,): never on both sides of a fold. Raises DatasetError for fewer than 8 images a class
-    or fewer groups than folds.
+    Raises DatasetError for fewer than 8 images a class or fewer groups than folds.
     """
-    if groups is not None and len(np.unique(groups)) < FOLDS:
+    targets, classes = examples.targets, examples.task.classes
+    if examples.group_count < FOLDS:
         raise DatasetError(
             f"expected training images of {FOLDS} groups or more for a learning curve, found "
-            f"{len(np.unique(groups))}"
+            f"{examples.group_count}"
         )
-    counts = np.bincount(labels, minlength=len(classes))
+    counts = examples.task.class_counts(targets)
     if counts.min() < 8:
         raise DatasetError(
             f"expected 8 training images or more of every class, found {counts.min()} of "
             f"{classes[int(counts.argmin())]}. Add images first"
         )
-    chosen = linear.cross_validate(
-        features, labels, len(classes), groups=groups, class_weight=class_weight, seed=seed
-    ).strength
-    drawn = [assign_folds(labels, groups, FOLDS, seed + repeat) for repeat in range(REPEATS)]
+    chosen = linear.cross_validate(examples, seed=seed).strength
+    drawn = [examples.folds(FOLDS, seed + repeat) for repeat in range(REPEATS)]
     # What every fold leaves to train on: less than four fifths where groups are uneven.
-    most = min(len(labels) - int(np.bincount(fold_of).max()) for fold_of in drawn)
+    most = min(len(targets) - int(np.bincount(fold_of).max()) for fold_of in drawn)
     least = max(2 * len(classes), most // 2 ** (SIZES - 1))
     sizes = np.unique(np.geomspace(min(least, most), most, SIZES).astype(int))
-    right = np.zeros((REPEATS, len(labels), len(sizes)), bool)
-    data = standardised(features)
+    right = np.zeros((REPEATS, len(targets), len(sizes)), bool)
+    data = standardise(examples.values[:, 0])
     preconditioner = Preconditioner(data)
-    columns = 1 if len(classes) == 2 else len(classes)
+    loss = examples.task.loss
+    columns = loss.columns(len(classes))
     for repeat, fold_of in enumerate(drawn):
-        order = _nested(labels, seed + repeat)
+        order = _nested(targets, seed + repeat)
         for place, size in enumerate(sizes):
-            masks = _masks(fold_of, order, labels, int(size))
+            masks = _masks(fold_of, order, targets, int(size))
             # Fewer images want a stronger hand: three candidates, the best by held-out loss.
             best = np.inf
             for factor in sorted({1.0, (most / size) ** 0.5, most / size}):
                 weights, _ = solve(
-                    data, labels, masks, np.full(len(masks), chosen * factor), columns,
-                    preconditioner, tolerance=TOLERANCE,
+                    data, targets, masks, np.full(len(masks), chosen * factor), columns,
+                    preconditioner, loss=loss, tolerance=TOLERANCE,
                 )  # fmt: skip
-                scores = out_of_fold(data, fold_of, weights, len(weights))
-                loss = _loss(scores, labels)
-                if loss < best:
-                    best, hits = loss, scores.argmax(axis=1) == labels
+                scores = linear.predict_out_of_fold(data, fold_of, weights, len(weights))
+                logits = loss.expand(scores)
+                mean_loss = float(loss.of_logits(logits, targets).mean())
+                if mean_loss < best:
+                    best, hits = mean_loss, logits.argmax(axis=1) == targets
             right[repeat, :, place] = hits
-    return curve(right, labels, classes, sizes * FOLDS / (FOLDS - 1), seed=seed)
+    return curve(right, targets, classes, sizes * FOLDS / (FOLDS - 1), seed=seed)
 
 
 def curve(
@@ -232,9 +223,3 @@ def _masks(fold_of: np.ndarray, order: np.ndarray, labels: np.ndarray, size: int
             masks[fold, ranked[labels[ranked] == label][:2]] = 1
         masks[fold] /= masks[fold].sum()
     return masks
-
-
-def _loss(scores: np.ndarray, labels: np.ndarray) -> float:
-    z = scores - scores.max(axis=1, keepdims=True)
-    losses = np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(labels)), labels]
-    return float(losses.mean())

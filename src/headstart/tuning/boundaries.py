@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from headstart.backbones.catalogue import backbone
+from headstart.backbones.cut import Cut
 from headstart.errors import BackboneError
 from headstart.features.extractor import layers
 from headstart.recipe import Recipe
@@ -11,7 +12,7 @@ LARGEST = 8  # maps of at most so small a part of the input's side are boundarie
 BLOCKS = (2, 4, 7)  # unfrozen below the earliest cut, in the stages of boundary = "auto"
 
 
-def boundaries(recipe: Recipe, cuts: Sequence[str]) -> list[tuple[str, int]]:
+def boundaries(recipe: Recipe, cuts: Sequence[Cut]) -> list[tuple[str, int]]:
     """(layer, blocks above it that are trained), the nearest to the head first. Raises
     BackboneError for a given one above the cut.
 
@@ -20,7 +21,7 @@ def boundaries(recipe: Recipe, cuts: Sequence[str]) -> list[tuple[str, int]]:
     """
     blocks = [layer.name for layer in layers(recipe) if layer.candidate and separates(layer.name)]
     every = [layer.name for layer in layers(recipe)]
-    earliest = min(every.index(cut.partition(":")[0]) for cut in cuts)
+    earliest = min(every.index(cut.layer) for cut in cuts)
     below = [name for name in blocks if every.index(name) < earliest][::-1]
     if recipe.boundary != "auto":
         if recipe.boundary not in below:

@@ -8,7 +8,7 @@ import numpy as np
 from headstart.heads.epochs import judged
 from headstart.metrics.comparison import compare
 from headstart.metrics.intervals import Z
-from headstart.metrics.losses import own_losses
+from headstart.metrics.losses import CrossEntropy
 
 GAIN = 0.02  # share of the judged loss that a deeper stage must take off
 
@@ -44,7 +44,8 @@ def judge(after: np.ndarray, before: np.ndarray, labels: np.ndarray) -> tuple[st
     """Whether the tuned network beats the linear head beyond the interval, in words."""
     paired = compare(after, before, labels)
     low, high = paired.difference_interval
-    difference = own_losses(before, labels) - own_losses(after, labels)
+    losses = [CrossEntropy().of_probabilities(rows, labels) for rows in (before, after)]
+    difference = losses[0] - losses[1]
     error = float(difference.std(ddof=1)) / len(labels) ** 0.5
     surer = float(difference.mean()) > Z * error > 0 and paired.difference >= 0
     kept = surer or paired.verdict == "the first is better"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from headstart.backbones.catalogue import NORMALISATIONS, Normalisation, backbone
+from headstart.backbones.cut import Cut
 from headstart.backbones.keras_builder import keras_backbone
 from headstart.backbones.weights import resolve
 from headstart.features.graph import grid_field
@@ -33,7 +34,7 @@ def normalised(pixels: np.ndarray, recipe: Recipe) -> np.ndarray:
     return result
 
 
-def keras_model(recipe: Recipe, head: Head, cuts: tuple[str, ...]) -> Any:
+def keras_model(recipe: Recipe, head: Head, cuts: tuple[Cut, ...]) -> Any:
     """A Keras model of frozen backbone and trained head, on this process' Keras backend.
 
     Dropout layers stand where the recipe has them; they do nothing in prediction. Layers of the
@@ -53,7 +54,7 @@ def keras_model(recipe: Recipe, head: Head, cuts: tuple[str, ...]) -> Any:
     vectors = [
         vector
         for cut in cuts
-        for vector in pooled(base.get_layer(cut.partition(":")[0]).output, cut, recipe.pooling)
+        for vector in pooled(base.get_layer(cut.layer).output, cut, recipe.pooling)
     ]
     x = keras.layers.Concatenate(name="features")(vectors) if len(vectors) > 1 else vectors[0]
     made = _head_layers(recipe, head)
@@ -100,12 +101,11 @@ def _set_weights(made: list[Any], head: Head) -> None:
             before = layer.activation.__name__
 
 
-def pooled(feature_map: Any, cut: str, pooling: str) -> list[Any]:
+def pooled(feature_map: Any, cut: Cut, pooling: str) -> list[Any]:
     """A feature map as vectors, by the cut's own pooling ("mixed7:grid") or else `pooling`."""
     from keras import layers
 
-    own = cut.partition(":")[2]
-    pooling, name = own or pooling, cut.replace(":", "_")
+    pooling, name = cut.pooling or pooling, str(cut).replace(":", "_")
     if len(feature_map.shape) == 2:
         return [feature_map]
     if pooling == "grid":

@@ -10,6 +10,7 @@ Letters: N images, V views, D features, C classes.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,18 @@ import numpy as np
 from headstart.backbones.catalogue import backbone
 from headstart.backbones.keras_builder import keras_backbone
 from headstart.backbones.weights import resolve
+from headstart.data.item import Item
 from headstart.errors import ClassifierError
-from headstart.features.cache import FeatureCache
-from headstart.features.extract import Features, extract, open_space
+from headstart.features.extract import extract_features
 from headstart.features.extractor import Extractor, open_extractor
 from headstart.heads import linear, neural
-from headstart.heads.calibration import calibrated, cooled, soft_temperature
+from headstart.heads.calibration import apply_temperature, calibrate, smoothing_temperature
 from headstart.heads.epochs import CachedViews, judged, run_epochs
+from headstart.heads.examples import Examples
 from headstart.heads.folds import assign_folds
 from headstart.heads.head import Dense, Head
 from headstart.metrics.comparison import standard_errors
-from headstart.metrics.losses import own_losses
+from headstart.metrics.losses import CrossEntropy
 from headstart.recipe import Recipe
 from headstart.system.progress import Progress
 from headstart.tuning.boundaries import boundaries
@@ -71,21 +73,19 @@ class Tuning:
 
 
 def finetune(
-    features: Features,
-    labels: np.ndarray,
-    classes: int,
+    items: Sequence[Item],
+    examples: Examples,
     extractor: Extractor,
     recipe: Recipe,
     folder: Path,
     progress: Progress,
     *,
-    groups: np.ndarray | None = None,
     resume: bool = False,
 ) -> Tuning:
     """Tune what lies above a boundary and say whether it pays.
 
-    features, labels (N,): of the training images, from `extractor`, whose cuts the tuned network
-    keeps. folder: of the run; stages are kept below it, so that a killed training goes on.
+    items, examples: the N training images and their features from `extractor`, whose cuts the tuned
+    network keeps. folder: of the run; stages are kept below it, so that a killed training goes on.
     Raises BackboneError for a boundary that does not lie below the earliest cut.
     """
     neural.backend()
@@ -94,6 +94,7 @@ def finetune(
         text = f"Too little lies below {extractor.cuts[0]} to be tuned: the linear head is kept."
         progress.say(text)
         return Tuning(recipe, None, False, text)
+    groups, labels = examples.groups, examples.targets
     fold_of = assign_folds(labels, groups, INNER, recipe.seed)
     judging, unseen, learning = (np.flatnonzero(part) for part in
                                  (fold_of == 0, fold_of == 1, fold_of > 1))  # fmt: skip
@@ -102,13 +103,12 @@ def finetune(
         text = "Fine-tuning takes training images in four groups or more: the linear head is kept."
         progress.say(text)
         return Tuning(recipe, None, False, text, untried=tuple(name for name, _ in plan))
-    some = None if groups is None else groups[learning]
-    first = _linear(features.values[learning], labels[learning], classes, recipe, some)
-    judged, before = (first.head().probabilities(features.values[rows, 0])
+    first = _fit_linear(examples.take(learning), recipe)
+    judged, before = (first.head().probabilities(examples.values[rows, 0])
                       for rows in (judging, unseen))  # fmt: skip
-    tuner = _Tuner(features, labels, classes, extractor, recipe, folder, progress, resume)
+    tuner = _Tuner(items, examples, extractor, recipe, folder, progress, resume)
     with progress.stage("finetune", len(plan) * recipe.tune_epochs, "epochs"):
-        tuner.start(first, features.values[learning], labels[learning])
+        tuner.start(first, examples.values[learning], labels[learning])
         after = tuner.stages(plan, learning, judging, unseen, judged)
         if tuner.over(DESCENT):
             left = f", and {', '.join(tuner.untried)} was not tried" if tuner.untried else ""
@@ -122,8 +122,7 @@ def finetune(
             verdict, kept = judge(after, before, labels[unseen])
         if kept:
             progress.say("once more with all training images")
-            head = _linear(features.values, labels, classes, recipe, groups)
-            tuner.again(head, features.values)
+            tuner.again(_fit_linear(examples, recipe), examples.values)
     progress.say(verdict)
     tuned = recipe
     if kept:
@@ -135,21 +134,8 @@ def finetune(
     )  # fmt: skip
 
 
-def _linear(
-    values: np.ndarray,
-    labels: np.ndarray,
-    classes: int,
-    recipe: Recipe,
-    groups: np.ndarray | None,
-) -> linear.LinearFit:
-    count, views, dimensions = values.shape
-    groups = np.arange(count) if groups is None else groups
-    return linear.fit(
-        values.reshape(count * views, dimensions), np.repeat(labels, views), classes,
-        groups=np.repeat(groups, views),
-        class_weight="balanced" if recipe.balanced else None,
-        folds=3, seed=recipe.seed,
-    )  # fmt: skip
+def _fit_linear(examples: Examples, recipe: Recipe) -> linear.LinearFit:
+    return linear.fit(examples, folds=3, seed=recipe.seed)
 
 
 class _Tuner:
@@ -157,23 +143,23 @@ class _Tuner:
 
     def __init__(
         self,
-        features: Features,
-        labels: np.ndarray,
-        classes: int,
+        items: Sequence[Item],
+        examples: Examples,
         extractor: Extractor,
         recipe: Recipe,
         folder: Path,
         progress: Progress,
         resume: bool,
     ) -> None:
-        self.items, self.labels, self.classes = features.items, labels, classes
+        self.items, self.labels = items, examples.targets
+        self.classes = len(examples.task.classes)
         self.cuts, self.recipe, self.progress = extractor.cuts, recipe, progress
         self.folder, self.resume = folder / "stages", resume
         self.started = time.perf_counter()
         self.done: list[Stage] = []
         self.untried: list[str] = []
         self.history: dict[str, list[float]] = {}
-        self.heat = np.float32(1)  # what the logits are divided by
+        self.heat = 1.0  # what the logits are divided by
         self.before = np.empty(0)  # losses of the judging images before the stage
 
     def over(self, share: float = 1.0) -> bool:
@@ -198,7 +184,7 @@ class _Tuner:
         self.head.build((None, len(head.weight)))
         rows = values.reshape(-1, values.shape[2])
         scores = rows @ head.weight + head.bias
-        heat = soft_temperature(
+        heat = smoothing_temperature(
             scores, np.repeat(labels, values.shape[1]), self.recipe.label_smoothing
         )
         self.head.set_weights([head.weight / heat, head.bias / heat])
@@ -220,7 +206,7 @@ class _Tuner:
         linear head are `before`; (M, C) probabilities of the unseen ones by the network as it then
         stands, None where no stage was kept.
         """
-        self.before = own_losses(before, self.labels[judging])
+        self.before = CrossEntropy().of_probabilities(before, self.labels[judging])
         lowest = judged(before, self.labels[judging])["val_loss"]
         standing: np.ndarray | None = None
         for number, (boundary, blocks) in enumerate(plan):
@@ -237,15 +223,15 @@ class _Tuner:
                 self._restore(kept)
                 self.untried += [name for name, _ in plan[number:]]
                 break
-            probabilities, heat = calibrated(probabilities, self.labels[judging])
+            probabilities, heat = calibrate(probabilities, self.labels[judging])
             told = judged(probabilities, self.labels[judging])
             pays = told["val_loss"] < lowest * (1 - GAIN)
             self.done.append(Stage(boundary, blocks, epochs, told["val_loss"],
                                    told["val_accuracy"], seconds, pays))  # fmt: skip
             if pays:
                 lowest, self.heat = told["val_loss"], heat
-                standing = cooled(told_last, heat)
-                self.before = own_losses(probabilities, self.labels[judging])
+                standing = apply_temperature(told_last, heat)
+                self.before = CrossEntropy().of_probabilities(probabilities, self.labels[judging])
                 continue
             self._restore(kept)
             if self._plainly_worse(probabilities, judging):
@@ -255,7 +241,7 @@ class _Tuner:
 
     def _plainly_worse(self, probabilities: np.ndarray, judging: np.ndarray) -> bool:
         """Than what was there before the stage: then deeper stages do not help."""
-        losses = own_losses(probabilities, self.labels[judging])
+        losses = CrossEntropy().of_probabilities(probabilities, self.labels[judging])
         return standard_errors(losses, self.before) > PLAINLY
 
     def again(self, head: linear.LinearFit, values: np.ndarray) -> None:
@@ -311,7 +297,7 @@ class _Tuner:
 
         def judged_now() -> np.ndarray:
             assert judging is not None
-            return calibrated(probabilities(judging), self.labels[judging])[0]
+            return calibrate(probabilities(judging), self.labels[judging])[0]
 
         def over(_: int) -> bool:
             # Half-trained on all images it would not be what the verdict is about.
@@ -335,12 +321,7 @@ class _Tuner:
     def _activations(self, boundary: str) -> tuple[np.ndarray, tuple[int, ...]]:
         """(N, V, H * W * channels) activations at the boundary, each view computed once."""
         recipe = self.recipe.changed(cut=[f"{boundary}:flatten"])
-        extractor = open_extractor(recipe)
-        with FeatureCache() as cache:
-            found = extract(
-                self.items, extractor, open_space(extractor, cache, self.progress),
-                augmentation=recipe.augmentation, views=recipe.cached_views, seed=recipe.seed,
-            )  # fmt: skip
+        found = extract_features(self.items, open_extractor(recipe), recipe)
         if found.bad:
             item, reason = found.bad[0]
             raise ClassifierError(f"{item.name} changed while it was trained on: {reason}")

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart.backbones.cut import Cut
 from headstart.features.extractor import layers
 from headstart.recipe import Recipe
 from headstart.tuning.boundaries import separates
@@ -12,7 +13,7 @@ from headstart.tuning.keras_model import pooled
 
 
 def upper(
-    base: Any, head: Any, boundary: str, shape: tuple[int, ...], cuts: Sequence[str], recipe: Recipe
+    base: Any, head: Any, boundary: str, shape: tuple[int, ...], cuts: Sequence[Cut], recipe: Recipe
 ) -> Any:
     """The Keras model from flattened boundary activations to probabilities.
 
@@ -21,7 +22,7 @@ def upper(
     import keras
 
     start = base.get_layer(boundary).output
-    part = keras.Model(start, [base.get_layer(cut.partition(":")[0]).output for cut in cuts])
+    part = keras.Model(start, [base.get_layer(cut.layer).output for cut in cuts])
     for layer in base.layers:
         # In inference mode, its statistics stay what ImageNet made them.
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)

@@ -1,76 +1,16 @@
 """Images in several classes: head, thresholds, metrics, and the whole way."""
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from samples import examples
 
 import headstart
 from headstart.errors import ClassifierError, DatasetError, RecipeError
-from headstart.heads import multilabel
-from headstart.metrics.multilabel import MultiMetrics, _figures, average_precision, evaluate_multi
-
-
-def test_average_precision_by_hand() -> None:
-    # found at ranks 1 and 3: (1/1 + 2/3) / 2
-    scores, target = np.array([0.9, 0.8, 0.7]), np.array([True, False, True])
-    assert average_precision(scores, target) == pytest.approx(5 / 6)
-    assert np.isnan(average_precision(scores, np.zeros(3, bool)))
-
-
-def test_metrics_by_hand() -> None:
-    probabilities = np.array([[0.9, 0.2], [0.8, 0.9], [0.1, 0.6], [0.3, 0.1]])
-    targets = np.array([[1, 0], [1, 1], [0, 0], [0, 0]])
-    found = evaluate_multi(probabilities, targets, ["a", "b"], np.array([0.5, 0.5]))
-    assert found.accuracy == 0.75  # the third is given b
-    assert found.micro_f1 == pytest.approx(2 * 3 / (3 + 4))
-    assert found.macro_f1 == pytest.approx((1 + 2 / 3) / 2)
-    assert found.mean_average_precision == 1
-    assert found.hamming_loss == 1 / 8
-    assert found.classes[1].precision == 0.5
-    assert MultiMetrics.from_dict(json.loads(json.dumps(found.to_dict()))) == found
-
-
-def test_the_intervals_are_those_of_a_plain_bootstrap() -> None:
-    rng = np.random.default_rng(1)
-    targets = (rng.random((150, 3)) < [0.5, 0.2, 0.05]).astype(int)
-    probabilities = np.clip(0.3 * targets + rng.random((150, 3)) * 0.7, 0, 1)
-    found = evaluate_multi(probabilities, targets, ["a", "b", "c"], np.full(3, 0.5))
-    right, given = targets.astype(bool), probabilities >= 0.5
-    samples = [_figures(probabilities[p], right[p], given[p])
-               for p in rng.integers(0, 150, (1000, 150))]  # fmt: skip
-    low, high = np.nanpercentile(samples, [2.5, 97.5], axis=0)
-    for place, ends in enumerate((found.mean_average_precision_interval, found.micro_f1_interval,
-                                  found.macro_f1_interval)):  # fmt: skip
-        assert ends == pytest.approx((low[place], high[place]), abs=0.025)
-
-
-def test_a_threshold_is_the_best_f1_and_a_half_for_few() -> None:
-    probabilities = np.linspace(0, 1, 101)
-    target = (probabilities > 0.295).astype(float)
-    assert multilabel.threshold(probabilities, target) == pytest.approx(0.295, abs=0.006)
-    rare = np.zeros(101)
-    rare[-5:] = 1
-    assert multilabel.threshold(probabilities, rare) == 0.5
-
-
-def test_the_head_is_that_of_one_regression_a_class() -> None:
-    from sklearn.linear_model import LogisticRegression
-
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(300, 12)).astype("f4")
-    targets = (values[:, :3] + rng.normal(0, 0.7, (300, 3)) > 0.3).astype("f4")
-    head = multilabel.fit(values, targets)
-    scaled = (values - values.mean(axis=0)) / values.std(axis=0)
-    for c in range(3):
-        theirs = LogisticRegression(C=1 / (head.strength * 300), tol=1e-8, max_iter=1000)
-        theirs.fit(scaled, targets[:, c])
-        ours = head.head().probabilities(values)[:, c]
-        assert np.corrcoef(ours, theirs.predict_proba(scaled)[:, 1])[0, 1] > 0.999
-    assert head.out_of_fold.shape == (300, 3)
+from headstart.metrics.multilabel import evaluate_multi
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +66,7 @@ def test_repeated_rows_and_joined_labels_are_the_same(table: Path) -> None:
     from headstart.data.dataset import load
 
     dataset = load(table)
-    assert dataset.multi
+    assert dataset.task.multilabel
     assert sum(len(item.labels) == 2 for item in dataset.items) > 20
     assert sum(not item.labels for item in dataset.items) > 20
 
@@ -138,19 +78,19 @@ def test_a_table_in_an_archive_may_have_several_classes_too(table: Path, tmp_pat
 
     packed = shutil.make_archive(str(tmp_path / "packed"), "zip", table.parent)
     dataset = load(packed)
-    assert dataset.multi
+    assert dataset.task.multilabel
     assert dataset.classes == ("blue", "red")
     assert not any("too few images to validate" in warning for warning in dataset.warnings)
 
 
 def test_cross_validation_is_not_flattered_by_the_thresholds() -> None:
-    from headstart.heads.fit import fit_multilabel
+    from headstart.heads.fit import fit_linear
     from headstart.recipe import load_recipe
 
     rng = np.random.default_rng(0)
     targets = (rng.random((200, 6)) < 0.1).astype(np.float32)  # noise: nothing can be known
     values = rng.normal(size=(200, 1, 8)).astype(np.float32)
-    found = fit_multilabel(values, targets, load_recipe("quick"))
+    found = fit_linear(examples(values, targets), load_recipe("quick"))
     assert found.out_of_fold is not None
     names = list("abcdef")
     own = evaluate_multi(found.out_of_fold, targets, names, found.thresholds)
@@ -162,14 +102,14 @@ def test_cross_validation_is_not_flattered_by_the_thresholds() -> None:
 
 
 def test_views_do_not_make_a_rare_class_a_common_one() -> None:
-    from headstart.heads.fit import fit_multilabel
+    from headstart.heads.fit import fit_linear
     from headstart.recipe import load_recipe
 
     rng = np.random.default_rng(0)
     targets = np.zeros((60, 2), np.float32)
     targets[::2, 0], targets[:4, 1] = 1, 1
-    found = fit_multilabel(
-        rng.normal(size=(60, 3, 8)).astype(np.float32), targets, load_recipe("quick")
+    found = fit_linear(
+        examples(rng.normal(size=(60, 3, 8)).astype(np.float32), targets), load_recipe("quick")
     )
     assert found.thresholds is not None
     assert found.thresholds[1] == 0.5  # 4 images, if 12 views

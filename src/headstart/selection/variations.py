@@ -1,0 +1,120 @@
+"""Other ways to feed the chosen cuts: resizing, a larger size, flips; each kept where it gains."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headstart.backbones.catalogue import backbone
+from headstart.errors import HeadstartError
+from headstart.features.extract import Features
+from headstart.heads.examples import Labels
+from headstart.recipe import Recipe
+from headstart.selection.board import Board
+from headstart.selection.score import CutScore, are_enough
+
+VARIED = 400  # images for what needs another pass of the backbone
+LEAST = 100  # images below which measuring tells nothing
+PROMISING = 0.5  # standard errors that something dear must gain on half of the images to go on
+LARGER = 9 / 7  # of the size that the backbone was trained on
+PROBES = 8  # images by which it is seen whether resizing in another way changes anything
+
+# Features of the first so many images under changes of the recipe, as many as the time allows.
+Measure = Callable[[dict[str, Any], int], Features]
+Score = Callable[[np.ndarray, CutScore, dict[str, Any]], CutScore]
+
+
+@dataclass(frozen=True)
+class Variations:
+    """What the variations of one search share.
+
+    given: the recipe as the user gave it. thorough: nothing is passed over, nor judged on fewer
+    images. measure, score: the search's own.
+    """
+
+    items: Sequence[Any]
+    labels: Labels
+    given: Recipe
+    thorough: bool
+    measure: Measure
+    score: Score
+
+    def search(self, board: Board, values: np.ndarray) -> None:
+        """Try them in turn; `values` (N, V, D) are the features of the board's best."""
+        lost_by_cropping = False
+        for changes in self._candidates():
+            if changes.get("resize") == "pad" and not (self.thorough or lost_by_cropping):
+                continue  # worth a try where cropping plainly loses what is at the border
+            name = ", ".join(f"{key} {value}" for key, value in changes.items())
+            if board.skips(name):
+                continue
+            assert board.best is not None
+            outcome = self._compare(board.best, values, {**board.best.changes, **changes})
+            if outcome is None:
+                board.untried.append(name)
+                continue
+            if outcome.score is not None:
+                board.varied.append(outcome.score)
+            if changes.get("resize") == "crop":
+                lost_by_cropping = outcome.gain < -1
+            if outcome.values is not None:
+                board.best, values = outcome.score, outcome.values
+
+    def _compare(
+        self, best: CutScore, values: np.ndarray, changes: dict[str, Any]
+    ) -> "_Outcome | None":
+        """None if there was no time for it. Half of the images tell of most changes that they are
+        not worth the other half.
+        """
+        count = len(values) if self.thorough else min(VARIED, len(values))
+        half = count // 2
+        if self.thorough or not are_enough(self.labels.take(np.arange(half)), LEAST):
+            half = count
+        # Resizing in another way costs nothing, a larger size or more views do.
+        dearer = bool({"size", "views"} & (changes.keys() - best.changes.keys()))
+        for number in (half, count):
+            reference = self.score(values[:number], best, best.changes)
+            features = self.measure({"cut": best.cuts, **changes}, number)
+            if len(features.items) < number:
+                # Another geometry refuses an image: not the same images, nothing to compare.
+                return _Outcome() if features.bad else None
+            score = self.score(features.values, best, changes)
+            gain = reference.loses_to(score)
+            if number == count or gain <= (PROMISING if dearer else 0):
+                taken = number == count and gain > (1 if dearer else 0)
+                return _Outcome(score, gain, features.values if taken else None)
+        raise AssertionError("the last number is the count")
+
+    def _candidates(self) -> Iterator[dict[str, Any]]:
+        """Only of what the recipe leaves at its default; what costs prediction nothing first."""
+        if self.given.resize == "squash" and self._resizing_matters():
+            yield {"resize": "crop"}
+            yield {"resize": "pad"}
+        if self.given.size is None:
+            yield {"size": round(backbone(self.given.backbone).size * LARGER / 32) * 32}
+        # The more images, the less there is to gain from views, and the more they cost.
+        few = self.thorough or len(self.items) <= VARIED
+        if few and not self.given.augmentation.horizontal_flip:
+            yield {"views": 2, "augmentation": "flip"}
+
+    def _resizing_matters(self) -> bool:
+        """Whether resizing in another way makes other pixels."""
+        squash = self.given.geometry(64)
+        pad = self.given.changed(resize="pad").geometry(64)
+        for item in self.items[:: max(1, len(self.items) // PROBES)]:
+            try:
+                if not np.array_equal(item.prepare(squash), item.prepare(pad)):
+                    return True
+            except (HeadstartError, OSError):  # unusable: named where the features are computed
+                continue
+        return False
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """Of one variation: its score, standard errors gained, and its features where it is taken."""
+
+    score: CutScore | None = None
+    gain: float = 0.0
+    values: np.ndarray | None = None
