@@ -11,6 +11,7 @@ import time
 import numpy as np
 
 from headstart.backbones.catalogue import backbone
+from headstart.backbones.cut import Cut
 from headstart.backbones.keras_builder import keras_backbone
 from headstart.backbones.weights import resolve
 from headstart.data.dataset import load
@@ -36,8 +37,8 @@ def main() -> None:
     recipe = load_recipe("thorough", cut=CUT, precision="f32")
     items = load(asked.photos).split("train")
     items = items[:: max(1, len(items) // asked.images)][: asked.images]
-    names = sorted({item.label or "" for item in items})
-    labels = np.eye(len(names), dtype=np.float32)[[names.index(i.label or "") for i in items]]
+    names = sorted({item.label for item in items})
+    labels = np.eye(len(names), dtype=np.float32)[[names.index(i.label) for i in items]]
     extractor = open_extractor(recipe.changed(cut=f"{asked.boundary}:flatten"))
     images = np.stack([item.prepare(extractor.geometry) for item in items])
     begun = time.perf_counter()
@@ -50,7 +51,7 @@ def main() -> None:
         head = keras.layers.Dense(len(names), activation="softmax", name="predictions")
         if cached:
             shape = tuple(base.get_layer(asked.boundary).output.shape[1:])
-            model = upper(base, head, asked.boundary, shape, (CUT,), recipe)
+            model = upper(base, head, asked.boundary, shape, (Cut(CUT),), recipe)
         else:
             for layer in base.layers:
                 layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)

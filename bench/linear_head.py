@@ -12,6 +12,8 @@ import time
 import numpy as np
 
 from headstart.heads import linear
+from headstart.heads.examples import Examples
+from headstart.metrics.task import SingleLabel
 
 
 def main() -> None:
@@ -36,9 +38,10 @@ def main() -> None:
         return values, labels
 
     values, labels = drawn(count)
+    names = tuple(map(str, range(asked.classes)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begun = time.perf_counter()
-    head = linear.fit(values, labels, asked.classes)
+    head = linear.fit(Examples(values=values[:, None], targets=labels, task=SingleLabel(names)))
     seconds = time.perf_counter() - begun
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     unseen, truth = drawn(5000)
@@ -47,7 +50,8 @@ def main() -> None:
         "bench": "linear head", "classes": asked.classes, "images": count,
         "dimensions": asked.dimensions, "seconds": round(seconds, 1),
         "peak_megabytes": round(peak / 1024), "megabytes_before": round(before / 1024),
-        "strength": head.strength, "strengths_tried": len(head.tried),
+        "strength": head.cross_validation.strength,
+        "strengths_tried": len(head.cross_validation.trials),
         "held_out_accuracy": round(accuracy, 4),
     }))  # fmt: skip
 

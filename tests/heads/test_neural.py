@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from samples import examples
 
 import headstart
 from headstart.errors import RecipeError
@@ -174,7 +175,7 @@ def test_validation_images_choose_nothing(tmp_path: Path, choice: dict[str, obje
         folder = tmp_path / str(number)
         folder.mkdir()
         found = fit_neural(
-            values[:, None], labels, looked_at, 2, recipe(epochs=4, **choice), folder
+            examples(values, labels), recipe(epochs=4, **choice), folder, validation=looked_at
         )
         heads.append(found.head.layers[0].weight)  # type: ignore[union-attr]
     assert np.array_equal(*heads)
