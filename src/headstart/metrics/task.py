@@ -73,20 +73,16 @@ class SingleLabel(Task):
     loss = CrossEntropy()
 
     def targets(self, labels: Sequence[Sequence[str]]) -> np.ndarray:
-        """(N,) class numbers."""
         number = {name: index for index, name in enumerate(self.classes)}
         return np.array([number[name] for (name,) in labels], np.int64)
 
     def class_counts(self, targets: np.ndarray) -> np.ndarray:
-        """(C,) how many images are in each class."""
         return np.bincount(targets, minlength=len(self.classes))
 
     def kinds(self, targets: np.ndarray) -> np.ndarray:
-        """(N,) class numbers."""
         return targets
 
     def strata(self, targets: np.ndarray) -> np.ndarray:
-        """(N,) class numbers."""
         return targets
 
     def balancing_weights(self, targets: np.ndarray) -> np.ndarray:
@@ -100,19 +96,16 @@ class SingleLabel(Task):
         return (probabilities.argmax(axis=1) == targets) * 1.0
 
     def thresholds(self, probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
-        """None."""
         return None
 
     def evaluate(
         self, probabilities: np.ndarray, targets: np.ndarray, thresholds: np.ndarray | None = None
     ) -> Metrics:
-        """Metrics of (N, C) probabilities."""
         return evaluate(probabilities, targets, self.classes)
 
     def decide(
         self, probabilities: np.ndarray, thresholds: np.ndarray | None = None
     ) -> tuple[str, ...]:
-        """The most probable class."""
         return (self.classes[int(probabilities.argmax())],)
 
 
@@ -123,7 +116,6 @@ class MultiLabel(Task):
     loss = BinaryCrossEntropy()
 
     def targets(self, labels: Sequence[Sequence[str]]) -> np.ndarray:
-        """(N, C) float32 of 0 and 1."""
         number = {name: index for index, name in enumerate(self.classes)}
         targets = np.zeros((len(labels), len(self.classes)), np.float32)
         for row, names in enumerate(labels):
@@ -131,7 +123,6 @@ class MultiLabel(Task):
         return targets
 
     def class_counts(self, targets: np.ndarray) -> np.ndarray:
-        """(C,) how many images are in each class."""
         counts: np.ndarray = targets.sum(axis=0)
         return counts
 
