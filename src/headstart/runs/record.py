@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 
 from headstart import __version__
-from headstart.data.dataset import Dataset
+from headstart.classifier import assemble
 from headstart.features.extract import Features
-from headstart.features.extractor import Extractor
 from headstart.heads.fit import Trained
 from headstart.images.augment import NONE
 from headstart.metrics.task import Task
-from headstart.recipe import Recipe
 from headstart.report.plots import curves_picture
 from headstart.report.verdict import verdict
 from headstart.runs import folder as runs
+from headstart.runs.steps import Inputs, Results
 from headstart.selection.cuts import Selection
 from headstart.selection.heads import HeadSelection
 from headstart.system.atomic import write_atomically
@@ -31,9 +30,10 @@ def choices(selection: Selection, heads: HeadSelection | None) -> dict[str, Any]
     }
 
 
-def about(extractor: Extractor, recipe: Recipe, trained: Trained) -> dict[str, Any]:
+def describe(inputs: Inputs, trained: Trained) -> dict[str, Any]:
     """What a classifier tells of its origin."""
-    told: dict[str, Any] = {
+    recipe, extractor = inputs.recipe, inputs.extractor
+    description: dict[str, Any] = {
         "headstart": __version__,
         "recipe": recipe.name,
         "backbone": recipe.backbone,
@@ -47,12 +47,18 @@ def about(extractor: Extractor, recipe: Recipe, trained: Trained) -> dict[str, A
         },
     }
     if trained.thresholds is not None:
-        told["thresholds"] = [round(float(value), 6) for value in trained.thresholds]
-    return told
+        description["thresholds"] = [round(float(value), 6) for value in trained.thresholds]
+    return description
 
 
-def write_keras(folder: Path, recipe: Recipe, trained: Trained, extractor: Extractor) -> None:
-    """Where Keras has trained, the whole as a plain Keras model too."""
+def write_classifier(folder: Path, inputs: Inputs, trained: Trained) -> None:
+    """The classifier; and where Keras has trained, the whole as a plain Keras model too."""
+    recipe, extractor = inputs.recipe, inputs.extractor
+    description = describe(inputs, trained)
+    classifier = assemble(extractor, trained.head, inputs.task.classes, description)
+    classifier.save(folder / "classifier")
+    if recipe.head != "neural" and not trained.history:
+        return
     from headstart.tuning.keras_model import keras_model
 
     temporary = folder / ".model.keras"
@@ -63,15 +69,14 @@ def write_keras(folder: Path, recipe: Recipe, trained: Trained, extractor: Extra
 def write_run(
     folder: Path,
     source: str | Path,
-    dataset: Dataset,
-    features: dict[str, Features],
+    inputs: Inputs,
     trained: Trained,
-    metrics: dict[str, Any],
-    probabilities: dict[str, np.ndarray],
+    results: Results,
     progress: Recorder,
     studies: dict[str, Any],
 ) -> None:
     """Everything of the run but its classifier; run.json, the last, says that it is whole."""
+    dataset, features, metrics = inputs.dataset, inputs.features, results.metrics
     task = dataset.task
     classes = task.classes
     bad = [row for part in features.values() for row in part.bad]
@@ -81,7 +86,7 @@ def write_run(
     runs.write_table(
         folder / "predictions.csv",
         ["image", "content", "split", "label", "predicted", *classes],
-        _prediction_rows(features, probabilities, task, trained.thresholds),
+        _prediction_rows(features, results.probabilities, task, trained.thresholds),
     )
     runs.write_table(
         folder / "training.csv", ["image", "content", "label"],

@@ -23,7 +23,7 @@ from headstart.metrics.classification import Metrics, evaluate
 from headstart.metrics.comparison import Comparison, compare
 from headstart.recipe import Recipe
 from headstart.runs.folder import Run
-from headstart.runs.steps import examples_of
+from headstart.runs.steps import label
 from headstart.system.progress import Progress, Silent
 
 FOLDS = 3
@@ -147,7 +147,7 @@ def _cross_validate(
     items = dataset.split("train")
     with progress.stage("features", len(items) * recipe.cached_views, "images"):
         features = extract_features(items, open_extractor(recipe), recipe, progress)
-    examples = examples_of(features, dataset.task, recipe)
+    examples = label(features.items, dataset.task, recipe).with_features(features.values)
     if recipe.head == "linear":
         out_of_fold = fit_linear(examples, recipe).out_of_fold
         assert out_of_fold is not None

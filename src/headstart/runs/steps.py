@@ -1,6 +1,7 @@
 """The steps of a training, each told to `progress`; training and studies put them in order."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,39 @@ def build_extractor(recipe: Recipe, progress: Progress) -> Extractor:
     return extractor
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a training works on: the labelled images, every choice, the frozen network, and what it
+    says of the images, by split.
+    """
+
+    dataset: Dataset
+    recipe: Recipe
+    extractor: Extractor
+    features: dict[str, Features]
+
+    @property
+    def task(self) -> Task:
+        """Which one of the classes an image is in, or which of them."""
+        return self.dataset.task
+
+    def examples(self, split: str = "train") -> Examples:
+        """The usable images of a split with their features, as heads learn from them."""
+        features = self.features[split]
+        return label(features.items, self.task, self.recipe).with_features(features.values)
+
+
+def prepare(dataset: Dataset, recipe: Recipe, progress: Progress, strict: bool) -> Inputs:
+    """The frozen network built, and all it says of the images.
+
+    Raises DatasetError where a class has no usable training image, or all are of one group.
+    """
+    extractor = build_extractor(recipe, progress)
+    features = compute_features(dataset, recipe, extractor, progress, strict)
+    _check_classes(dataset, features["train"].items)
+    return Inputs(dataset, recipe, extractor, features)
+
+
 def compute_features(
     dataset: Dataset, recipe: Recipe, extractor: Extractor, progress: Progress, strict: bool
 ) -> dict[str, Features]:
@@ -112,9 +146,7 @@ def refuse(bad: Iterable[tuple[Any, str]], strict: bool, progress: Progress) -> 
         progress.warn(f"left out {item.name}: {reason}")
 
 
-def check_classes(dataset: Dataset, features: dict[str, Features]) -> None:
-    """Raises DatasetError where a class has no usable training image, or all are of one group."""
-    items = features["train"].items
+def _check_classes(dataset: Dataset, items: Sequence[Item]) -> None:
     groups = group_numbers(items)
     if groups is not None and groups.max() == 0:
         raise DatasetError("expected training images of two groups or more, found one group")
@@ -152,30 +184,24 @@ def label(items: Sequence[Item], task: Task, recipe: Recipe) -> Labels:
     )  # fmt: skip
 
 
-def examples_of(features: Features, task: Task, recipe: Recipe) -> Examples:
-    """The images with their features, as heads learn from them."""
-    return label(features.items, task, recipe).with_features(features.values)
-
-
-def choose_head(
-    features: dict[str, Features], task: Task, recipe: Recipe, progress: Progress
-) -> tuple[Recipe, HeadSelection | None]:
-    """The recipe with its head, which is measured if that is left open ("auto")."""
+def choose_head(inputs: Inputs, progress: Progress) -> tuple[Inputs, HeadSelection | None]:
+    """With the recipe's head, which is measured if that is left open ("auto")."""
+    recipe, task = inputs.recipe, inputs.task
     if recipe.head != "auto":
-        return recipe, None
-    examples = examples_of(features["train"], task, recipe)
+        return inputs, None
+    examples = inputs.examples()
     if task.multilabel or examples.group_count < LEAST:
         why = "images in several classes have no other" if task.multilabel else (
             "too few groups to compare")  # fmt: skip
         progress.say(f"a linear head: {why}")
-        return recipe.changed(head="linear"), None
+        return replace(inputs, recipe=recipe.changed(head="linear")), None
     selection = measure_heads(examples, recipe, progress)
     low, high = selection.chosen.accuracy_interval
     progress.say(
         f"{len(selection.tried)} heads measured: {selection.chosen.name} "
         f"({selection.chosen.accuracy:.1%}, {low:.1%} to {high:.1%})"
     )
-    return selection.recipe, selection
+    return replace(inputs, recipe=selection.recipe), selection
 
 
 def measure_heads(
@@ -192,18 +218,10 @@ def measure_heads(
 
 
 def train_head(
-    features: dict[str, Features],
-    task: Task,
-    recipe: Recipe,
-    extractor: Extractor,
-    folder: Path,
-    progress: Progress,
-    resumed: bool,
-    callbacks: Sequence[Any],
+    inputs: Inputs, folder: Path, progress: Progress, *, resumed: bool, callbacks: Sequence[Any]
 ) -> Trained:
     """The head that the recipe asks for, trained on the training images."""
-    part = features["train"]
-    examples = examples_of(part, task, recipe)
+    recipe, examples = inputs.recipe, inputs.examples()
     if recipe.head == "linear":
         with progress.stage("head"):
             return fit_linear(examples, recipe)
@@ -218,61 +236,65 @@ def train_head(
 
     if needs_images_apart(recipe) and not recipe.ensemble:
         progress.say("a fifth of the training images tells when to stop, and is not trained on")
-    progress.say(f"Run: {folder}. Stopped, it goes on with: headstart train --resume {folder}")
+    _say_how_to_go_on(folder, progress)
     with progress.stage("head", recipe.epochs, "epochs"):
         if recipe.ensemble:
             return fit_ensemble(examples, recipe, folder, resume=resumed, on_epoch=tell)
         validation = fresh = None
-        if "validation" in features:
-            looked_at = examples_of(features["validation"], task, recipe)
+        if "validation" in inputs.features:
+            looked_at = inputs.examples("validation")
             validation = looked_at.values[:, 0], looked_at.targets
         if recipe.fresh:
             fresh = FreshViews(
-                part.items, extractor, recipe.augmentation, recipe.seed, recipe.batch_size
-            )
+                inputs.features["train"].items, inputs.extractor, recipe.augmentation, recipe.seed,
+                recipe.batch_size,
+            )  # fmt: skip
         return fit_neural(
             examples, recipe, folder, validation=validation, fresh=fresh, resume=resumed,
             on_epoch=tell, callbacks=callbacks,
         )  # fmt: skip
 
 
-def tune(
-    features: dict[str, Features],
-    task: Task,
-    recipe: Recipe,
-    extractor: Extractor,
-    folder: Path,
-    progress: Progress,
-    resumed: bool,
-) -> "Tuning | None":
+def tune(inputs: Inputs, folder: Path, progress: Progress, *, resumed: bool) -> "Tuning | None":
     """The layers above a boundary fine-tuned too, where the recipe asks for it."""
-    if not recipe.finetune:
+    if not inputs.recipe.finetune:
         return None
     from headstart.tuning.stages import finetune
 
-    progress.say(f"Run: {folder}. Stopped, it goes on with: headstart train --resume {folder}")
-    part = features["train"]
+    _say_how_to_go_on(folder, progress)
     return finetune(
-        part.items, examples_of(part, task, recipe), extractor, recipe, folder, progress,
-        resume=resumed,
+        inputs.features["train"].items, inputs.examples(), inputs.extractor, inputs.recipe, folder,
+        progress, resume=resumed,
     )  # fmt: skip
 
 
-def measure(
-    features: dict[str, Features], trained: Trained, task: Task, recipe: Recipe, progress: Progress
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Metrics by split, and the (N, C) probabilities they come from."""
+def _say_how_to_go_on(folder: Path, progress: Progress) -> None:
+    progress.say(f"Run: {folder}. Stopped, it goes on with: headstart train --resume {folder}")
+
+
+@dataclass(frozen=True)
+class Results:
+    """Metrics by split, cross-validation among them, and the (N, C) probabilities of each split."""
+
+    metrics: dict[str, Any]
+    probabilities: dict[str, np.ndarray]
+
+
+def measure(inputs: Inputs, trained: Trained, progress: Progress) -> Results:
+    """What the trained head says of every split, and how good that is."""
+    task = inputs.task
     with progress.stage("evaluation"):
-        labels = {split: label(part.items, task, recipe) for split, part in features.items()}
+        targets = {split: inputs.examples(split).targets for split in inputs.features}
         probabilities = {
-            split: trained.head.probabilities(part.values[:, 0]) for split, part in features.items()
+            split: trained.head.probabilities(part.values[:, 0])
+            for split, part in inputs.features.items()
         }
         metrics = {
-            split: task.evaluate(rows, labels[split].targets, trained.thresholds)
+            split: task.evaluate(rows, targets[split], trained.thresholds)
             for split, rows in probabilities.items()
         }
         if trained.out_of_fold is not None:
             metrics["cross_validation"] = task.evaluate(
-                trained.out_of_fold, labels["train"].targets, trained.thresholds_out_of_fold
+                trained.out_of_fold, targets["train"], trained.thresholds_out_of_fold
             )
-    return metrics, probabilities
+    return Results(metrics, probabilities)

@@ -94,8 +94,5 @@ def _examples(
     if dataset.task.multilabel:
         raise DatasetError(f"expected one class an image {purpose}, found several")
     recipe = steps.choose_cut(dataset, recipe, progress).recipe
-    extractor = steps.build_extractor(recipe, progress)
     training = replace(dataset, items=dataset.split("train"))
-    features = steps.compute_features(training, recipe, extractor, progress, strict=False)
-    steps.check_classes(dataset, features)
-    return steps.examples_of(features["train"], dataset.task, recipe), recipe
+    return steps.prepare(training, recipe, progress, strict=False).examples(), recipe

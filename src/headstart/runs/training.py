@@ -1,10 +1,10 @@
 """train(): the whole story on one page."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from headstart.classifier import assemble
 from headstart.heads.fit import Trained
 from headstart.images.augment import NONE
 from headstart.recipe import Recipe, load_recipe
@@ -87,41 +87,29 @@ def _carry_out(
 ) -> Run:
     """The whole story; with `folder`, of a training that had begun there."""
     dataset = steps.read_dataset(source, recipe, progress)
-    task = dataset.task
-    steps.check_suits(task, recipe)
+    steps.check_suits(dataset.task, recipe)
     resumed = folder is not None
     if folder is not None:
         runs.check_unchanged(folder, dataset.fingerprint())
     selection = steps.choose_cut(dataset, recipe, progress)
-    recipe = selection.recipe
-    extractor = steps.build_extractor(recipe, progress)
-    features = steps.compute_features(dataset, recipe, extractor, progress, strict)
-    steps.check_classes(dataset, features)
-    recipe, heads = steps.choose_head(features, task, recipe, progress)
+    inputs = steps.prepare(dataset, selection.recipe, progress, strict)
+    inputs, heads = steps.choose_head(inputs, progress)
     if folder is not None:
         choices = runs.started(folder)["choices"]
     else:
         choices = record.choices(selection, heads)
-        folder = runs.start(source, recipe, strict, out, dataset.fingerprint(), choices)
-    trained = steps.train_head(
-        features, task, recipe, extractor, folder, progress, resumed, callbacks
-    )
-    tuning = steps.tune(features, task, recipe, extractor, folder, progress, resumed)
+        folder = runs.start(source, inputs.recipe, strict, out, dataset.fingerprint(), choices)
+    trained = steps.train_head(inputs, folder, progress, resumed=resumed, callbacks=callbacks)
+    tuning = steps.tune(inputs, folder, progress, resumed=resumed)
     if tuning is not None and tuning.head is not None:
-        recipe, trained = tuning.recipe, Trained(tuning.head, history=tuning.history)
-        extractor = steps.build_extractor(recipe, progress)
-        features = steps.compute_features(
-            dataset, recipe.changed(views=1), extractor, progress, strict
-        )
-    metrics, probabilities = steps.measure(features, trained, task, recipe, progress)
+        trained = Trained(tuning.head, history=tuning.history)
+        # Measured by the network as it is delivered, from the weights in the run's folder.
+        inputs = steps.prepare(dataset, tuning.recipe.changed(views=1), progress, strict)
+        inputs = replace(inputs, recipe=tuning.recipe)
+    results = steps.measure(inputs, trained, progress)
     with progress.stage("save"):
-        about = record.about(extractor, recipe, trained)
-        assemble(extractor, trained.head, task.classes, about).save(folder / "classifier")
-        if recipe.head == "neural" or trained.history:
-            record.write_keras(folder, recipe, trained, extractor)
-        record.write_run(
-            folder, source, dataset, features, trained, metrics, probabilities, progress,
-            {**choices, "tuning": tuning.to_dict() if tuning else None},
-        )  # fmt: skip
+        record.write_classifier(folder, inputs, trained)
+        studies = {**choices, "tuning": tuning.to_dict() if tuning else None}
+        record.write_run(folder, source, inputs, trained, results, progress, studies)
         runs.finish(folder)
     return Run(folder)
