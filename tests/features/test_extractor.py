@@ -283,7 +283,7 @@ def test_multiplications_are_counted_up_to_each_cut() -> None:
     # 64 pixels: stem 32*32*32 outputs of 27, depthwise 32*32*32 of 9, pointwise 32*32*16 of 32
     early = 32 * 32 * (32 * 27 + 32 * 9 + 16 * 32)
     alone = costs(open_extractor(load_recipe("quick", cut=cuts[0], size=64)))
-    assert alone == {"block1a_project_bn": 1}
+    assert alone == {Cut("block1a_project_bn"): 1}
     total = early / found["block1a_project_bn"]
     assert total == pytest.approx(0.4e9 * (64 / 224) ** 2, rel=0.1)  # 0.4 billion are published
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import headstart
+from headstart.backbones.cut import Cut
 from headstart.errors import BackboneError, RecipeError
 from headstart.features.extractor import open_extractor
+from headstart.heads.calibration import smoothing_temperature
 from headstart.metrics.comparison import compare
 from headstart.recipe import Recipe, load_recipe
 from headstart.runs import training as pipeline
@@ -39,19 +41,19 @@ def recipe(**choices: Any) -> Recipe:
 
 def test_boundaries_go_down_from_the_earliest_cut() -> None:
     chosen = recipe(boundary="auto", cut="last:avg+block6b_add:grid")
-    assert boundaries(chosen, ("top_relu:avg", "block6b_add:grid")) == [
+    assert boundaries(chosen, (Cut("top_relu", "avg"), Cut("block6b_add", "grid"))) == [
         ("block5c_add", 2), ("block5a_project_bn", 4), ("block4a_project_bn", 7),
     ]  # fmt: skip
     # No large maps: of 64 pixels an eighth is the third stage.
-    assert boundaries(recipe(boundary="auto"), ("block5a_project_bn",))[-1] == (
+    assert boundaries(recipe(boundary="auto"), (Cut("block5a_project_bn"),))[-1] == (
         "block3a_project_bn", 5
     )  # fmt: skip
-    assert boundaries(recipe(), ("block6d_add",)) == [("block6a_project_bn", 3)]
+    assert boundaries(recipe(), (Cut("block6d_add"),)) == [("block6a_project_bn", 3)]
 
 
 def test_a_boundary_above_the_cut_is_refused() -> None:
     with pytest.raises(BackboneError, match="expected a boundary below the cut block6d_add"):
-        boundaries(recipe(boundary="top_relu"), ("block6d_add",))
+        boundaries(recipe(boundary="top_relu"), (Cut("block6d_add"),))
 
 
 def test_it_begins_from_a_linear_head() -> None:
@@ -75,11 +77,11 @@ def test_the_verdict_needs_more_than_chance() -> None:
 def test_a_head_surer_than_smoothed_labels_is_cooled_to_them() -> None:
     scores = np.array([[10.0, 0.0], [0.0, 10.0], [0.0, 10.0]])
     labels = np.array([0, 1, 1])
-    heat = finetune.soft_temperature(scores, labels, smoothing=0.1)
+    heat = smoothing_temperature(scores, labels, smoothing=0.1)
     # Of two classes a smoothed label gives its own 0.95: a logit of ln(0.95 / 0.05).
     assert 10 / heat == pytest.approx(np.log(19), rel=0.03)
-    assert finetune.soft_temperature(scores, labels, smoothing=0.0) == 1
-    assert finetune.soft_temperature(scores / 10, labels, smoothing=0.1) == 1  # not sure enough
+    assert smoothing_temperature(scores, labels, smoothing=0.0) == 1
+    assert smoothing_temperature(scores / 10, labels, smoothing=0.1) == 1  # not sure enough
 
 
 class Stubbed(finetune._Tuner):
@@ -159,7 +161,7 @@ def test_what_stops_the_last_training_leaves_the_judged_network() -> None:
 
 
 def test_above_the_first_cut_there_is_nothing_to_tune() -> None:
-    assert boundaries(recipe(boundary="auto"), ["block1a_project_bn"]) == []
+    assert boundaries(recipe(boundary="auto"), (Cut("block1a_project_bn"),)) == []
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +206,7 @@ def test_cached_boundaries_train_as_the_whole_network_does(images: np.ndarray) -
         head = keras.layers.Dense(2, activation="softmax", name="predictions")
         if kind == "cached":
             shape = tuple(base.get_layer(boundary).output.shape[1:])
-            model = upper(base, head, boundary, shape, (cut,), chosen)
+            model = upper(base, head, boundary, shape, (Cut(cut),), chosen)
             values = activations
         else:
             model, values = whole(base, head, boundary, cut), pixels
@@ -340,7 +342,7 @@ def test_the_verdict_is_of_images_on_which_nothing_was_chosen(
     hard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen_on, judged_on, parts = [], [], {}
-    calibrated, judge, stages = finetune.calibrated, finetune.judge, finetune._Tuner.stages
+    calibrated, judge, stages = finetune.calibrate, finetune.judge, finetune._Tuner.stages
 
     def choosing(probabilities: np.ndarray, labels: np.ndarray) -> Any:
         chosen_on.append(labels)
@@ -355,7 +357,7 @@ def test_the_verdict_is_of_images_on_which_nothing_was_chosen(
         parts.update(learning=learning, judging=judging, unseen=unseen, labels=self.labels)
         return stages(self, plan, learning, judging, unseen, before)
 
-    monkeypatch.setattr(finetune, "calibrated", choosing)
+    monkeypatch.setattr(finetune, "calibrate", choosing)
     monkeypatch.setattr(finetune, "judge", judging)
     monkeypatch.setattr(finetune._Tuner, "stages", descending)
     monkeypatch.setattr(finetune, "GAIN", -100)  # whatever a stage gives, it is kept
