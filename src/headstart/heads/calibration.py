@@ -45,7 +45,8 @@ def smoothing_temperature(logits: np.ndarray, targets: np.ndarray, smoothing: fl
         alike = own + (z[np.arange(len(z)), targets] - z.mean(axis=1)) / value
         return float(((1 - smoothing) * own + smoothing * alike).mean())
 
-    return _minimise(mean_loss, 1.0, COOLEST)
+    best = _minimise(mean_loss, 1.0, COOLEST)
+    return best if mean_loss(best) < mean_loss(1.0) else 1.0
 
 
 def calibrate(probabilities: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
