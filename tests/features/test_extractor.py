@@ -284,7 +284,7 @@ def test_multiplications_are_counted_up_to_each_cut() -> None:
     early = 32 * 32 * (32 * 27 + 32 * 9 + 16 * 32)
     alone = costs(open_extractor(load_recipe("quick", cut=cuts[0], size=64)))
     assert alone == {Cut("block1a_project_bn"): 1}
-    total = early / found["block1a_project_bn"]
+    total = early / found[Cut("block1a_project_bn")]
     assert total == pytest.approx(0.4e9 * (64 / 224) ** 2, rel=0.1)  # 0.4 billion are published
 
 
