@@ -24,7 +24,7 @@ from headstart.images import augment
 from headstart.images.geometry import Geometry, prepare, prepare_pixels
 from headstart.metrics.task import MultiLabel, SingleLabel, Task
 from headstart.system.atomic import folder_atomically
-from headstart.system.threads import ahead, cores
+from headstart.system.threads import cores, map_ahead
 
 if TYPE_CHECKING:
     from headstart.features.extractor import Extractor
@@ -152,7 +152,7 @@ class Classifier:
         names: list[tuple[str, str | None]] = []
 
         def good(pool: ThreadPoolExecutor) -> Iterator[np.ndarray]:
-            for name, pixels, error in ahead(pool, self._prepare, enumerate(sources)):
+            for name, pixels, error in map_ahead(pool, self._prepare, enumerate(sources)):
                 names.append((name, error))
                 if pixels is not None:
                     yield pixels
