@@ -240,11 +240,9 @@ def assemble(
     """Extractor and head as one classifier, one OpenVINO model from image to probabilities."""
     import openvino
 
-    from headstart.features.engine import core
-
     model = None
-    if extractor.model is not None:
-        graph = core().read_model(str(extractor.model))
+    if extractor.network is not None:
+        graph = extractor.graph()
         features = graph.get_results()[0].input_value(0)
         probabilities = head.to_openvino(features)
         probabilities.output(0).tensor.set_names({"probabilities"})
