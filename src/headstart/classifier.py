@@ -24,7 +24,7 @@ from headstart.images import augment
 from headstart.images.geometry import Geometry, prepare, prepare_pixels
 from headstart.metrics.task import MultiLabel, SingleLabel, Task
 from headstart.system.atomic import folder_atomically
-from headstart.system.threads import ahead, cores
+from headstart.system.threads import cores, map_ahead
 
 if TYPE_CHECKING:
     from headstart.features.extractor import Extractor
@@ -152,7 +152,7 @@ class Classifier:
         names: list[tuple[str, str | None]] = []
 
         def good(pool: ThreadPoolExecutor) -> Iterator[np.ndarray]:
-            for name, pixels, error in ahead(pool, self._prepare, enumerate(sources)):
+            for name, pixels, error in map_ahead(pool, self._prepare, enumerate(sources)):
                 names.append((name, error))
                 if pixels is not None:
                     yield pixels
@@ -240,11 +240,9 @@ def assemble(
     """Extractor and head as one classifier, one OpenVINO model from image to probabilities."""
     import openvino
 
-    from headstart.features.engine import core
-
     model = None
-    if extractor.model is not None:
-        graph = core().read_model(str(extractor.model))
+    if extractor.network is not None:
+        graph = extractor.graph()
         features = graph.get_results()[0].input_value(0)
         probabilities = head.to_openvino(features)
         probabilities.output(0).tensor.set_names({"probabilities"})

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from headstart.backbones.download import address, fetch
+from headstart.backbones.download import address, fetch, known_files
 from headstart.errors import WeightsError
 
 CONTENT = bytes(range(256)) * 4000
@@ -122,11 +122,14 @@ def test_a_server_that_lies_about_the_length(server: Server, tmp_path: Path) -> 
 
 def test_a_wrong_file_is_removed(server: Server, tmp_path: Path) -> None:
     server.content = b"something else"
-    with pytest.raises(WeightsError, match=r"expected sha256:.* found sha256:.*: the file was rem"):
+    with pytest.raises(
+        WeightsError,
+        match=r"expected sha256:.* found sha256:.*: the file was removed. Type the same",
+    ):
         fetch(server.url, tmp_path / "w.h5", checksum=SHA256)
     assert not list(tmp_path.iterdir())
     server.manner = "page"
-    with pytest.raises(WeightsError, match="found a web page"):
+    with pytest.raises(WeightsError, match=r"found a web page.* or bring the file by hand and put"):
         fetch(server.url, tmp_path / "w.h5")
     assert not list(tmp_path.iterdir())
 
@@ -146,7 +149,7 @@ def test_without_a_network_the_error_says_what_to_bring(tmp_path: Path) -> None:
 def test_not_enough_room(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
     monkeypatch.setattr("headstart.backbones.download.shutil.disk_usage", lambda _: usage)
-    with pytest.raises(WeightsError, match="not enough room"):
+    with pytest.raises(WeightsError, match=r"not enough room in .*headstart cache prune"):
         fetch(server.url, tmp_path / "w.h5")
 
 
@@ -180,3 +183,18 @@ def test_keras_own_addresses() -> None:
 def test_bundled_weights_need_no_fetching() -> None:
     with pytest.raises(WeightsError, match="come with a package"):
         address("efficientnet_lite0")
+
+
+def test_an_address_that_was_damaged_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
+    answer = {"url": "https://example.org/models/vgg16_notop.h5", "md5": "12"}
+    monkeypatch.setattr("headstart.backbones.keras_builder.in_child", lambda request: answer)
+    note = tmp_path / "addresses" / "vgg16.json"
+    note.parent.mkdir()
+    for damaged in ("{", "[]", "{}"):
+        note.write_text(damaged)
+        assert known_files(tmp_path) == {}
+        assert address("vgg16") == (answer["url"], "md5:12")
+        assert known_files(tmp_path) == {"vgg16_notop.h5": ("vgg16", "md5:12")}

@@ -1,5 +1,6 @@
 """Files and folders appear whole or not at all."""
 
+import copy
 import os
 import shutil
 import signal
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from headstart.errors import CacheError
 from headstart.system.atomic import folder_atomically, write_atomically
-from headstart.system.lock import Hold, remove
+from headstart.system.lock import Hold, hold_shared, make_and_hold, remove
 
 
 class Stop(Exception):
@@ -228,3 +230,83 @@ def test_a_system_without_flock_holds_nothing_and_does_the_rest(
     hold.share()
     hold.release()
     assert remove(tmp_path / "a")
+
+
+def test_a_hold_that_nobody_refers_to_is_released(tmp_path: Path) -> None:
+    hold = hold_shared(tmp_path / "a")
+    again = copy.deepcopy(hold)
+    del hold
+    assert not remove(tmp_path / "a")
+    del again
+    assert remove(tmp_path / "a")
+
+
+def test_a_file_and_a_link_are_removed_and_what_it_points_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    (tmp_path / "file").touch()
+    assert remove(tmp_path / "link")
+    assert remove(tmp_path / "file")
+    assert not remove(tmp_path / "file")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def fill(folder: Path) -> None:
+    (folder / "content").write_text("1")
+
+
+def test_a_folder_is_made_once_and_held(tmp_path: Path) -> None:
+    calls: list[Path] = []
+
+    def make(folder: Path) -> None:
+        calls.append(folder)
+        fill(folder)
+
+    holds = [make_and_hold(tmp_path / "a", "content", make) for _ in range(2)]
+    assert len(calls) == 1
+    assert not remove(tmp_path / "a")
+    holds.clear()
+    assert remove(tmp_path / "a")
+
+
+def test_a_folder_removed_before_it_is_held_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, removals = tmp_path / "a", [True, False]
+
+    def hold_late(path: Path) -> Hold:
+        if removals.pop(0):
+            assert remove(path)
+        return hold_shared(path)
+
+    monkeypatch.setattr("headstart.system.lock.hold_shared", hold_late)
+    hold = make_and_hold(folder, "content", fill)
+    assert (folder / "content").read_text() == "1"
+    assert removals == []
+    assert not remove(folder)
+    assert hold is not None
+    hold.release()
+
+
+def test_where_there_are_no_locks_a_folder_is_made_and_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(handle: int, kind: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("headstart.system.lock.fcntl.flock", no_locks)
+    assert make_and_hold(tmp_path / "a", "content", fill) is None
+    assert (tmp_path / "a" / "content").read_text() == "1"
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_with_a_way_out(tmp_path: Path) -> None:
+    def full(folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(
+        CacheError,
+        match=r"expected to write the folder .*a, found: No space left on device. Make room "
+        r"\(type: headstart cache prune --max-mb 1000\) or set HEADSTART_CACHE to another folder",
+    ):
+        make_and_hold(tmp_path / "a", "content", full)
+    assert os.listdir(tmp_path) == []

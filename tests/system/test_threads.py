@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from headstart.system.threads import ahead
+from headstart.system.threads import map_ahead
 
 
 def test_results_come_in_order_however_long_each_takes() -> None:
@@ -15,7 +15,7 @@ def test_results_come_in_order_however_long_each_takes() -> None:
         return number * number
 
     with ThreadPoolExecutor(4) as pool:
-        assert list(ahead(pool, slow_first, range(6))) == [0, 1, 4, 9, 16, 25]
+        assert list(map_ahead(pool, slow_first, range(6))) == [0, 1, 4, 9, 16, 25]
 
 
 def test_no_more_than_depth_are_begun_before_one_is_taken() -> None:
@@ -27,7 +27,7 @@ def test_no_more_than_depth_are_begun_before_one_is_taken() -> None:
         return number
 
     with ThreadPoolExecutor(2) as pool:
-        results = ahead(pool, note, range(100), depth=5)
+        results = map_ahead(pool, note, range(100), depth=5)
         assert next(results) == 0
         time.sleep(0.05)
         assert len(begun) <= 6
@@ -41,7 +41,7 @@ def test_an_exception_comes_where_its_result_would_stand() -> None:
         return number
 
     with ThreadPoolExecutor(2) as pool:
-        results = ahead(pool, third_fails, range(5))
+        results = map_ahead(pool, third_fails, range(5))
         assert [next(results), next(results)] == [0, 1]
         with pytest.raises(ValueError, match="third"):
             next(results)

@@ -41,16 +41,42 @@ def address(name: str) -> tuple[str, str | None]:
         raise WeightsError(
             f"the weights of {entry.name} come with a package ({entry.source}): nothing to fetch"
         )
-    kept = cache_folder() / "addresses" / f"{entry.name}.json"
-    if kept.is_file():
-        answer = json.loads(kept.read_text(encoding="utf-8"))
-    else:
+    note = cache_folder() / "addresses" / f"{entry.name}.json"
+    answer = _read_address(note)
+    if answer is None:
         from headstart.backbones.keras_builder import in_child
 
         answer = in_child({"task": "address", "backbone": entry.name})
-        write_atomically(kept, json.dumps(answer).encode())
-    checksum = f"md5:{answer['md5']}" if answer["md5"] else None
-    return answer["url"], checksum
+        write_atomically(note, json.dumps(answer).encode())
+    return answer["url"], _md5(answer)
+
+
+def known_files(cache: Path) -> dict[str, tuple[str, str | None]]:
+    """Backbone and checksum, by the name of the weights file, of every address in `cache`."""
+    answers = {note.stem: _read_address(note) for note in (cache / "addresses").glob("*.json")}
+    return {
+        file_name(answer["url"]): (backbone, _md5(answer))
+        for backbone, answer in answers.items()
+        if answer is not None
+    }
+
+
+def file_name(url: str) -> str:
+    """What a file fetched from there is called."""
+    return url.rsplit("/", 1)[-1]
+
+
+def _read_address(note: Path) -> dict[str, Any] | None:
+    """What Keras answered; None if that is not kept or damaged: Keras is asked again."""
+    try:
+        answer = json.loads(note.read_text(encoding="utf-8"))
+        return {"url": str(answer["url"]), "md5": answer["md5"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _md5(answer: dict[str, Any]) -> str | None:
+    return f"md5:{answer['md5']}" if answer["md5"] else None
 
 
 def fetch(
@@ -69,7 +95,7 @@ def fetch(
     pause: seconds. A target that is already there is kept if it fits the checksum.
     Raises WeightsError: no network, refused, too short, another file than expected.
     """
-    if target.is_file() and (checksum is None or _fits(target, checksum)):
+    if target.is_file() and (checksum is None or fits(target, checksum)):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
@@ -95,13 +121,17 @@ def fetch(
             last = error
     else:
         raise _failed(url, target, f"{attempts} attempts failed, the last with: {last}") from last
-    if checksum is not None and not _fits(part, checksum):
-        found = _checksum(part, checksum.split(":")[0])
+    if checksum is not None and not fits(part, checksum):
+        actual = _checksum(part, checksum.split(":")[0])
         _forget(part)
-        raise WeightsError(f"{url}: expected {checksum}, found {found}: the file was removed")
+        raise WeightsError(
+            f"{url}: expected {checksum}, found {actual}: the file was removed. {_again(target)}"
+        )
     if checksum is None and part.read_bytes()[:512].lstrip()[:1] == b"<":
         _forget(part)
-        raise WeightsError(f"{url}: expected weights, found a web page: the file was removed")
+        raise WeightsError(
+            f"{url}: expected weights, found a web page: the file was removed. {_again(target)}"
+        )
     part.replace(target)
     _note(part).unlink(missing_ok=True)
     return target
@@ -127,7 +157,10 @@ def _continue(url: str, part: Path, progress: Progress | None, timeout: float) -
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         if total and shutil.disk_usage(part.parent).free < total - have:
-            raise WeightsError(f"{url} has {total:,} bytes: not enough room in {part.parent}")
+            raise WeightsError(
+                f"{url} has {total:,} bytes: not enough room in {part.parent}. To make room, type: "
+                "headstart cache prune --max-mb 1000"
+            )
         _note(part).write_text(
             response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
         )
@@ -146,7 +179,10 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any):  # type: ignore[no-untyped-def]
         if req.full_url.startswith("https:") and not newurl.startswith("https:"):
-            raise WeightsError(f"{req.full_url} redirects to {newurl}, which is not secure")
+            raise WeightsError(
+                f"expected a secure address, found that {req.full_url} redirects to {newurl}. "
+                "Give an https address that does not"
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -164,12 +200,14 @@ def _checksum(path: Path, kind: str) -> str:
         return f"{kind}:{hashlib.file_digest(file, kind).hexdigest()}"
 
 
-def _fits(path: Path, checksum: str) -> bool:
+def fits(path: Path, checksum: str) -> bool:
+    """Whether a file has the checksum, "sha256:..." or "md5:...". Raises OSError."""
     return _checksum(path, checksum.split(":")[0]) == checksum
 
 
 def _failed(url: str, target: Path, reason: str) -> WeightsError:
-    return WeightsError(
-        f"cannot fetch {url}: {reason}. Type the same command to try again, or bring the file by "
-        f"hand and put it at {target}"
-    )
+    return WeightsError(f"cannot fetch {url}: {reason}. {_again(target)}")
+
+
+def _again(target: Path) -> str:
+    return f"Type the same command to try again, or bring the file by hand and put it at {target}"

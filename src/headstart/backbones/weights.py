@@ -68,8 +68,8 @@ def _package_file(entry: Backbone) -> Path:
         package = importlib.import_module(entry.package)
     except ImportError as error:
         raise MissingExtra(f"the weights of {entry.name}", "lite") from error
-    (found,) = (Path(package.__file__ or "").parent / "models").glob("*.pth")
-    return found
+    (file,) = (Path(package.__file__ or "").parent / "models").glob("*.pth")
+    return file
 
 
 def may_be_here(entry: Backbone) -> bool:
@@ -88,10 +88,10 @@ def _folders() -> list[Path]:
 
 
 def _fetched_file(entry: Backbone) -> Path:
-    from headstart.backbones.download import address
+    from headstart.backbones.download import address, file_name
 
     url, _ = address(entry.name)
-    name = url.rsplit("/", 1)[-1]
+    name = file_name(url)
     places = [folder / name for folder in _folders()]
     for place in places:
         if place.is_file():

@@ -8,10 +8,10 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from headstart.data.archive import is_archive, opened
+from headstart.data.archive import is_archive, unpack
 from headstart.data.folder import ARRANGE, entries_in, files_in, folder_items
 from headstart.data.item import Item, natural, printable, some
 from headstart.data.split import divided, grouped, in_training, leaks, thin
@@ -76,9 +76,11 @@ def load(
     Raises DatasetError if there is nothing to learn from, saying how images are to be arranged.
     """
     path = _existing(Path(source))
-    folder = opened(path) if is_archive(path) else path
+    folder, hold = unpack(path) if is_archive(path) else (path, None)
     table = _table(folder, path)
     items, warnings = table_items(table, groups) if table else folder_items(folder)
+    if hold is not None:
+        items = [replace(item, hold=hold) for item in items]
     if not items:
         raise DatasetError(f"expected images in {path}, found none. {ARRANGE}")
     _hash_all(items)
@@ -106,9 +108,9 @@ def images_in(sources: Iterable[str | Path]) -> list[Item]:
     for source in sources:
         path = _existing(Path(source))
         if is_archive(path):
-            folder = opened(path)
+            folder, hold = unpack(path)
             found += [
-                Item(file, printable(f"{path}/{file.relative_to(folder).as_posix()}"))
+                Item(file, printable(f"{path}/{file.relative_to(folder).as_posix()}"), hold=hold)
                 for file in files_in(folder)
             ]
         elif path.is_dir():

@@ -4,7 +4,7 @@ import hashlib
 import os
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ class Item:
     labels: tuple[str, ...] = ()
     split: str | None = None
     group: str | None = None
+    hold: Any = field(default=None, repr=False, compare=False)  # keeps an unpacked archive there
 
     @property
     def label(self) -> str:

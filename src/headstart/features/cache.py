@@ -3,17 +3,16 @@
 One space (a folder) for each extractor fingerprint: an LMDB environment and `space.json`, which
 says in words what the numbers are. A key is image content and view; a value is the bytes of a
 feature vector behind a checksum. A killed writer loses the transaction it was in and harms
-nothing; any number of processes may read and write at once. Compiled extractors lie in the same
-cache folder, where `info` counts them and `prune` removes them.
+nothing; any number of processes may read and write at once.
+`housekeeping` counts and removes what is kept.
 """
 
 import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -22,49 +21,29 @@ import lmdb
 import numpy as np
 
 from headstart.errors import CacheError
-from headstart.system.atomic import identity, is_temporary, write_atomically
+from headstart.system.atomic import identity, write_atomically
 from headstart.system.lmdb import (
     ADVICE,
     CHECKSUM,
     Damaged,
     Environment,
     acquire,
-    cannot,
+    cache_error,
+    is_whole,
     release,
-    whole,
 )
-from headstart.system.lock import remove
 from headstart.system.places import cache_folder
 
-CANARY = b"canary"
-KINDS = ("features", "extractors")
-DAY = 86400  # seconds
+CANARY = b"canary"  # the key under which the extractor's own features of its canary image lie
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Kept:
-    """One folder of the cache.
-
-    name: `features/<fingerprint>`, `features/<fingerprint>.aside-<date>` or `extractors/<digest>`.
-    entries: number of vectors, 0 if they cannot be read and for extractors.
-    created, last_used: seconds since 1970.
-    """
-
-    name: str
-    description: dict[str, Any]
-    entries: int
-    bytes: int
-    created: float
-    last_used: float
-
-
 class FeatureCache:
-    """All that is kept on this computer, in `folder` (by default the user's cache folder)."""
+    """The features kept in `folder` (by default the user's cache folder), a space an extractor."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or cache_folder()
-        self._opened: list[Space] = []
+        self._spaces: list[Space] = []
 
     def __enter__(self) -> "FeatureCache":
         return self
@@ -76,8 +55,8 @@ class FeatureCache:
 
     def close(self) -> None:
         """Close every space that was opened."""
-        while self._opened:
-            self._opened.pop().close()
+        while self._spaces:
+            self._spaces.pop().close()
 
     def space(self, fingerprint: str, description: Mapping[str, Any]) -> "Space":
         """The features of one extractor, made if new.
@@ -85,50 +64,8 @@ class FeatureCache:
         Raises CacheError if the folder can be neither read nor written: go on without the cache.
         """
         space = Space(self.folder / "features" / fingerprint, description)
-        self._opened.append(space)
+        self._spaces.append(space)
         return space
-
-    def info(self) -> list[Kept]:
-        """What is kept, the most recently used first."""
-        return sorted(map(_kept, self._folders()), key=lambda entry: -entry.last_used)
-
-    def verify(self) -> dict[str, int]:
-        """Read every feature: the number of damaged values by name, -1 if unreadable."""
-        spaces = [folder for folder in self._folders() if (folder / "data.mdb").exists()]
-        return {_name(folder): _examined(folder, _damaged, -1) for folder in spaces}
-
-    def prune(
-        self,
-        *,
-        max_bytes: int | None = None,
-        older_than: float | None = None,
-        all: bool = False,
-    ) -> list[Kept]:
-        """Remove what was not used for `older_than` days, then the least recently used until at
-        most `max_bytes` are kept; or `all`. What a running process uses stays.
-
-        Returns what was removed.
-        """
-        now, removed = time.time(), []
-        entries = self.info()
-        kept = sum(entry.bytes for entry in entries)
-        for entry in reversed(entries):
-            too_old = older_than is not None and now - entry.last_used > older_than * DAY
-            too_much = max_bytes is not None and kept > max_bytes
-            if (all or too_old or too_much) and remove(self.folder / entry.name):
-                kept -= entry.bytes
-                removed.append(entry)
-        for folder in self._folders(temporary=True):
-            if now - folder.stat().st_mtime > DAY:  # of a process killed long ago
-                remove(folder)
-        return removed
-
-    def _folders(self, *, temporary: bool = False) -> list[Path]:
-        found = []
-        for kind in KINDS:
-            with suppress(OSError):
-                found += [path for path in (self.folder / kind).iterdir() if path.is_dir()]
-        return sorted(path for path in found if is_temporary(path) is temporary)
 
 
 class Space:
@@ -160,7 +97,7 @@ class Space:
         self._environment = acquire(self.folder)
         self._identity = self._environment.identity
         now = time.time()
-        created = _note(self.folder).get("created", now)
+        created = _read_note(self.folder).get("created", now)
         note = {"created": created, "last_used": now, "description": dict(self.description)}
         with suppress(OSError):  # read-only or full: only this use goes unrecorded
             write_atomically(self.folder / "space.json", json.dumps(note, indent=1).encode())
@@ -174,14 +111,16 @@ class Space:
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Copies of the kept values, None for those missing or damaged."""
 
-        def copied(transaction: Any) -> list[bytes | None]:
+        def copy(transaction: Any) -> list[bytes | None]:
             values = ((key, transaction.get(key)) for key in keys)
             return [
-                bytes(value[CHECKSUM.size :]) if value is not None and whole(key, value) else None
+                bytes(value[CHECKSUM.size :])
+                if value is not None and is_whole(key, value)
+                else None
                 for key, value in values
             ]
 
-        return self._read(copied, [None] * len(keys))
+        return self._read(copy, [None] * len(keys))
 
     def get_into(self, keys: Sequence[bytes], rows: np.ndarray) -> np.ndarray:
         """Copy the kept values into `rows` (N, bytes) uint8; (N,) bool says which were found.
@@ -190,17 +129,17 @@ class Space:
         """
         width = rows.shape[1]
 
-        def copied(transaction: Any) -> np.ndarray:
-            found = np.zeros(len(keys), bool)
+        def copy(transaction: Any) -> np.ndarray:
+            present = np.zeros(len(keys), bool)
             for index, key in enumerate(keys):
                 value = transaction.get(key)
-                if value is None or len(value) != CHECKSUM.size + width or not whole(key, value):
+                if value is None or len(value) != CHECKSUM.size + width or not is_whole(key, value):
                     continue
                 rows[index] = np.frombuffer(value, np.uint8, width, CHECKSUM.size)
-                found[index] = True
-            return found
+                present[index] = True
+            return present
 
-        return self._read(copied, np.zeros(len(keys), bool))
+        return self._read(copy, np.zeros(len(keys), bool))
 
     def _read(self, job: Callable[[Any], T], nothing: T) -> T:
         """What `job` reads in a transaction; `nothing` once the space has turned out unusable."""
@@ -225,7 +164,7 @@ class Space:
         try:
             environment.write(items)
         except (lmdb.Error, OSError) as error:
-            raise cannot("write", self.folder, error) from error
+            raise cache_error("write", self.folder, error) from error
 
     def canary(self) -> bytes | None:
         """The extractor's features of its canary image, as they were kept."""
@@ -260,57 +199,9 @@ class Space:
         )
 
 
-def _examined(folder: Path, job: Callable[[Environment], int], unreadable: int) -> int:
-    """`job` of a space's environment, `unreadable` if it is that; nothing is set aside."""
+def _read_note(folder: Path) -> dict[str, Any]:
     try:
-        environment = acquire(folder)
-    except (CacheError, Damaged):
-        return unreadable
-    try:
-        return job(environment)
-    except lmdb.Error:
-        return unreadable
-    finally:
-        release(environment)
-
-
-def _count(environment: Environment) -> int:
-    return environment.read(lambda t: t.stat()["entries"] - (t.get(CANARY) is not None))
-
-
-def _damaged(environment: Environment) -> int:
-    return environment.read(lambda t: sum(not whole(key, value) for key, value in t.cursor()))
-
-
-def _name(folder: Path) -> str:
-    return f"{folder.parent.name}/{folder.name}"
-
-
-def _note(folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / "space.json").read_text(encoding="utf-8"))
+        note = json.loads((folder / "space.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _files(folder: Path) -> Iterator[os.stat_result]:
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):
-            if path.is_file():
-                yield path.stat()
-
-
-def _kept(folder: Path) -> Kept:
-    note, files, made = _note(folder), list(_files(folder)), folder.stat().st_mtime
-    # Whoever uses an extractor reads it: most systems note that, once a day at least.
-    used = max((max(file.st_atime, file.st_mtime) for file in files), default=made)
-    kept = (folder / "data.mdb").exists()
-    return Kept(
-        name=_name(folder),
-        description=note.get("description", {}),
-        entries=_examined(folder, _count, 0) if kept else 0,
-        bytes=sum(getattr(file, "st_blocks", -(-file.st_size // 512)) * 512 for file in files),
-        created=note.get("created", made),
-        last_used=note.get("last_used", used),
-    )
+    return note if isinstance(note, dict) else {}

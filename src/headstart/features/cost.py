@@ -16,7 +16,7 @@ def costs(extractor: Extractor) -> dict[Cut, float]:
 
     What lies behind a cut is left out. Counted, not timed: the same on every computer.
     """
-    graph = openvino_engine.core().read_model(str(extractor.model))
+    graph = extractor.graph()
     ends = _ends(graph, extractor)
     counts = {cut: _multiplications(end.get_node()) for cut, end in ends.items()}
     most = max(counts.values()) or 1
@@ -65,7 +65,7 @@ def speeds(extractor: Extractor, seconds: float = 0.3) -> dict[Cut, float]:
     """
     import openvino
 
-    graph = openvino_engine.core().read_model(str(extractor.model))
+    graph = extractor.graph()
     shape = (extractor.geometry.height, extractor.geometry.width, 3)
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     found: dict[Cut, float] = {}

@@ -23,7 +23,7 @@ from headstart.images.augment import NONE, Augmentation, view
 from headstart.recipe import Recipe
 from headstart.system.places import cache_folder
 from headstart.system.progress import Progress, Silent
-from headstart.system.threads import ahead, cores
+from headstart.system.threads import cores, map_ahead
 
 IN_MEMORY = 400 * 2**20  # bytes of features; more go into a mapped file
 KEEP = 256  # vectors written to the cache at a time: what a killed run can lose
@@ -187,7 +187,7 @@ def _computed(
     running: deque[tuple[int, int]] = deque()
 
     def images(pool: ThreadPoolExecutor) -> Iterator[np.ndarray]:
-        for one, result in zip(work, ahead(pool, decoded, work), strict=True):
+        for one, result in zip(work, map_ahead(pool, decoded, work), strict=True):
             if over():
                 return
             if isinstance(result, str):

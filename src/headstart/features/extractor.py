@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,13 @@ from headstart.backbones.catalogue import (
 from headstart.backbones.cut import Cut
 from headstart.backbones.keras_builder import in_child
 from headstart.backbones.weights import Weights, resolve
-from headstart.errors import BackboneError
+from headstart.errors import BackboneError, EngineError
 from headstart.features import engine as openvino_engine
 from headstart.features.engine import Engine
 from headstart.features.graph import build, build_request, lite_number
 from headstart.images.geometry import Geometry
 from headstart.recipe import Recipe
-from headstart.system.atomic import folder_atomically
+from headstart.system.lock import Hold, make_and_hold
 from headstart.system.places import cache_folder
 
 FORMAT = (
@@ -56,6 +56,7 @@ class Extractor:
 
     slices: where each cut's numbers stand in the (D,) features. fingerprint: digest of the
     description, which names all that shapes the numbers. model: the OpenVINO IR, if there is one.
+    network: the same in memory. hold: keeps the folder of `model` from being pruned.
     """
 
     engine: Engine
@@ -64,6 +65,8 @@ class Extractor:
     fingerprint: str
     description: dict[str, Any]
     model: Path | None = None
+    network: Any = field(default=None, repr=False, compare=False)
+    hold: Hold | None = field(default=None, repr=False, compare=False)
 
     @property
     def cuts(self) -> tuple[Cut, ...]:
@@ -78,6 +81,18 @@ class Extractor:
     def run(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The (D,) float32 features of each (H, W, 3) uint8 image, in order."""
         return self.engine.run(images)
+
+    def graph(self) -> Any:
+        """An OpenVINO model of its own for who asks, to build on; there even if the files are not.
+
+        Raises EngineError if there is no network behind this extractor.
+        """
+        if self.network is None:
+            raise EngineError(
+                f"expected an extractor with a network, found {type(self.engine).__name__} alone. "
+                "Open one with open_extractor"
+            )
+        return self.network.clone()
 
     def canary(self) -> np.ndarray:
         """The (D,) features of one fixed image: they change when the numbers would."""
@@ -111,20 +126,37 @@ def open_extractor(recipe: Recipe) -> Extractor:
         "openvino": openvino_engine.version(),
     }
     folder = cache_folder() / "extractors" / _digest(network)
-    if not (folder / "extractor.json").is_file():
-        with folder_atomically(folder) as temporary:
-            build(temporary, entry, weights, geometry, normalisation, recipe)
-    kept = json.loads((folder / "extractor.json").read_text(encoding="utf-8"))
+
+    def make(temporary: Path) -> None:
+        build(temporary, entry, weights, geometry, normalisation, recipe)
+
+    hold = make_and_hold(folder, "extractor.json", make)
+    built, graph = _read(folder)
     precision = openvino_engine.resolve_precision(recipe.precision)
-    description = {**network, **kept, "geometry": str(geometry), "precision": precision}
+    description = {**network, **built, "geometry": str(geometry), "precision": precision}
     return Extractor(
-        engine=openvino_engine.OpenVinoEngine(folder / "model.xml", precision),
+        engine=openvino_engine.OpenVinoEngine(graph, precision),
         geometry=geometry,
-        slices={Cut.parse(cut): slice(*ends) for cut, ends in kept["slices"].items()},
+        slices={Cut.parse(cut): slice(*ends) for cut, ends in built["slices"].items()},
         fingerprint=_digest(description),
         description=description,
         model=folder / "model.xml",
+        network=graph,
+        hold=hold,
     )
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], Any]:
+    """What `build` wrote of an extractor, and its OpenVINO model."""
+    try:
+        built = json.loads((folder / "extractor.json").read_text(encoding="utf-8"))
+        return built, openvino_engine.core().read_model(str(folder / "model.xml"))
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise EngineError(
+            f"expected a whole extractor in {folder}, found: {reason}. "
+            "Remove that folder and type the same command: the extractor is built again"
+        ) from error
 
 
 def layers(recipe: Recipe) -> list[Layer]:

@@ -17,7 +17,7 @@ import numpy as np
 from headstart.data.item import Item
 from headstart.features.extractor import Extractor
 from headstart.images.augment import Augmentation, view
-from headstart.system.threads import ahead, cores
+from headstart.system.threads import cores, map_ahead
 
 WAITING = 4  # batches computed and not yet taken
 
@@ -84,7 +84,7 @@ class FreshViews:
 
         with ThreadPoolExecutor(cores(), "draw") as pool:
             rows: list[np.ndarray] = []
-            for vector in self.extractor.run(ahead(pool, drawn, order.tolist())):
+            for vector in self.extractor.run(map_ahead(pool, drawn, order.tolist())):
                 rows.append(vector)
                 if len(rows) == self.batch_size:
                     yield np.stack(rows)

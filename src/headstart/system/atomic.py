@@ -43,8 +43,8 @@ def folder_atomically(target: Path) -> Iterator[Path]:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
-                with file.open("rb+") as opened:  # Windows syncs only what is open for writing
-                    os.fsync(opened.fileno())
+                with file.open("rb+") as handle:  # Windows syncs only what is open for writing
+                    os.fsync(handle.fileno())
         if identity(target) == before:
             _take_place(temporary, target, replace=before is not None)
     finally:
@@ -71,13 +71,14 @@ def is_temporary(path: Path) -> bool:
 
 
 def sibling(path: Path) -> Path:
+    """A name beside `path` that nobody else takes, and that `is_temporary` knows."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def identity(path: Path) -> tuple[int, int] | None:
     """What stays the same when a file or folder is renamed; None if it is missing."""
     try:
-        found = path.stat()
+        status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino

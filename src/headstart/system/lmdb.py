@@ -32,7 +32,7 @@ T = TypeVar("T")
 ADVICE = "To keep features elsewhere, set HEADSTART_CACHE to a writable folder on a local disk"
 
 
-def cannot(do: Literal["use", "write"], folder: Path, error: Exception) -> CacheError:
+def cache_error(do: Literal["use", "write"], folder: Path, error: Exception) -> CacheError:
     reason = getattr(error, "strerror", None) or str(error)
     with suppress(OSError):  # LMDB calls a full disk an input/output error
         reason += f"; {shutil.disk_usage(folder).free // 2**20:,} MB free"
@@ -58,21 +58,21 @@ class Environment:
         try:
             self._hold = Hold(folder)
         except OSError as error:
-            raise cannot("use", folder, error) from error
+            raise cache_error("use", folder, error) from error
         try:
             if self._hold.alone:
                 _check(folder)
-            self._lmdb = self._opened(folder)
+            self._lmdb = self._open(folder)
             self._hold.share()
         except BaseException as error:
             self._hold.release()
             if isinstance(error, DAMAGE):
                 raise Damaged(str(error)) from error
             if isinstance(error, (lmdb.Error, OSError)):
-                raise cannot("use", folder, error) from error
+                raise cache_error("use", folder, error) from error
             raise
 
-    def _opened(self, folder: Path) -> Any:
+    def _open(self, folder: Path) -> Any:
         data, table, writable = folder / "data.mdb", folder / "lock.mdb", self._hold.writable
         if writable and self._hold.alone and not table.exists():
             # LMDB maps a sparse file here: writing to that on a full disk would end the process.
@@ -91,7 +91,7 @@ class Environment:
             environment.reader_check()  # forget readers that were killed
         return environment
 
-    def ours(self) -> bool:
+    def is_ours(self) -> bool:
         """False in a forked child, which must leave its parent's environment alone."""
         return self._process == os.getpid()
 
@@ -104,15 +104,15 @@ class Environment:
             self._hold.release()
 
     @contextmanager
-    def _safely(self) -> Iterator[None]:
-        if not self.ours():  # before the lock: a thread of the parent may have held it
+    def _in_turn(self) -> Iterator[None]:
+        if not self.is_ours():  # before the lock: a thread of the parent may have held it
             raise lmdb.Error("opened before this process was forked off")
         with self._lock:
             yield
 
     def read(self, job: Callable[[Any], T]) -> T:
         """`job` of a transaction whose values are memoryviews, valid within."""
-        with self._safely():
+        with self._in_turn():
             try:
                 transaction = self._lmdb.begin(buffers=True)
             except lmdb.MapResizedError:  # another process let it grow
@@ -123,7 +123,7 @@ class Environment:
 
     def write(self, items: Mapping[bytes, bytes]) -> None:
         """Keep all items in one transaction, on disk on return; lmdb.Error if there is no room."""
-        with self._safely():
+        with self._in_turn():
             while True:
                 try:
                     with self._lmdb.begin(write=True) as transaction:
@@ -145,14 +145,14 @@ def acquire(folder: Path) -> Environment:
     with _registry:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            found = folder.stat()
+            status = folder.stat()
         except OSError as error:
-            raise cannot("use", folder, error) from error
-        identity = found.st_dev, found.st_ino
+            raise cache_error("use", folder, error) from error
+        identity = status.st_dev, status.st_ino
         environment = _environments.get(identity)
         if environment is None:
             environment = _environments[identity] = Environment(folder, identity)
-        elif not environment.ours():
+        elif not environment.is_ours():
             raise CacheError(
                 f"{folder} was opened before this process was forked off. "
                 "Open the cache in the new process only, or start it by spawning"
@@ -165,7 +165,7 @@ def release(environment: Environment) -> None:
     """Close the environment if nobody else in this process uses it."""
     with _registry:
         environment.users -= 1
-        if not environment.users and environment.ours():
+        if not environment.users and environment.is_ours():
             _environments.pop(environment.identity).close()
 
 
@@ -191,7 +191,7 @@ def checksum(key: bytes, value: bytes | memoryview) -> int:
     return zlib.crc32(value, zlib.crc32(key))
 
 
-def whole(key: bytes, value: memoryview) -> bool:
+def is_whole(key: bytes, value: memoryview) -> bool:
     if len(value) < CHECKSUM.size:
         return False
     return CHECKSUM.unpack_from(value)[0] == checksum(key, value[CHECKSUM.size :])

@@ -9,10 +9,13 @@ import errno
 import os
 import shutil
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from headstart.system.atomic import identity, sibling
+from headstart.errors import CacheError
+from headstart.system.atomic import folder_atomically, identity, sibling
 
 fcntl: Any
 try:
@@ -26,7 +29,8 @@ READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Hold:
-    """A folder, made if missing, that `remove` leaves in place until `release`.
+    """A folder, made if missing, that `remove` leaves in place until `release`, at the latest until
+    nobody refers to the hold any more. A copy of a hold, here or in another process, is one more.
 
     `writable`: whether files can be made in it. `alone`: nobody else holds it, and nobody else
     can before `share` (always False where the system has no flock).
@@ -34,7 +38,10 @@ class Hold:
     Raises OSError if the folder cannot be made or its file system has no locks.
     """
 
+    _handle: int | None = None
+
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         patience = time.monotonic() + PATIENCE
         while True:
             folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +50,7 @@ class Hold:
             except FileNotFoundError:
                 continue  # removed in this very moment
             try:
-                if self._locked() and self._still(folder):
+                if self._take() and self._is_in_place():
                     return
             except BaseException:
                 self.release()
@@ -53,19 +60,19 @@ class Hold:
                 raise TimeoutError(errno.ETIMEDOUT, "another process keeps it locked", str(folder))
             time.sleep(0.01)
 
-    def _locked(self) -> bool:
+    def _take(self) -> bool:
         if fcntl is None or self._handle is None:
             self.alone = False
             return True
         self.alone = _lock(self._handle, fcntl.LOCK_EX)
         return self.alone or _lock(self._handle, fcntl.LOCK_SH)
 
-    def _still(self, folder: Path) -> bool:
+    def _is_in_place(self) -> bool:
         """Whether what we locked has not been moved away since."""
         if self._handle is None:
             return True
-        opened = os.fstat(self._handle)
-        return identity(folder / LOCK) == (opened.st_dev, opened.st_ino)
+        status = os.fstat(self._handle)
+        return identity(self.folder / LOCK) == (status.st_dev, status.st_ino)
 
     def share(self) -> None:
         """Let others hold the folder too."""
@@ -79,10 +86,55 @@ class Hold:
             os.close(self._handle)
             self._handle = None
 
+    def __del__(self) -> None:
+        self.release()
 
-def remove(folder: Path) -> bool:
-    """Remove a folder that nobody holds, whole; False if it is held or cannot be removed."""
-    handle = None
+    def __reduce__(self) -> tuple[Callable[[Path], "Hold"], tuple[Path]]:
+        return hold_shared, (self.folder,)  # never the handle: its number is another file elsewhere
+
+
+def hold_shared(folder: Path) -> Hold:
+    """Hold a folder together with others. Raises OSError as `Hold` does."""
+    hold = Hold(folder)
+    hold.share()
+    return hold
+
+
+def make_and_hold(folder: Path, name: str, make: Callable[[Path], None]) -> Hold | None:
+    """Hold a folder; one that lacks `name` is first made whole by `make`.
+
+    make: fills the temporary folder that it is given, `name` included. None where the folder's
+    file system has no locks: it is there, and nothing keeps others from removing it.
+    Raises CacheError if the folder cannot be written.
+    """
+    while True:
+        if not (folder / name).exists():
+            try:
+                with folder_atomically(folder) as temporary:
+                    make(temporary)
+            except OSError as error:
+                raise CacheError(
+                    f"expected to write the folder {folder}, found: {error.strerror or error}"
+                    f"{f' ({error.filename})' if error.filename else ''}. Make room (type: "
+                    "headstart cache prune --max-mb 1000) or set HEADSTART_CACHE to another folder"
+                ) from error
+        try:
+            hold = hold_shared(folder)
+        except OSError:
+            hold = None
+        if (folder / name).exists():  # else it was removed before we held it
+            with suppress(OSError):
+                os.utime(folder / LOCK)  # when it was last used: not every system notes reading
+            return hold
+        if hold is not None:
+            hold.release()
+
+
+def remove(path: Path) -> bool:
+    """Remove a file, or a folder that nobody holds, whole; False if it is held or cannot be."""
+    if path.is_symlink() or not path.is_dir():
+        return _remove_file(path)
+    folder, handle = path, None
     try:
         if fcntl is not None:
             handle, _ = _open_lock(folder)
@@ -96,6 +148,14 @@ def remove(folder: Path) -> bool:
         if handle is not None:
             os.close(handle)
     shutil.rmtree(leaving, ignore_errors=True)
+    return True
+
+
+def _remove_file(path: Path) -> bool:
+    try:
+        path.unlink()
+    except OSError:
+        return False
     return True
 
 

@@ -1,8 +1,18 @@
-"""Where headstart keeps what it can make again: $HEADSTART_CACHE or the system's cache folder."""
+"""Where headstart keeps what it can make or fetch again: $HEADSTART_CACHE or the system's own."""
 
 import os
 import sys
 from pathlib import Path
+
+# The folders in the cache folder, and what is in each. All of it counts and can be pruned.
+KINDS = {
+    "features": "what extractors say of images, a folder an extractor",
+    "extractors": "compiled backbones, a folder each",
+    "archives": "unpacked archives, a folder each",
+    "selections": "outcomes of searches for the best cut, a file each",
+    "addresses": "where Keras publishes weights, a file a backbone",
+    "weights": "fetched weights, a file each",
+}
 
 
 def cache_folder() -> Path:

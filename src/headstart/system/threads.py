@@ -12,7 +12,7 @@ R = TypeVar("R")
 DEPTH = 48  # tasks under way or waiting: enough to ride out one slow image
 
 
-def ahead(
+def map_ahead(
     pool: Executor, function: Callable[[T], R], tasks: Iterable[T], depth: int = DEPTH
 ) -> Iterator[R]:
     """`function(task)` for each task, computed in `pool`, given in the order of the tasks.
