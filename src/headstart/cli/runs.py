@@ -77,7 +77,7 @@ def runs(
         elif entry.state == "unfinished":
             table.note(str(entry.folder), f"not finished; stopped? {_next_step(entry)}")
         else:
-            table.note(str(entry.folder), f"damaged: {entry.reason}")
+            table.note(str(entry.folder), f"cannot be read: {entry.reason}")
 
 
 def _cells(entry: "RunEntry") -> list[str]:
@@ -110,7 +110,7 @@ def info(run: RunFolder, as_json: AsJson = False) -> None:
         )
     entry = read_entry(run)
     if entry.state == "damaged":
-        raise ClassifierError(f"{run} is damaged: {entry.reason}")
+        raise ClassifierError(f"{run} cannot be read: {entry.reason}")
     trained = Run(run)
     base, changes = _recipe_changes(trained)
     files = {name: text for name, text in FILES.items() if (run / name).exists()}

@@ -72,7 +72,8 @@ def read_entry(folder: Path) -> RunEntry:
         return RunEntry(folder, "finished", changed, record["source"], images,
                         len(record["classes"]), split, accuracy, interval)  # fmt: skip
     except (HeadstartError, OSError) as error:
-        return RunEntry(folder, "damaged", changed, reason=str(error))
+        reason = str(error).replace(f"{folder}{os.sep}", "")
+        return RunEntry(folder, "damaged", changed, reason=reason)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"run.json or metrics.json does not hold what it should: {error!r}"
         return RunEntry(folder, "damaged", changed, reason=reason)
