@@ -109,3 +109,10 @@ def test_an_empty_folder_is_not_predicted(call: Call, tmp_path: Path) -> None:
     done = call("predict", tmp_path, tmp_path / "empty")
     assert done.code == 2
     assert f"expected images in {tmp_path / 'empty'}, found none. Type: headstart" in done.err
+
+
+def test_one_file_of_weights_is_of_one_backbone(call: Call) -> None:
+    done = call("backbones", "--data", ".", "--weights", "net.h5")
+    assert done.code == 2
+    assert "expected one backbone for the weights in net.h5" in done.err
+    assert "Type: --only NAME" in done.err

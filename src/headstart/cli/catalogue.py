@@ -87,11 +87,16 @@ def _measure_backbones(
     from headstart.recipe import load_recipe, seconds
     from headstart.runs.studies import measure_cuts
 
+    if len(names) > 1 and choices.get("weights", "default") not in ("default", "imagenet", "none"):
+        raise WeightsError(
+            f"expected one backbone for the weights in {choices['weights']}, found {len(names)}. "
+            "Type: --only NAME"
+        )
     share = seconds(budget) / min(4, max(1, len(names)))
     table = Table([Column("backbone", 20, left=True), Column("accuracy"), INTERVAL,
                    Column("images/s"), Column("best cut", left=True)], line_width())  # fmt: skip
     measured: list[dict[str, Any]] = []
-    missing = []
+    missing, progress = [], reporter(True, as_json)
     for name in names:
         recipe = load_recipe(backbone=backbone(name).name, **{"budget": share, **choices})
         if recipe.weights == "default" and not may_be_here(backbone(name)):
@@ -103,7 +108,7 @@ def _measure_backbones(
             missing.append(name)
             continue
         selection = measure_cuts(
-            data, recipe, reporter(True, as_json), every_cut=False, variations=False, most=MOST
+            data, recipe, progress, every_cut=False, variations=False, most=MOST
         )
         row = _backbone_dict(name, selection)
         measured.append(row)
@@ -116,7 +121,9 @@ def _measure_backbones(
                       f"{row['images_per_second']:,.0f}", row["cut"])  # fmt: skip
     next_step = f"headstart weights fetch {missing[0]}" if missing else None
     if as_json:
-        print_json({"backbones": measured, "missing": missing, "next": next_step})
+        warnings = list(dict.fromkeys(progress.warnings))  # of the images: the same every time
+        print_json({"backbones": measured, "missing": missing, "next": next_step,
+                    "warnings": warnings})  # fmt: skip
     elif missing and not quiet:
         print(f"\nNo weights on this computer: {', '.join(missing)}\nNext: {next_step}")
 

@@ -179,9 +179,9 @@ def remedies(
                   between(remedy.metrics.accuracy_interval), change,
                   f"{remedy.seconds:.0f}")  # fmt: skip
 
-    trained = Run(run)
+    trained, progress = Run(run), reporter(quiet, as_json)
     tried, missed = try_remedies(
-        trained, budget=seconds(budget), progress=reporter(quiet, as_json),
+        trained, budget=seconds(budget), progress=progress,
         on_result=None if as_json else show,
     )  # fmt: skip
     rows: list[Any] = [(r.name, r.metrics.accuracy, r.metrics.accuracy_interval) for r in tried]
@@ -197,7 +197,7 @@ def remedies(
         print_json({
             "run": str(run), "tried": [_remedy_dict(remedy) for remedy in tried],
             "untried": missed, "best": best.name, "recipe": str(recipe), "picture": str(picture),
-            "next": next_step,
+            "next": next_step, "warnings": progress.warnings,
         })  # fmt: skip
         return
     if missed and not quiet:

@@ -1,6 +1,6 @@
 """headstart layers: where a backbone can be cut, listed or measured."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,8 +71,12 @@ def layers(
     if data is not None:
         from headstart.runs.studies import measure_cuts
 
-        selection = measure_cuts(data, recipe, reporter(quiet, as_json))
-        _show_cuts(selection, recipe, data, out, quiet, as_json)
+        progress = reporter(quiet, as_json)
+        selection = measure_cuts(data, recipe, progress)
+        if as_json:
+            _print_json(selection, recipe, data, out, progress.warnings)
+        else:
+            _show_cuts(selection, recipe, data, out, quiet)
         return
     listing = ("backbone", "size", "candidates", "weights", "settings", "quiet", "as_json")
     need_data(typed_options(context, but=listing))
@@ -93,49 +97,63 @@ def layers(
 
 
 def _show_cuts(
-    selection: "Selection", recipe: "Recipe", data: Path, out: Path | None, quiet: bool,
-    as_json: bool,
-) -> None:  # fmt: skip
+    selection: "Selection", recipe: "Recipe", data: Path, out: Path | None, quiet: bool
+) -> None:
     """The table, the picture, and what to type next."""
+    if selection.chosen is None:
+        print("too few images, or too little time, to compare cuts: the last layer serves")
+        return
+    rows = _rows(selection)
+    _print_cuts(rows, _rates(rows, recipe), selection)
+    picture = write_picture(out, "layers.png", _draw_cuts(selection, recipe))
+    if quiet:
+        return
+    if selection.untried:
+        print(f"\nnot measured for want of time: {len(selection.untried)}; more: --budget 5m")
+    print(f"\nAccuracy and log loss by cross-validation on {selection.images:,} images\n"
+          "* chosen: within one standard error (~) of the best, the earliest and cheapest\n"
+          f"Picture: {picture}\nNext: {_next_step(selection, data)}")  # fmt: skip
+
+
+def _print_json(
+    selection: "Selection", recipe: "Recipe", data: Path, out: Path | None, warnings: list[str]
+) -> None:
+    content = {"backbone": recipe.backbone, **selection.to_dict(), "picture": None, "next": None}
+    if selection.chosen is not None:
+        rows = _rows(selection)
+        content["tried"] = [
+            {**score.to_dict(), "images_per_second": rate}
+            for score, rate in zip(rows, _rates(rows, recipe), strict=True)
+        ]
+        content["picture"] = str(write_picture(out, "layers.png", _draw_cuts(selection, recipe)))
+        content["next"] = _next_step(selection, data)
+    print_json({**content, "warnings": warnings})
+
+
+def _next_step(selection: "Selection", data: Path) -> str:
     from headstart.recipe import load_recipe
 
-    if selection.chosen is None:
-        if as_json:
-            print_json({**selection.to_dict(), "picture": None, "next": None})
-        else:
-            print("too few images, or too little time, to compare cuts: the last layer serves")
-        return
-    singles = sorted(
-        (s for s in selection.tried if len(s.cuts) == 1 and not s.changes), key=lambda s: s.cost
-    )
-    joined = [s for s in selection.tried if len(s.cuts) > 1 and not s.changes]
-    rows = [*singles, *joined, *(s for s in selection.tried if s.changes)]
-    rates = _rates(rows, singles, recipe)
-    if not as_json:
-        _print_cuts(rows, rates, selection)
-    picture = write_picture(out, "layers.png", _drawn_cuts(singles, selection, recipe))
-    next_step = train_command(data, selection.recipe.changed(budget=load_recipe().budget))
-    if as_json:
-        tried = [{**score.to_dict(), "images_per_second": rate}
-                 for score, rate in zip(rows, rates, strict=True)]  # fmt: skip
-        print_json({"backbone": recipe.backbone, **selection.to_dict(), "tried": tried,
-                    "picture": str(picture), "next": next_step})  # fmt: skip
-    elif not quiet:
-        if selection.untried:
-            print(f"\nnot measured for want of time: {len(selection.untried)}; more: --budget 5m")
-        print(f"\nAccuracy and log loss by cross-validation on {selection.images:,} images\n"
-              "* chosen: within one standard error (~) of the best, the earliest and cheapest\n"
-              f"Picture: {picture}\nNext: {next_step}")  # fmt: skip
+    return train_command(data, selection.recipe.changed(budget=load_recipe().budget))
 
 
-def _rates(
-    rows: Iterable["CutScore"], singles: Iterable["CutScore"], recipe: "Recipe"
-) -> list[float]:
+def _singles(selection: "Selection") -> list["CutScore"]:
+    """Cuts by themselves, from the input on."""
+    singles = (score for score in selection.tried if len(score.cuts) == 1 and not score.changes)
+    return sorted(singles, key=lambda score: score.cost)
+
+
+def _rows(selection: "Selection") -> list["CutScore"]:
+    """Cuts by themselves, joined, and fed in other ways."""
+    joined = [score for score in selection.tried if len(score.cuts) > 1 and not score.changes]
+    return [*_singles(selection), *joined, *(score for score in selection.tried if score.changes)]
+
+
+def _rates(rows: Sequence["CutScore"], recipe: "Recipe") -> list[float]:
     """Images a second of each row: of its slowest cut."""
     from headstart.features.cost import speeds
     from headstart.features.extractor import open_extractor
 
-    cut_of = {score.cuts[0].layer: score.cuts[0] for score in singles}
+    cut_of = {cut.layer: cut for score in rows if not score.changes for cut in score.cuts}
     by_cut = speeds(open_extractor(recipe.changed(cut=list(cut_of.values()))))
     rates = []
     for score in rows:
@@ -161,17 +179,17 @@ def _print_cuts(rows: Sequence["CutScore"], rates: Sequence[float], selection: "
                  Column("loss"), Column("images/s")], cells)  # fmt: skip
 
 
-def _drawn_cuts(singles: Sequence["CutScore"], selection: "Selection", recipe: "Recipe") -> bytes:
+def _draw_cuts(selection: "Selection", recipe: "Recipe") -> bytes:
     from headstart.report.plots import depths_picture
 
     assert selection.chosen is not None
-    series: dict[str, list[CutScore]] = {}
+    singles = _singles(selection)
+    series: dict[str, list[tuple[str, float, Any]]] = {}
     for score in singles:
-        series.setdefault(score.cuts[0].pooling or recipe.pooling, []).append(score)
-    drawn = {
-        pooling: [(s.cuts[0].layer, s.accuracy, s.accuracy_interval) for s in series[pooling]]
-        for pooling in sorted(series)
-    }
+        (cut,) = score.cuts
+        row = cut.layer, score.accuracy, score.accuracy_interval
+        series.setdefault(cut.pooling or recipe.pooling, []).append(row)
     names = list(dict.fromkeys(score.cuts[0].layer for score in singles))
     title = f"{selection.recipe.backbone}: which layer serves {selection.images:,} images best"
-    return depths_picture(title, names, drawn, [cut.layer for cut in selection.chosen.cuts])
+    poolings = {pooling: series[pooling] for pooling in sorted(series)}
+    return depths_picture(title, names, poolings, [cut.layer for cut in selection.chosen.cuts])

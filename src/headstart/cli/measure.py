@@ -63,8 +63,9 @@ def heads(
                   f"{score.seconds:.1f}")  # fmt: skip
 
     choices = recipe_choices(settings, budget=budget, weights=weights, groups=groups, seed=seed)
+    progress = reporter(quiet, as_json)
     selection = measure_heads(
-        photos, load_recipe(recipe, **choices), reporter(quiet, as_json), None if as_json else show
+        photos, load_recipe(recipe, **choices), progress, None if as_json else show
     )
     rows = [(score.name, score.accuracy, score.accuracy_interval) for score in selection.tried]
     drawn = dots_picture("Heads, by cross-validation", rows, "accuracy, 95% interval")
@@ -72,7 +73,8 @@ def heads(
     chosen = selection.recipe.changed(budget=load_recipe(recipe).budget)
     next_step = train_command(photos, chosen, recipe)
     if as_json:
-        print_json({**selection.to_dict(), "picture": str(picture), "next": next_step})
+        print_json({**selection.to_dict(), "picture": str(picture), "next": next_step,
+                    "warnings": progress.warnings})  # fmt: skip
     elif not quiet:
         print(f"\nChosen: {selection.chosen.name}, the simplest within one standard error of the "
               f"lowest log loss\nrecall: mean over the classes\nPicture: {picture}\n"
@@ -100,7 +102,8 @@ def learning_curve(
     from headstart.runs import studies
 
     choices = recipe_choices(settings, budget=budget, weights=weights, groups=groups, seed=seed)
-    curve = studies.learning_curve(photos, recipe, progress=reporter(quiet, as_json), **choices)
+    progress = reporter(quiet, as_json)
+    curve = studies.learning_curve(photos, recipe, progress=progress, **choices)
     low, high = curve.overall.gain_interval
     now = curve.accuracies[-1]
     drawn = learning_picture(
@@ -109,7 +112,7 @@ def learning_curve(
     )  # fmt: skip
     picture = write_picture(out, "learning_curve.png", drawn)
     if as_json:
-        print_json({**curve.to_dict(), "picture": str(picture)})
+        print_json({**curve.to_dict(), "picture": str(picture), "warnings": progress.warnings})
         return
     _print_curve(curve)
     if not quiet:
@@ -170,13 +173,15 @@ def lr(
 
     choices: dict[str, Any] = recipe_choices(settings, weights=weights, groups=groups, seed=seed)
     chosen = load_recipe(recipe, **choices)
-    rates, losses, suggestion = learning_rates(photos, chosen, reporter(quiet, as_json))
+    progress = reporter(quiet, as_json)
+    rates, losses, suggestion = learning_rates(photos, chosen, progress)
     picture = write_picture(out, "lr.png", rates_picture(rates, losses, suggestion))
     rate = f"{suggestion:.1e}"
     next_step = train_command(photos, chosen.changed(learning_rate=float(rate)), recipe)
     if as_json:
         print_json({"suggestion": suggestion, "rates": rates, "losses": losses,
-                    "picture": str(picture), "next": next_step})  # fmt: skip
+                    "picture": str(picture), "next": next_step,
+                    "warnings": progress.warnings})  # fmt: skip
     elif quiet:
         print(rate)
     else:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headstart.recipe import Recipe
     from headstart.runs.folder import Run
-    from headstart.system.progress import Progress
+    from headstart.system.progress import Recorder
 
 OPTIONS = ("backbone", "weights", "pooling", "size", "precision", "seed", "groups")  # of train
 LEAST = 20  # letters that a name has room for, however narrow the terminal
 
 
-def reporter(quiet: bool, as_json: bool) -> "Progress":
-    """What tells the user how the work goes."""
-    from headstart.system.progress import Silent, Terminal
+def reporter(quiet: bool, as_json: bool) -> "Recorder":
+    """What tells the user how the work goes, and notes the warnings for what is printed."""
+    from headstart.system.progress import Recorder, Terminal
 
-    return Silent() if quiet or as_json else Terminal()
+    return Recorder(None if quiet or as_json else Terminal())
 
 
 def print_json(content: Any) -> None:
