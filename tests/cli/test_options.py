@@ -1,23 +1,20 @@
 """Options mean the same everywhere, and none is passed over."""
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
-from headstart.cli.app import MODULES, app
+from headstart.cli.app import load_commands
 from headstart.cli.train import BESIDE_RESUME
 
 Call = Callable[..., Any]
 
 
 def commands() -> dict[str, Any]:
-    for module in MODULES:
-        import_module(f"headstart.cli.{module}")
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(load_commands())
     return dict(group.commands)
 
 

@@ -75,8 +75,15 @@ def _options(
     pass
 
 
-def main() -> None:
-    """Run the command line."""
+def load_commands() -> typer.Typer:
+    """The command line with all its commands."""
     for module in MODULES:
         importlib.import_module(f"headstart.cli.{module}")
-    app()
+    for group in app.registered_groups:
+        group.rich_help_panel = MORE
+    return app
+
+
+def main() -> None:
+    """Run the command line."""
+    load_commands()()

@@ -5,12 +5,12 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
-from headstart.cli.app import MORE, app, command
+from headstart.cli.app import app, command
 from headstart.cli.options import Quiet
 from headstart.cli.output import reporter
 
 weights = typer.Typer(help="Weights of backbones on this computer.", no_args_is_help=True)
-app.add_typer(weights, name="weights", rich_help_panel=MORE)
+app.add_typer(weights, name="weights")
 
 
 @weights.callback()
