@@ -193,7 +193,7 @@ def quick_timing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quick_timing")
 def test_layers_on_data(hundreds: Path, call: Call) -> None:
-    options = ["efficientnet_lite0", "--size", 64, "--data", hundreds, "--budget", "20s"]
+    options = ["efficientnet_lite0", "--size", 64, "--data", hundreds, "--budget", "8s"]
     done = call("layers", *options)
     assert done.code == 0, done.err
     (chosen,) = [line[2:].split("  ")[0] for line in done.out.splitlines() if line[:2] == "* "
@@ -222,7 +222,7 @@ def test_backbones_on_data(
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # no weights there
     train = load(hundreds).split("train")
     options = ["--data", hundreds, "--only", "efficientnet_lite0", "--only", "resnet50",
-               "--set", "size=64", "--budget", "20s"]  # fmt: skip
+               "--set", "size=64", "--budget", "8s"]  # fmt: skip
     done = call("backbones", *options)
     assert done.code == 0, done.err
     assert re.search(r"efficientnet_lite0 +\d+\.\d%  \(\d", done.out)

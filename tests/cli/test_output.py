@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from headstart.cli.output import Column, Table, between, percent, print_table, write_picture
+from headstart.cli.output import (
+    Column,
+    Table,
+    format_interval,
+    format_share,
+    print_table,
+    write_picture,
+)
 
 COLUMNS = [Column("cut", left=True), Column("accuracy"), Column("95% interval", left=True)]
 
@@ -14,7 +21,9 @@ def printed(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_numbers_are_on_the_right_and_names_on_the_left(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(COLUMNS, [("mixed7", percent(0.9634), between((0.9, 1))), ("last", "", "")])
+    print_table(
+        COLUMNS, [("mixed7", format_share(0.9634), format_interval((0.9, 1))), ("last", "", "")]
+    )
     assert printed(capsys) == [
         "cut     accuracy  95% interval",
         "mixed7     96.3%  (90.0% to 100.0%)",

@@ -15,17 +15,17 @@ from headstart.cli.options import (
     Seed,
     Settings,
     Weights,
-    need_data,
-    recipe_choices,
-    typed_options,
+    collect_choices,
+    list_typed_options,
+    require_data,
 )
 from headstart.cli.output import (
     INTERVAL,
     Column,
     Table,
-    between,
+    format_interval,
+    format_share,
     line_width,
-    percent,
     print_json,
     print_table,
     reporter,
@@ -57,10 +57,10 @@ def backbones(
     from headstart.backbones.catalogue import CATALOGUE, DEFAULT
 
     if data is not None:
-        choices = recipe_choices(settings, weights=weights, groups=groups, seed=seed)
+        choices = collect_choices(settings, weights=weights, groups=groups, seed=seed)
         _measure_backbones(data, budget, names or list(CATALOGUE), choices, quiet, as_json)
         return
-    need_data(typed_options(context, but=("quiet", "as_json")))
+    require_data(list_typed_options(context, but=("quiet", "as_json")))
     if as_json:
         print_json({"default": DEFAULT, "backbones": [
             {"backbone": entry.name, "size": entry.size, "parameters": entry.parameters * 1e6,
@@ -117,7 +117,7 @@ def _measure_backbones(
         if row["accuracy"] is None:
             table.note(name, "too few images to compare")
         else:
-            table.row(name, percent(row["accuracy"]), between(row["interval"]),
+            table.row(name, format_share(row["accuracy"]), format_interval(row["interval"]),
                       f"{row['images_per_second']:,.0f}", row["cut"])  # fmt: skip
     next_step = f"headstart weights fetch {missing[0]}" if missing else None
     if as_json:

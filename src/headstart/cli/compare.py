@@ -12,11 +12,11 @@ from headstart.cli.output import (
     INTERVAL,
     Column,
     Table,
-    between,
     claim_free,
     fit_columns,
+    format_interval,
+    format_share,
     line_width,
-    percent,
     print_json,
     print_table,
     reporter,
@@ -64,7 +64,7 @@ def compare(
     print_table(
         [Column("run", left=True), Column("split", left=True), Column("accuracy"), INTERVAL,
          Column("images")],
-        [(name, split, percent(m.accuracy), between(m.accuracy_interval), f"{m.n:,}")
+        [(name, split, format_share(m.accuracy), format_interval(m.accuracy_interval), f"{m.n:,}")
          for name, split, m in rows],
     )  # fmt: skip
     print()
@@ -74,7 +74,7 @@ def compare(
             print(f"{first} and {run.folder} have no images in common")
             continue
         print(f"{first} minus {run.folder}:\n  {pair.difference:+.1%} "
-              f"{between(pair.difference_interval, '+')} on {pair.n:,} images, "
+              f"{format_interval(pair.difference_interval, '+')} on {pair.n:,} images, "
               f"p = {pair.p_value:.3g}: {pair.verdict}")  # fmt: skip
     if picture is not None and not quiet:
         print(f"Picture: {picture}")
@@ -175,8 +175,8 @@ def remedies(
 
     def show(remedy: Remedy) -> None:
         change = f"{remedy.comparison.difference:+.1%}" if remedy.comparison else ""
-        table.row(remedy.name, percent(remedy.metrics.accuracy),
-                  between(remedy.metrics.accuracy_interval), change,
+        table.row(remedy.name, format_share(remedy.metrics.accuracy),
+                  format_interval(remedy.metrics.accuracy_interval), change,
                   f"{remedy.seconds:.0f}")  # fmt: skip
 
     trained, progress = Run(run), reporter(quiet, as_json)

@@ -17,15 +17,15 @@ from headstart.cli.options import (
     Seed,
     Settings,
     Weights,
-    need_data,
-    recipe_choices,
-    typed_options,
+    collect_choices,
+    list_typed_options,
+    require_data,
 )
 from headstart.cli.output import (
     INTERVAL,
     Column,
-    between,
-    percent,
+    format_interval,
+    format_share,
     print_json,
     print_table,
     reporter,
@@ -65,7 +65,7 @@ def layers(
     from headstart.features import extractor
     from headstart.recipe import load_recipe
 
-    choices = recipe_choices(settings, budget=budget, size=size, weights=weights, groups=groups,
+    choices = collect_choices(settings, budget=budget, size=size, weights=weights, groups=groups,
                              seed=seed)  # fmt: skip
     recipe = load_recipe(**{"backbone": backbone, **choices})
     if data is not None:
@@ -79,7 +79,7 @@ def layers(
             _show_cuts(selection, recipe, data, out, quiet)
         return
     listing = ("backbone", "size", "candidates", "weights", "settings", "quiet", "as_json")
-    need_data(typed_options(context, but=listing))
+    require_data(list_typed_options(context, but=listing))
     rows = [row for row in extractor.layers(recipe) if row.candidate or not candidates]
     if as_json:
         print_json({"backbone": recipe.backbone, "layers": [
@@ -172,8 +172,8 @@ def _print_cuts(rows: Sequence["CutScore"], rates: Sequence[float], selection: "
     for score, rate in zip(rows, rates, strict=True):
         near = score.images == best.images and score.loses_to(best) <= 1
         mark = "*" if score is selection.chosen else "~" if near else " "
-        cells.append((f"{mark} {score.name}", f"{score.dimensions:,}", percent(score.accuracy),
-                      between(score.accuracy_interval), f"{score.log_loss:.3f}",
+        cells.append((f"{mark} {score.name}", f"{score.dimensions:,}", format_share(score.accuracy),
+                      format_interval(score.accuracy_interval), f"{score.log_loss:.3f}",
                       f"{rate:,.0f}"))  # fmt: skip
     print_table([Column("  cut", left=True), Column("features"), Column("accuracy"), INTERVAL,
                  Column("loss"), Column("images/s")], cells)  # fmt: skip

@@ -14,15 +14,15 @@ from headstart.cli.options import (
     Seed,
     Settings,
     Weights,
-    recipe_choices,
+    collect_choices,
 )
 from headstart.cli.output import (
     INTERVAL,
     Column,
     Table,
-    between,
+    format_interval,
+    format_share,
     line_width,
-    percent,
     print_json,
     print_table,
     reporter,
@@ -58,11 +58,16 @@ def heads(
                    Column("log loss"), Column("seconds")], line_width())  # fmt: skip
 
     def show(score: "HeadScore") -> None:
-        table.row(score.name, percent(score.accuracy), between(score.accuracy_interval),
-                  percent(score.recall), f"{score.log_loss:.3f}",
-                  f"{score.seconds:.1f}")  # fmt: skip
+        table.row(
+            score.name,
+            format_share(score.accuracy),
+            format_interval(score.accuracy_interval),
+            format_share(score.recall),
+            f"{score.log_loss:.3f}",
+            f"{score.seconds:.1f}",
+        )
 
-    choices = recipe_choices(settings, budget=budget, weights=weights, groups=groups, seed=seed)
+    choices = collect_choices(settings, budget=budget, weights=weights, groups=groups, seed=seed)
     progress = reporter(quiet, as_json)
     selection = measure_heads(
         photos, load_recipe(recipe, **choices), progress, None if as_json else show
@@ -101,7 +106,7 @@ def learning_curve(
     from headstart.report.plots import learning_picture
     from headstart.runs import studies
 
-    choices = recipe_choices(settings, budget=budget, weights=weights, groups=groups, seed=seed)
+    choices = collect_choices(settings, budget=budget, weights=weights, groups=groups, seed=seed)
     progress = reporter(quiet, as_json)
     curve = studies.learning_curve(photos, recipe, progress=progress, **choices)
     low, high = curve.overall.gain_interval
@@ -121,20 +126,20 @@ def learning_curve(
 
 def _print_curve(curve: "LearningCurve") -> None:
     rows = [
-        (f"{size:,}", percent(accuracy), between(interval))
+        (f"{size:,}", format_share(accuracy), format_interval(interval))
         for size, accuracy, interval in zip(
             curve.sizes, curve.accuracies, curve.intervals, strict=True
         )
     ]
-    gain = f"forecast, gain {between(curve.overall.gain_interval, '+')}"
-    rows.append((f"{2 * curve.sizes[-1]:,}", percent(curve.overall.forecast), gain))
+    gain = f"forecast, gain {format_interval(curve.overall.gain_interval, '+')}"
+    rows.append((f"{2 * curve.sizes[-1]:,}", format_share(curve.overall.forecast), gain))
     print_table([Column("images"), Column("accuracy"), INTERVAL], rows)
     print("\nWhat twice the photos of a class would bring it, by forecast:")
     print_table(
         [Column("class", left=True), Column("images"), Column("accuracy"), Column("gain"), INTERVAL,
          Column("", left=True)],
-        [(f.name, f"{f.images:,}", percent(f.accuracy), f"{f.gain:+.1%}",
-          between(f.gain_interval, "+"), "" if f.told else "perhaps chance")
+        [(f.name, f"{f.images:,}", format_share(f.accuracy), f"{f.gain:+.1%}",
+          format_interval(f.gain_interval, "+"), "" if f.told else "perhaps chance")
          for f in curve.forecasts[:10]],
     )  # fmt: skip
 
@@ -171,7 +176,7 @@ def lr(
     from headstart.report.plots import rates_picture
     from headstart.runs.studies import learning_rates
 
-    choices: dict[str, Any] = recipe_choices(settings, weights=weights, groups=groups, seed=seed)
+    choices: dict[str, Any] = collect_choices(settings, weights=weights, groups=groups, seed=seed)
     chosen = load_recipe(recipe, **choices)
     progress = reporter(quiet, as_json)
     rates, losses, suggestion = learning_rates(photos, chosen, progress)

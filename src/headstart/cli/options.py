@@ -88,7 +88,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but th
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 
 
-def recipe_choices(
+def collect_choices(
     settings: list[str] | None, *, budget: str | None = None, **options: Any
 ) -> dict[str, Any]:
     """The choices of a recipe that were typed: `options` that are not None, and `--set`, which
@@ -103,7 +103,7 @@ def recipe_choices(
     return choices
 
 
-def typed_options(context: typer.Context, but: Collection[str] = ()) -> list[str]:
+def list_typed_options(context: typer.Context, but: Collection[str] = ()) -> list[str]:
     """What was typed of the command's parameters, as it is spelled, `but` those named.
 
     Read from the command itself: a parameter that is added to it is among them at once.
@@ -119,7 +119,7 @@ def typed_options(context: typer.Context, but: Collection[str] = ()) -> list[str
     return names
 
 
-def need_data(names: Collection[str]) -> None:
+def require_data(names: Collection[str]) -> None:
     """Raises RecipeError for options that mean nothing without images."""
     from headstart.errors import RecipeError
 

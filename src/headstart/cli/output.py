@@ -33,12 +33,12 @@ def print_json(content: Any) -> None:
     print(json.dumps(finite(content), ensure_ascii=False, allow_nan=False))
 
 
-def percent(share: float | None) -> str:
+def format_share(share: float | None) -> str:
     """A share such as 0.9634 as 96.3%; nothing where it cannot be told."""
     return "" if share is None else f"{share:.1%}"
 
 
-def between(interval: Sequence[float] | None, sign: str = "") -> str:
+def format_interval(interval: Sequence[float] | None, sign: str = "") -> str:
     """An interval of shares as (93.2% to 98.1%); with sign "+" one of differences."""
     return "" if interval is None else f"({interval[0]:{sign}.1%} to {interval[1]:{sign}.1%})"
 

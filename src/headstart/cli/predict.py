@@ -9,7 +9,7 @@ import typer
 
 from headstart.cli.app import WORK, app, command
 from headstart.cli.options import AsJson, Photos, Quiet, RunFolder, Strict, Tta, parse_path
-from headstart.cli.output import between, percent, print_json, reporter
+from headstart.cli.output import format_interval, format_share, print_json, reporter
 
 if TYPE_CHECKING:
     from headstart.classifier import Prediction
@@ -144,8 +144,10 @@ def evaluate(
             verdict = pair.verdict.replace("the first is", "with views it is").replace(
                 "the second is", "without views it is"
             )
-            print(f"\n{split}: with {views} views {percent(metrics[split].accuracy)}, without "
-                  f"{percent(evaluated.alone[split].accuracy)}, difference {pair.difference:+.1%} "
-                  f"{between(pair.difference_interval, '+')}: {verdict}")  # fmt: skip
+            averaged = format_share(metrics[split].accuracy)
+            alone = format_share(evaluated.alone[split].accuracy)
+            print(f"\n{split}: with {views} views {averaged}, without {alone}, "
+                  f"difference {pair.difference:+.1%} "
+                  f"{format_interval(pair.difference_interval, '+')}: {verdict}")  # fmt: skip
         print(f"{evaluated.images_per_second or 0:,.0f} images a second with {views} views: each "
               "view is another run of the network")  # fmt: skip

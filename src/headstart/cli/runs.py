@@ -13,10 +13,10 @@ from headstart.cli.output import (
     NAME,
     Column,
     Table,
-    between,
     fit_columns,
+    format_interval,
+    format_share,
     line_width,
-    percent,
     print_json,
     print_metrics,
     print_table,
@@ -83,8 +83,8 @@ def runs(
 def _cells(entry: "RunEntry") -> list[str]:
     images, classes = ("" if n is None else f"{n:,}" for n in (entry.images, entry.classes))
     split = (entry.split or "").replace("_", "-")
-    interval = between(entry.accuracy_interval)
-    return [str(entry.folder), images, classes, percent(entry.accuracy), interval, split]
+    interval = format_interval(entry.accuracy_interval)
+    return [str(entry.folder), images, classes, format_share(entry.accuracy), interval, split]
 
 
 def _next_step(entry: "RunEntry") -> str | None:

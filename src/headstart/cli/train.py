@@ -18,9 +18,9 @@ from headstart.cli.options import (
     Settings,
     Strict,
     Weights,
+    collect_choices,
+    list_typed_options,
     parse_path,
-    recipe_choices,
-    typed_options,
 )
 from headstart.cli.output import reporter, show_run
 
@@ -89,7 +89,7 @@ def train(
     from headstart.errors import RecipeError
     from headstart.runs import training
 
-    passed_over = typed_options(context, but=BESIDE_RESUME)
+    passed_over = list_typed_options(context, but=BESIDE_RESUME)
     if resume is not None and passed_over:
         raise RecipeError(
             "expected --resume RUN alone, for the run knows its images and choices, found "
@@ -101,7 +101,7 @@ def train(
     if resume is not None:
         run = training.resume(resume, progress=progress, callbacks=callbacks)
     else:
-        choices = recipe_choices(
+        choices = collect_choices(
             settings, budget=budget, backbone=backbone, weights=weights, cut=cut, pooling=pooling,
             size=size, precision=precision, seed=seed, groups=groups, balanced=balanced or None,
         )  # fmt: skip
@@ -161,7 +161,7 @@ def finetune(
     from headstart.recipe import seconds
     from headstart.runs import training
 
-    choices = recipe_choices(
+    choices = collect_choices(
         settings, boundary=boundary, tune_budget=seconds(budget), tune_epochs=epochs
     )
     tuned = training.finetune(run, out=out, progress=reporter(quiet, as_json), **choices)
