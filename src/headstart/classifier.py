@@ -6,6 +6,7 @@ one uint8 image to probabilities). Nothing in it is code; loading one runs none.
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -252,8 +253,8 @@ def assemble(
     return Classifier(classes, extractor.geometry, precision, head, model, description)
 
 
-def load(path: str | Path) -> Classifier:
-    """The classifier in a folder, or in the `classifier` folder of a run.
+def load(path: "str | os.PathLike[str]") -> Classifier:
+    """The classifier in a folder, or in the `classifier` folder of a run (also a Run itself).
 
     Raises ClassifierError if there is none, if it is damaged, or if a newer headstart wrote it.
     """

@@ -236,26 +236,6 @@ def test_a_cut_that_is_given_is_not_searched(sides: Path) -> None:
     assert not found.tried
 
 
-def test_layers_are_shown_with_the_choice_and_what_to_type(
-    sides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from headstart.cli.catalogue import layers
-    from headstart.features import cost
-
-    real = cost.speeds
-    monkeypatch.setattr(cost, "speeds", lambda opened: real(opened, seconds=0.001))
-    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
-    picture = tmp_path / "layers.png"
-    layers("efficientnet_lite0", size=96, data=sides, budget="60s", out=picture)
-    text = capsys.readouterr().out
-    (chosen,) = [line[2:].split("  ")[0] for line in text.splitlines() if line[:2] == "* "
-                 and "chosen" not in line]  # fmt: skip
-    cuts = chosen.split(",")[0].replace(" + ", "+")
-    assert f"Next: headstart train {sides} --size 96 --cut {cuts}" in text
-    assert "block1a_project_bn:avg" in text  # no cut is passed over
-    assert picture.read_bytes()[:4] == b"\x89PNG"
-
-
 def test_the_run_keeps_what_was_chosen_and_why(sides: Path, tmp_path: Path) -> None:
     run = headstart.train(sides, out=tmp_path / "run", size=96)
     record = json.loads((run.folder / "run.json").read_text())["selection"]

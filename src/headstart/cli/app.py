@@ -4,19 +4,21 @@ Nothing heavy is imported here or at the top of the commands' modules, so help a
 """
 
 import functools
+import importlib
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from headstart.errors import HeadstartError
 
-if TYPE_CHECKING:
-    from headstart.recipe import Recipe
-
-OPTIONS = ("backbone", "weights", "cut", "pooling", "size", "precision", "seed")  # of train
 STOPPED = 130  # what a shell expects of a program ended by Ctrl-C
+RESUMABLE = ("train", "finetune")
+# In the order of the help, whose headings follow.
+MODULES = ("train", "predict", "runs", "compare", "catalogue", "layers", "measure", "look",
+           "weights", "cache")  # fmt: skip
+WORK, RUNS, MEASURE, MORE = "Train and use", "Runs", "Measure before training", "More"
 
 app = typer.Typer(
     name="headstart",
@@ -31,7 +33,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
     """A command whose HeadstartError or OSError becomes one message and exit code 2."""
 
     @functools.wraps(function)
-    def careful(*args: Any, **options: Any) -> Any:
+    def call(*args: Any, **options: Any) -> Any:
         try:
             return function(*args, **options)
         except HeadstartError as error:
@@ -44,34 +46,19 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             print(f"error: {error.strerror or error}{place}", file=sys.stderr)
             raise typer.Exit(2) from error
         except KeyboardInterrupt:
-            told = "\nStopped."
-            if function.__name__ in ("train", "finetune"):
-                told += (" Features computed so far are kept: type the same command to go on, or "
-                         "headstart train --resume RUN if a run was named above.")  # fmt: skip
-            print(told, file=sys.stderr)
+            message = "\nStopped."
+            if function.__name__ in RESUMABLE:
+                message += (
+                    " Features computed so far are kept: type the same command to go on, or "
+                    "headstart train --resume RUN if a run was named above."
+                )
+            print(message, file=sys.stderr)
             raise typer.Exit(STOPPED) from None
 
-    return careful
+    return call
 
 
-def typed(photos: Any, recipe: "Recipe", base: str = "quick") -> str:
-    """The command that trains with every choice of `recipe`, as a shell takes it."""
-    import shlex
-
-    from headstart.recipe import load_recipe
-
-    words = ["headstart", "train", str(photos)]
-    if base != "quick":
-        words += ["--recipe", base]
-    for setting in recipe.settings(load_recipe(base)):
-        key, _, value = setting.partition("=")
-        if key == "cut" and value.startswith("["):
-            value = "+".join(recipe.cut)
-        words += [f"--{key}", value] if key in OPTIONS else ["--set", f"{key}={value}"]
-    return shlex.join(words)
-
-
-def _version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     if wanted:
         from headstart import __version__
 
@@ -82,14 +69,21 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Show the version and stop."
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version and stop."
     ),
 ) -> None:
     pass
 
 
+def load_commands() -> typer.Typer:
+    """The command line with all its commands."""
+    for module in MODULES:
+        importlib.import_module(f"headstart.cli.{module}")
+    for group in app.registered_groups:
+        group.rich_help_panel = MORE
+    return app
+
+
 def main() -> None:
     """Run the command line."""
-    from headstart.cli import cache, catalogue, measure, predict, train  # noqa: F401
-
-    app()
+    load_commands()()

@@ -1,27 +1,130 @@
-"""Options that several commands share."""
+"""Options that several commands share: each is defined once and means the same everywhere."""
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 
-
-Tta = Annotated[
-    int,
-    typer.Option("--tta", min=1, metavar="N", help="Average over N views of each image (slower)."),
-]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that train printed.")]
+def parse_path(text: str | Path) -> Path:
+    """A path as it was typed. An empty word is refused: it would mean the current folder, and
+    comes from a variable of the shell that is not set.
+    """
+    if not str(text).strip():
+        raise typer.BadParameter(
+            "expected a file or folder, found an empty name. Type: its path, or . for this folder"
+        )
+    return Path(text)
 
 
 Photos = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="PHOTOS", help="Measure on these labelled images."),
+    Path,
+    typer.Argument(
+        parser=parse_path, metavar="PHOTOS", help="Folder, table or archive of labelled images."
+    ),
 ]
-Budget = Annotated[str, typer.Option(help="Time that measuring may take, such as 60s or 5m.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", parser=parse_path, metavar="PHOTOS", help="Measure on these labelled images."
+    ),
+]
+RunFolder = Annotated[
+    Path,
+    typer.Argument(parser=parse_path, metavar="RUN", help="The folder that train printed."),
+]
+RecipeName = Annotated[
+    str, typer.Option("--recipe", metavar="RECIPE", help="A recipe's name or a TOML file.")
+]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="WEIGHTS", help="default, imagenet, none or a file."),
+]
+Groups = Annotated[
+    str | None,
+    typer.Option(
+        "--groups",
+        metavar="COLUMN|PATTERN",
+        help="Table column, or pattern on file names: whole groups (patient, camera) are split.",
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, metavar="N", help="Seed of every draw: split, folds, views."),
+]
+Budget = Annotated[
+    str,
+    typer.Option("--budget", metavar="TIME", help="Time that it may take, such as 60s or 5m."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change any choice of the recipe."),
 ]
+Picture = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        parser=parse_path,
+        metavar="PICTURE",
+        help="The picture to write. Default: a new one in this folder.",
+    ),
+]
+NewRun = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        parser=parse_path,
+        metavar="RUN",
+        help="The new run's folder. Default: runs/NAME-N.",
+    ),
+]
+Tta = Annotated[
+    int,
+    typer.Option("--tta", min=1, metavar="N", help="Average over N views of each image (slower)."),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be used.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+
+
+def collect_choices(
+    settings: list[str] | None, *, budget: str | None = None, **options: Any
+) -> dict[str, Any]:
+    """The choices of a recipe that were typed: `options` that are not None, and `--set`, which
+    has the last word. Raises RecipeError for a time or a setting that cannot be read.
+    """
+    from headstart.recipe import parse_setting, seconds
+
+    choices = {name: value for name, value in options.items() if value is not None}
+    if budget is not None:
+        choices["budget"] = seconds(budget)
+    choices.update(parse_setting(text) for text in settings or [])
+    return choices
+
+
+def list_typed_options(context: typer.Context, but: Collection[str] = ()) -> list[str]:
+    """What was typed of the command's parameters, as it is spelled, `but` those named.
+
+    Read from the command itself: a parameter that is added to it is among them at once.
+    """
+    names = []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name in but or source is None or source.name != "COMMANDLINE":
+            continue
+        spelled = max(parameter.opts, key=len)
+        names.append(spelled if spelled.startswith("-") else name.upper())
+    return names
+
+
+def require_data(names: Collection[str]) -> None:
+    """Raises RecipeError for options that mean nothing without images."""
+    from headstart.errors import RecipeError
+
+    if names:
+        raise RecipeError(
+            f"expected --data PHOTOS with {', '.join(names)}, for nothing is measured without "
+            "images. Type: --data PHOTOS"
+        )

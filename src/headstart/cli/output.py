@@ -1,40 +1,186 @@
-"""What commands print of a run."""
+"""What commands print and write: progress, tables, JSON, pictures, what to type next."""
 
 import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headstart.recipe import Recipe
     from headstart.runs.folder import Run
-    from headstart.system.progress import Progress
+    from headstart.system.progress import Recorder
+
+OPTIONS = ("backbone", "weights", "pooling", "size", "precision", "seed", "groups")  # of train
+LEAST = 20  # letters that a name has room for, however narrow the terminal
 
 
-def reporter(quiet: bool, as_json: bool) -> "Progress":
-    """What tells the user how the work goes."""
-    from headstart.system.progress import Silent, Terminal
+def reporter(quiet: bool, as_json: bool) -> "Recorder":
+    """What tells the user how the work goes, and notes the warnings for what is printed."""
+    from headstart.system.progress import Recorder, Terminal
 
-    return Silent() if quiet or as_json else Terminal()
+    return Recorder(None if quiet or as_json else Terminal())
 
 
-def show(run: "Run", quiet: bool, as_json: bool) -> None:
-    """The result of a training: a short summary, the folder alone, or one JSON object."""
+def print_json(content: Any) -> None:
+    """One JSON object on one line; JSON has no nan, so null stands for it."""
     import json
 
+    from headstart.runs.folder import finite
+
+    print(json.dumps(finite(content), ensure_ascii=False, allow_nan=False))
+
+
+def format_share(share: float | None) -> str:
+    """A share such as 0.9634 as 96.3%; nothing where it cannot be told."""
+    return "" if share is None else f"{share:.1%}"
+
+
+def format_interval(interval: Sequence[float] | None, sign: str = "") -> str:
+    """An interval of shares as (93.2% to 98.1%); with sign "+" one of differences."""
+    return "" if interval is None else f"({interval[0]:{sign}.1%} to {interval[1]:{sign}.1%})"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table. width: letters at least. left: names are on the left, numbers not."""
+
+    title: str
+    width: int = 0
+    left: bool = False
+
+    def fit(self, cell: str) -> str:
+        """The cell at its place in the column."""
+        return cell.ljust(self.width) if self.left else cell.rjust(self.width)
+
+
+NAME = Column("", left=True)
+INTERVAL = Column("95% interval", len("(100.0% to 100.0%)"), left=True)
+
+
+class Table:
+    """Rows printed as they come, under one line of titles; the first column holds names.
+
+    limit: letters that a line may have. Where they are few the columns move together, and a name
+    that is longer than what is left of its column has a line of its own.
+    """
+
+    def __init__(self, columns: Sequence[Column], limit: int | None = None) -> None:
+        columns = [replace(c, width=max(c.width, len(c.title))) for c in columns]
+        self.gap = "  "
+        if limit is not None and _line(columns, self.gap) > limit:
+            self.gap = " "
+            room = columns[0].width + limit - _line(columns, self.gap)
+            least = max(LEAST, len(columns[0].title))
+            columns[0] = replace(columns[0], width=min(columns[0].width, max(least, room)))
+        self.columns = columns
+        self.begun = False
+
+    def row(self, *cells: str) -> None:
+        """Print one row, at once: the next may take a while."""
+        self._begin()
+        if len(cells[0]) > self.columns[0].width:
+            print(cells[0])
+            cells = ("", *cells[1:])
+        self._print(cells)
+
+    def note(self, name: str, text: str) -> None:
+        """Print a row that has words in the place of numbers."""
+        self._begin()
+        print(f"{self.columns[0].fit(name)}{self.gap}{text}", flush=True)
+
+    def _begin(self) -> None:
+        if not self.begun and any(column.title for column in self.columns):
+            self._print([column.title for column in self.columns])
+        self.begun = True
+
+    def _print(self, cells: Sequence[str]) -> None:
+        fitted = [column.fit(cell) for column, cell in zip(self.columns, cells, strict=True)]
+        print(self.gap.join(fitted).rstrip(), flush=True)
+
+
+def _line(columns: Sequence[Column], gap: str) -> int:
+    return sum(column.width + len(gap) for column in columns) - len(gap)
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
+    """A table whose rows are all known: each column as wide as it must be."""
+    rows = list(rows)
+    columns = [replace(column, width=0) for column in columns]
+    table = Table(fit_columns(columns, rows), line_width())
+    for row in rows:
+        table.row(*row)
+
+
+def fit_columns(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[Column]:
+    """The columns, wide enough for the rows."""
+    return [
+        replace(column, width=max([column.width, *(len(row[place]) for row in rows)]))
+        for place, column in enumerate(columns)
+    ]
+
+
+def line_width() -> int | None:
+    """Letters in a line of the terminal; None where the output goes into a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def write_picture(out: Path | None, name: str, content: bytes, folder: Path | None = None) -> Path:
+    """Write a picture where the user says (`out`), or as `name` into the run's `folder`, or into
+    the current folder under a name that is free: nobody's picture is overwritten unasked.
+    Returns where it is.
+    """
+    from headstart.system.atomic import write_atomically
+
+    path = out or (folder / name if folder is not None else claim_free(Path(name)))
+    if path.is_dir():
+        path = claim_free(path / name)
+    write_atomically(path, content)
+    return path
+
+
+def claim_free(path: Path) -> Path:
+    """`path`, or the first free one of NAME-2, NAME-3 ..., claimed by an empty file."""
+    number, free = 1, path
+    while True:
+        try:
+            free.open("xb").close()
+            return free
+        except FileExistsError:
+            number += 1
+            free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def train_command(photos: Any, recipe: "Recipe", base: str = "quick") -> str:
+    """The command that trains with every choice of `recipe`, as a shell takes it."""
+    from headstart.recipe import load_recipe
+
+    words = ["headstart", "train", str(photos)]
+    if base != "quick":
+        words += ["--recipe", base]
+    for setting in recipe.settings(load_recipe(base)):
+        key = setting.partition("=")[0]
+        if key == "cut":
+            words += ["--cut", "+".join(map(str, recipe.cut))]
+        elif key in OPTIONS:
+            words += [f"--{key}", str(getattr(recipe, key))]
+        else:
+            words += ["--set", setting]
+    return shlex.join(words)
+
+
+def show_run(run: "Run", quiet: bool, as_json: bool) -> None:
+    """The result of a training: a short summary, the folder alone, or one JSON object."""
     if as_json:
-        print(json.dumps(summary(run), ensure_ascii=False))
+        print_json(run_to_dict(run))
     elif quiet:
         print(run.folder)
     else:
-        from headstart.report.words import summary as in_words
-
+        print_metrics(run)
         record = run.record
         cache, seconds = record["cache"], record["seconds"]
-        if run.history:
-            from headstart.report.plots import curves_text
-
-            print(curves_text(run.history) + "\n")
-        print(in_words(run.metrics))
-        if record["verdict"]:
-            print(f"\n{record['verdict']}")
         print(
             f"\n{seconds['total']:.1f} s; features: {cache['hits']:,} from the cache, "
             f"{cache['misses']:,} computed\n"
@@ -43,7 +189,20 @@ def show(run: "Run", quiet: bool, as_json: bool) -> None:
         )
 
 
-def summary(run: "Run") -> dict[str, Any]:
+def print_metrics(run: "Run") -> None:
+    """The curves of a training in epochs, the figures by split, the verdict."""
+    from headstart.report.words import summary
+
+    if run.history:
+        from headstart.report.plots import curves_text
+
+        print(curves_text(run.history) + "\n")
+    print(summary(run.metrics))
+    if run.record["verdict"]:
+        print(f"\n{run.record['verdict']}")
+
+
+def run_to_dict(run: "Run") -> dict[str, Any]:
     """Everything a script needs to know of a run."""
     record = run.record
     return {

@@ -7,19 +7,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli.app import app, command
-from headstart.cli.options import AsJson, Quiet, RunFolder, Tta
-from headstart.cli.output import reporter
+from headstart.cli.app import WORK, app, command
+from headstart.cli.options import AsJson, Photos, Quiet, RunFolder, Strict, Tta, parse_path
+from headstart.cli.output import format_interval, format_share, print_json, reporter
 
 if TYPE_CHECKING:
     from headstart.classifier import Prediction
 
 
-@app.command(epilog="Example: headstart predict runs/photos-1 new/ --format csv > labels.csv")
+@app.command(
+    rich_help_panel=WORK,
+    epilog="Example: headstart predict runs/photos-1 new/ --format csv > labels.csv",
+)
 @command
 def predict(
     run: RunFolder,
-    photos: Annotated[list[Path], typer.Argument(help="Images, folders or archives.")],
+    photos: Annotated[
+        list[Path],
+        typer.Argument(parser=parse_path, metavar="PHOTOS", help="Images, folders or archives."),
+    ],
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|jsonl", help="How to print.")
     ] = "table",
@@ -29,13 +35,21 @@ def predict(
     """Say which class each image belongs to. Exit code 1 if an image could not be used."""
     from headstart.classifier import load
     from headstart.data import dataset
-    from headstart.errors import HeadstartError
+    from headstart.errors import DatasetError, HeadstartError
 
     printers: dict[str, type[Any]] = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}
     if form not in printers:
-        raise HeadstartError(f"expected --format table, csv or jsonl, found {form!r}")
-    classifier = load(run)
+        raise HeadstartError(
+            f"expected --format table, csv or jsonl, found {form!r}. Type: --format csv"
+        )
     items = dataset.images_in(photos)
+    if not items:
+        places = " ".join(map(str, photos))
+        raise DatasetError(
+            f"expected images in {places}, found none. Type: headstart predict {run} PHOTOS with "
+            "images, or folders and archives that hold some"
+        )
+    classifier = load(run)
     top_k = min(top_k, len(classifier.classes))
     printer = printers[form](top_k, [item.name for item in items])
     failed = 0
@@ -50,12 +64,12 @@ def predict(
         raise typer.Exit(1)
 
 
-def _told(prediction: "Prediction", top_k: int) -> list[tuple[str, float]]:
+def _classes(prediction: "Prediction", top_k: int) -> list[tuple[str, float]]:
     """Classes with probabilities: the top ones, or those above their thresholds."""
     if prediction.labels is None:
         return prediction.top(top_k)
-    found = [(name, prediction.probabilities[name]) for name in prediction.labels]
-    return found or [("none", 0.0)]
+    pairs = [(name, prediction.probabilities[name]) for name in prediction.labels]
+    return pairs or [("none", 0.0)]
 
 
 class _Table:
@@ -65,8 +79,8 @@ class _Table:
 
     def show(self, prediction: "Prediction") -> None:
         if prediction.error is None:
-            told = "  ".join(f"{name} {p:.1%}" for name, p in _told(prediction, self.top_k))
-            print(f"{prediction.name:<{self.width}}  {told}")
+            classes = "  ".join(f"{name} {p:.1%}" for name, p in _classes(prediction, self.top_k))
+            print(f"{prediction.name:<{self.width}}  {classes}")
 
 
 class _Csv:
@@ -104,14 +118,12 @@ class _JsonLines:
         print(json.dumps(row, ensure_ascii=False))
 
 
-@app.command(epilog="Example: headstart evaluate runs/photos-1 photos/")
+@app.command(rich_help_panel=WORK, epilog="Example: headstart evaluate runs/photos-1 photos/")
 @command
 def evaluate(
     run: RunFolder,
-    photos: Annotated[Path, typer.Argument(help="Folder, table or archive of labelled images.")],
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at an image that cannot be used.")
-    ] = False,
+    photos: Photos,
+    strict: Strict = False,
     tta: Tta = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -120,22 +132,22 @@ def evaluate(
     from headstart.report.words import summary
     from headstart.runs.evaluate import evaluate_views
 
-    progress = reporter(quiet, as_json)
-    found = evaluate_views(run, photos, tta, strict=strict, progress=progress)
-    metrics, views = found.metrics, found.views
+    evaluated = evaluate_views(run, photos, tta, strict=strict, progress=reporter(quiet, as_json))
+    metrics, views = evaluated.metrics, evaluated.views
     if as_json:
-        told = {split: part.to_dict() for split, part in metrics.items()}
-        print(json.dumps({**told, "warnings": list(found.warnings)}, ensure_ascii=False))
+        figures = {split: part.to_dict() for split, part in metrics.items()}
+        print_json({**figures, "warnings": list(evaluated.warnings)})
         return
     print(summary(metrics))
     if tta > 1:
-        for split, compared in found.paired.items():
-            low, high = compared.difference_interval
-            verdict = compared.verdict.replace("the first is", "with views it is").replace(
+        for split, pair in evaluated.paired.items():
+            verdict = pair.verdict.replace("the first is", "with views it is").replace(
                 "the second is", "without views it is"
             )
-            print(f"\n{split}: with {views} views {metrics[split].accuracy:.1%}, without "
-                  f"{found.alone[split].accuracy:.1%}, difference {compared.difference:+.1%} "
-                  f"({low:+.1%} to {high:+.1%}): {verdict}")  # fmt: skip
-        print(f"{found.images_per_second or 0:,.0f} images a second with {views} views: each "
+            averaged = format_share(metrics[split].accuracy)
+            alone = format_share(evaluated.alone[split].accuracy)
+            print(f"\n{split}: with {views} views {averaged}, without {alone}, "
+                  f"difference {pair.difference:+.1%} "
+                  f"{format_interval(pair.difference_interval, '+')}: {verdict}")  # fmt: skip
+        print(f"{evaluated.images_per_second or 0:,.0f} images a second with {views} views: each "
               "view is another run of the network")  # fmt: skip

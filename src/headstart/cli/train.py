@@ -1,31 +1,54 @@
-"""headstart train, finetune, demo, recipe."""
+"""headstart train, finetune, demo: what makes a run."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from headstart.cli.app import app, command
-from headstart.cli.options import AsJson, Quiet
-from headstart.cli.output import reporter, show
+from headstart.cli.app import WORK, app, command
+from headstart.cli.options import (
+    AsJson,
+    Budget,
+    Groups,
+    NewRun,
+    Quiet,
+    RecipeName,
+    RunFolder,
+    Seed,
+    Settings,
+    Strict,
+    Weights,
+    collect_choices,
+    list_typed_options,
+    parse_path,
+)
+from headstart.cli.output import reporter, show_run
+
+# A run that is resumed knows its images and choices; what may be typed beside it.
+BESIDE_RESUME = ("resume", "tensorboard", "mlflow", "quiet", "as_json")
 
 
 @app.command(
+    rich_help_panel=WORK,
     epilog="Example: headstart train photos/ --set views=2 --set augmentation=flip",
 )
 @command
 def train(
+    context: typer.Context,
     photos: Annotated[
-        Path | None, typer.Argument(help="Folder, table or archive of labelled images.")
+        Path | None,
+        typer.Argument(
+            parser=parse_path,
+            metavar="PHOTOS",
+            help="Folder, table or archive of labelled images.",
+        ),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="A recipe's name or a TOML file.")] = "quick",
-    out: Annotated[
-        Path | None, typer.Option(help="The run's folder, new. Default: runs/NAME-N.")
-    ] = None,
+    recipe: RecipeName = "quick",
+    out: NewRun = None,
     backbone: Annotated[
         str | None, typer.Option(help="See: headstart backbones.", show_default="the recipe's")
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="default, imagenet, none or a file.")] = None,
+    weights: Weights = None,
     cut: Annotated[
         str | None,
         typer.Option(help="Layer whose output serves as features, several joined by +, or auto."),
@@ -33,32 +56,28 @@ def train(
     pooling: Annotated[str | None, typer.Option(help="avg, max, avg+max, grid or flatten.")] = None,
     size: Annotated[int | None, typer.Option(help="Pixels of the input, height and width.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, f32 or bf16.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of split, folds and views.")] = None,
+    seed: Seed = None,
     budget: Annotated[
-        str | None, typer.Option(help="Time that measuring choices may take, such as 60s.")
+        str | None,
+        typer.Option(metavar="TIME", help="Time for measuring choices, such as 60s or 5m."),
     ] = None,
     balanced: Annotated[
         bool, typer.Option("--balanced", help="Weigh classes so that rare ones count as much.")
     ] = False,
-    groups: Annotated[
-        str | None,
-        typer.Option(
-            help="Table column, or pattern on file names: whole groups (patient, camera) are split."
-        ),
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at an image that cannot be used.")
-    ] = False,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change any choice of the recipe."),
-    ] = None,
+    groups: Groups = None,
+    strict: Strict = False,
+    settings: Settings = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Go on with a training that was stopped."),
+        typer.Option(
+            parser=parse_path, metavar="RUN", help="Go on with a training that was stopped."
+        ),
     ] = None,
     tensorboard: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Log a neural head's training there too.")
+        Path | None,
+        typer.Option(
+            parser=parse_path, metavar="DIR", help="Log a neural head's training there too."
+        ),
     ] = None,
     mlflow: Annotated[
         bool, typer.Option("--mlflow", help="Log a neural head's training to MLflow too.")
@@ -68,43 +87,37 @@ def train(
 ) -> None:
     """Train a classifier on a folder of labelled images."""
     from headstart.errors import RecipeError
-    from headstart.recipe import parse_setting, seconds
-    from headstart.runs import training as pipeline
+    from headstart.runs import training
 
-    progress = reporter(quiet, as_json)
-    callbacks = _callbacks(tensorboard, mlflow)
-    if resume is not None:
-        given = {"PHOTOS": photos, "--out": out, "--set": settings, "--backbone": backbone,
-                 "--weights": weights, "--cut": cut, "--pooling": pooling, "--size": size,
-                 "--seed": seed, "--groups": groups, "--budget": budget}  # fmt: skip
-        extra = [name for name, value in given.items() if value is not None]
-        if extra:
-            raise RecipeError(
-                "expected --resume RUN alone, for the run knows its images and choices, found "
-                f"also {', '.join(extra)}. Type: headstart train --resume {resume}"
-            )
-        run = pipeline.resume(resume, progress=progress, callbacks=callbacks)
-        return show(run, quiet, as_json)
-    if photos is None:
+    passed_over = list_typed_options(context, but=BESIDE_RESUME)
+    if resume is not None and passed_over:
+        raise RecipeError(
+            "expected --resume RUN alone, for the run knows its images and choices, found "
+            f"also {', '.join(passed_over)}. Type: headstart train --resume {resume}"
+        )
+    if resume is None and photos is None:
         raise RecipeError("expected PHOTOS to train on, or --resume RUN. Type: headstart train DIR")
+    progress, callbacks = reporter(quiet, as_json), _loggers(tensorboard, mlflow)
+    if resume is not None:
+        run = training.resume(resume, progress=progress, callbacks=callbacks)
+    else:
+        choices = collect_choices(
+            settings, budget=budget, backbone=backbone, weights=weights, cut=cut, pooling=pooling,
+            size=size, precision=precision, seed=seed, groups=groups, balanced=balanced or None,
+        )  # fmt: skip
+        assert photos is not None
+        run = training.train(
+            photos, recipe, out=out, strict=strict, progress=progress, callbacks=callbacks,
+            **choices,
+        )  # fmt: skip
+    show_run(run, quiet, as_json)
 
-    options = {"backbone": backbone, "weights": weights, "cut": cut, "pooling": pooling,
-               "size": size, "precision": precision, "seed": seed,
-               "balanced": balanced or None, "groups": groups,
-               "budget": None if budget is None else seconds(budget)}  # fmt: skip
-    choices: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
-    choices.update(parse_setting(text) for text in settings or [])
-    run = pipeline.train(
-        photos, recipe, out=out, strict=strict, progress=progress, callbacks=callbacks, **choices
-    )
-    return show(run, quiet, as_json)
 
-
-def _callbacks(tensorboard: Path | None, mlflow: bool) -> list[Any]:
-    """Keras' own loggers."""
-    found: list[Any] = []
+def _loggers(tensorboard: Path | None, mlflow: bool) -> list[Any]:
+    """Keras' own loggers. Raises MissingExtra before anything slow is done."""
+    loggers: list[Any] = []
     if tensorboard is None and not mlflow:
-        return found
+        return loggers
     import importlib.util
 
     from headstart.errors import MissingExtra
@@ -116,72 +129,57 @@ def _callbacks(tensorboard: Path | None, mlflow: bool) -> list[Any]:
     if tensorboard is not None:
         import keras
 
-        found.append(keras.callbacks.TensorBoard(str(tensorboard)))
+        loggers.append(keras.callbacks.TensorBoard(str(tensorboard)))
     if mlflow:
         try:
             from mlflow.keras import MlflowCallback
         except ImportError as error:
             raise MissingExtra("logging to MLflow", "mlflow") from error
-        found.append(MlflowCallback())
-    return found
+        loggers.append(MlflowCallback())
+    return loggers
 
 
-@app.command(epilog="Example: headstart demo --folder demo")
-@command
-def demo(
-    folder: Annotated[Path, typer.Option(help="Where to write images and run.")] = Path("demo"),
-) -> None:
-    """The main job on real images, offline: handwritten digits from scikit-learn."""
-    from headstart.demo import run_demo
-
-    run_demo(folder, reporter(False, False))
-
-
-@app.command(epilog="Example: headstart recipe quick > mine.toml")
-@command
-def recipe(
-    name: Annotated[str, typer.Argument(help="A recipe's name or a TOML file.")] = "quick",
-) -> None:
-    """Show every choice of a recipe as TOML."""
-    from headstart.recipe import load_recipe, recipes
-
-    print(f"# Recipes: {', '.join(recipes())}")
-    print(load_recipe(name).to_toml(), end="")
-
-
-@app.command(epilog="Example: headstart finetune runs/photos-1 --budget 5m")
+@app.command(rich_help_panel=WORK, epilog="Example: headstart finetune runs/photos-1 --budget 5m")
 @command
 def finetune(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder that train printed.")],
+    run: RunFolder,
     boundary: Annotated[
         str, typer.Option(help="Layer above which is tuned, or auto: as far down as it pays.")
     ] = "auto",
-    budget: Annotated[
-        str,
-        typer.Option(help="Time for it all; three eighths of it to measure how far down it pays."),
-    ] = "10m",
+    budget: Budget = "10m",
     epochs: Annotated[int | None, typer.Option(help="Of each stage, at most.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The new run's folder. Default: runs/NAME-N.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change any choice of the recipe."),
-    ] = None,
+    out: NewRun = None,
+    settings: Settings = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Tune the upper layers too, from cached activations; keeps the linear head if that is better.
 
-    A tuning that was stopped goes on with headstart train --resume RUN.
+    Three eighths of the budget are for measuring how far down it pays. A tuning that was stopped
+    goes on with headstart train --resume RUN.
     """
-    from headstart.recipe import parse_setting, seconds
-    from headstart.runs import training as pipeline
-    from headstart.runs.folder import Run
+    from headstart.recipe import seconds
+    from headstart.runs import training
 
-    choices: dict[str, Any] = {"boundary": boundary, "tune_budget": seconds(budget)}
-    if epochs is not None:
-        choices["tune_epochs"] = epochs
-    choices.update(parse_setting(text) for text in settings or [])
-    found = pipeline.finetune(Run(run), out=out, progress=reporter(quiet, as_json), **choices)
-    show(found, quiet, as_json)
+    choices = collect_choices(
+        settings, boundary=boundary, tune_budget=seconds(budget), tune_epochs=epochs
+    )
+    tuned = training.finetune(run, out=out, progress=reporter(quiet, as_json), **choices)
+    show_run(tuned, quiet, as_json)
+
+
+@app.command(rich_help_panel=WORK, epilog="Example: headstart demo --out demo")
+@command
+def demo(
+    folder: Annotated[
+        Path,
+        typer.Option(
+            "--out", "--folder", parser=parse_path, metavar="DIR", help="For images and run."
+        ),
+    ] = Path("demo"),
+    quiet: Quiet = False,
+) -> None:
+    """The main job on real images, offline: handwritten digits from scikit-learn."""
+    from headstart.demo import run_demo
+
+    run_demo(folder, reporter(quiet, False))

@@ -78,6 +78,7 @@ def dots_picture(
     for place, (_, value, (low, high)) in enumerate(rows):
         axis.plot([low, high], [-place, -place], color=TRAINING, linewidth=2)
         axis.plot([value], [-place], "o", color=VALIDATION)
+    axis.set_ylim(0.5 - len(rows), 0.5)
     axis.set_yticks([-place for place in range(len(rows))], [name for name, _, _ in rows])
     axis.set_xlabel(axis_title)
     axis.set_title(title, loc="left")
@@ -120,15 +121,15 @@ def learning_picture(
 
 def depths_picture(
     title: str,
+    names: Sequence[str],
     series: Mapping[str, Sequence[tuple[str, float, tuple[float, float]]]],
     chosen: Sequence[str] = (),
 ) -> bytes:
     """PNG bytes: accuracy with its interval over the layers of a backbone, one colour a pooling.
 
-    series: by pooling, rows of layer, accuracy and interval; the first has every layer, in order.
+    names: the layers, from the input on. series: by pooling, rows of layer, accuracy and interval.
     chosen: layers to be marked.
     """
-    names = list(dict.fromkeys(name for rows in series.values() for name, _, _ in rows))
     figure = _figure(max(7, 0.24 * len(names) + 2), 4.6)
     axis = figure.subplots()
     for number, (pooling, rows) in enumerate(series.items()):

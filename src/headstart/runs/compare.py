@@ -1,6 +1,7 @@
 """Runs side by side: what differs in their recipes, and what that made of the same images."""
 
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 
 from headstart.errors import ClassifierError
 from headstart.metrics.comparison import Comparison, compare
-from headstart.runs.folder import Run
+from headstart.runs.folder import Run, as_run
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,12 @@ class Compared:
     pairs: tuple[Comparison | None, ...]
 
 
-def compare_runs(runs: Sequence[Run]) -> Compared:
-    """Raises ClassifierError for fewer than two runs or runs of other classes."""
+def compare_runs(folders: "Sequence[Run | str | os.PathLike[str]]") -> Compared:
+    """Runs or their folders, side by side.
+
+    Raises ClassifierError for fewer than two runs or runs of other classes.
+    """
+    runs = [as_run(folder) for folder in folders]
     if len(runs) < 2:
         raise ClassifierError("expected two runs or more. Type: headstart compare RUN RUN")
     first = runs[0].record["classes"]

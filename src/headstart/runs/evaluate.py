@@ -1,5 +1,6 @@
 """A classifier measured on labelled images."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class Evaluated:
 
 
 def evaluate_views(
-    run: str | Path,
+    run: "str | os.PathLike[str]",
     source: str | Path,
     views: int,
     *,
@@ -94,7 +95,7 @@ def evaluate_views(
 
 
 def evaluate(
-    run: str | Path,
+    run: "str | os.PathLike[str]",
     source: str | Path,
     *,
     strict: bool = False,

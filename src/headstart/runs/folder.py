@@ -32,11 +32,19 @@ from headstart.system.atomic import write_atomically
 FORMAT = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Run:
-    """A finished training in its folder."""
+    """A finished training in its folder, given as a path or as a Run. It is a path itself:
+    whatever takes the folder of a run takes a Run.
+    """
 
     folder: Path
+
+    def __init__(self, folder: "str | os.PathLike[str]") -> None:
+        object.__setattr__(self, "folder", Path(folder))
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -114,6 +122,11 @@ class Run:
         )
         accuracy = f", accuracy {measured.accuracy:.1%}" if measured and measured.accuracy else ""
         return f"Run({str(self.folder)!r}{accuracy})"
+
+
+def as_run(run: "Run | str | os.PathLike[str]") -> Run:
+    """The run that is meant, by itself or by its folder."""
+    return run if isinstance(run, Run) else Run(run)
 
 
 def training_images(folder: Path) -> frozenset[str]:
@@ -223,15 +236,16 @@ def write_table(path: Path, header: list[str], rows: Iterable[Iterable[Any]]) ->
 
 def write_json(path: Path, content: Any) -> None:
     """A JSON file, whole or not at all; JSON has no nan, so null stands for it."""
-    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(path, (text + "\n").encode())
 
 
-def _finite(content: Any) -> Any:
+def finite(content: Any) -> Any:
+    """`content` with None in the place of nan and infinities, which JSON does not have."""
     if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
+        return {key: finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
+        return [finite(value) for value in content]
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content

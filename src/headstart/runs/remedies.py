@@ -3,6 +3,7 @@
 Only the training images of the run take part: each is predicted by heads that have not seen it.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from headstart.images.augment import NONE
 from headstart.metrics.classification import Metrics, evaluate
 from headstart.metrics.comparison import Comparison, compare
 from headstart.recipe import Recipe
-from headstart.runs.folder import Run
+from headstart.runs.folder import Run, as_run
 from headstart.runs.steps import label
 from headstart.system.progress import Progress, Silent
 
@@ -81,7 +82,7 @@ def candidates(base: Recipe) -> list[tuple[str, dict[str, Any]]]:
 
 
 def try_remedies(
-    run: Run,
+    run: "Run | str | os.PathLike[str]",
     *,
     budget: float = 600.0,
     progress: Progress | None = None,
@@ -92,6 +93,7 @@ def try_remedies(
     budget: seconds after which no further remedy is begun. The run's images must still be where
     they were.
     """
+    run = as_run(run)
     progress = progress or Silent()
     started = time.perf_counter()
     base = run.recipe

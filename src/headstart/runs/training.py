@@ -1,5 +1,6 @@
 """train(): the whole story on one page."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from headstart.images.augment import NONE
 from headstart.recipe import Recipe, load_recipe
 from headstart.runs import folder as runs
 from headstart.runs import record, steps
-from headstart.runs.folder import Run
+from headstart.runs.folder import Run, as_run
 from headstart.system.progress import Progress, Recorder
 
 
@@ -38,13 +39,18 @@ def train(
 
 
 def finetune(
-    run: Run, *, out: str | Path | None = None, progress: Progress | None = None, **choices: Any
+    run: "Run | str | os.PathLike[str]",
+    *,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    **choices: Any,
 ) -> Run:
     """Train the run's recipe again with fine-tuning; its features are already there.
 
     Where the run has no augmentation, that of the recipe `thorough` is used. `choices` override
     single fields. The images must still be where they were. Raises as `train` does.
     """
+    run = as_run(run)
     recipe, thorough = run.recipe, load_recipe("thorough")
     changes: dict[str, Any] = {"finetune": True, "head": "linear"}
     for name in ("label_smoothing", "batch_size"):
@@ -59,7 +65,10 @@ def finetune(
 
 
 def resume(
-    run: str | Path, *, progress: Progress | None = None, callbacks: Sequence[Any] = ()
+    run: "str | os.PathLike[str]",
+    *,
+    progress: Progress | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> Run:
     """Go on with a training that was stopped: from the features and the last epoch it kept.
 

@@ -1,0 +1,220 @@
+"""headstart compare, remedies: runs against each other, and against what might be better."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headstart.cli.app import RUNS, app, command
+from headstart.cli.options import AsJson, Budget, Quiet, RunFolder, parse_path
+from headstart.cli.output import (
+    INTERVAL,
+    Column,
+    Table,
+    claim_free,
+    fit_columns,
+    format_interval,
+    format_share,
+    line_width,
+    print_json,
+    print_table,
+    reporter,
+    write_picture,
+)
+
+if TYPE_CHECKING:
+    from headstart.runs.compare import Compared
+    from headstart.runs.folder import Run
+    from headstart.runs.remedies import Remedy
+
+
+@app.command(rich_help_panel=RUNS, epilog="Example: headstart compare runs/photos-1 runs/photos-2")
+@command
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(parser=parse_path, metavar="RUN", help="Two runs or more."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            parser=parse_path,
+            metavar="PICTURE",
+            help="Draw the runs' curves, or their accuracies where none has curves.",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put runs side by side: recipes, metrics, a paired test on the same images."""
+    from headstart.runs.compare import compare_runs
+
+    compared = compare_runs(list(runs))
+    picture = None
+    if out is not None:
+        picture = write_picture(out, "compare.png", _compared_picture(compared))
+    if as_json:
+        print_json({**_compared_dict(compared), "picture": picture and str(picture)})
+        return
+    if not quiet:
+        _print_recipes(compared)
+    rows = _accuracies(compared)
+    print_table(
+        [Column("run", left=True), Column("split", left=True), Column("accuracy"), INTERVAL,
+         Column("images")],
+        [(name, split, format_share(m.accuracy), format_interval(m.accuracy_interval), f"{m.n:,}")
+         for name, split, m in rows],
+    )  # fmt: skip
+    print()
+    first = compared.runs[0].folder
+    for run, pair in zip(compared.runs[1:], compared.pairs, strict=True):
+        if pair is None:
+            print(f"{first} and {run.folder} have no images in common")
+            continue
+        print(f"{first} minus {run.folder}:\n  {pair.difference:+.1%} "
+              f"{format_interval(pair.difference_interval, '+')} on {pair.n:,} images, "
+              f"p = {pair.p_value:.3g}: {pair.verdict}")  # fmt: skip
+    if picture is not None and not quiet:
+        print(f"Picture: {picture}")
+
+
+def _accuracies(compared: "Compared") -> list[tuple[str, str, Any]]:
+    """Run, split and metrics of what was not trained on."""
+    return [
+        (str(run.folder), split, run.metrics[split])
+        for run in compared.runs
+        for split in ("validation", "test")
+        if split in run.metrics and run.metrics[split].accuracy is not None
+    ]
+
+
+def _print_recipes(compared: "Compared") -> None:
+    """What differs between the recipes: side by side where a line has room for it."""
+    rows = [(key, *(_choice(run, key) for run in compared.runs)) for key in compared.recipes]
+    if not rows:
+        return
+    titles = ["choice", *(str(run.folder) for run in compared.runs)]
+    columns = fit_columns([Column(title, left=True) for title in titles], rows)
+    widths = [max(column.width, len(column.title)) + 2 for column in columns]
+    limit = line_width()
+    if limit is None or sum(widths) - 2 <= limit:
+        print_table(columns, rows)
+    else:
+        for key, *values in rows:
+            print(key)
+            for title, value in zip(titles[1:], values, strict=True):
+                print(f"  {title}: {value}")
+    print()
+
+
+def _choice(run: "Run", key: str) -> str:
+    value = getattr(run.recipe, key)
+    if isinstance(value, tuple):
+        return " + ".join(map(str, value))
+    return str(value).removeprefix("augmentation v1: ")
+
+
+def _compared_picture(compared: "Compared") -> bytes:
+    from headstart.report.plots import curves_picture, dots_picture
+
+    histories = {str(run.folder): run.history for run in compared.runs if run.history}
+    if histories:
+        return curves_picture(histories)
+    rows = [(f"{name} {split}", m.accuracy, m.accuracy_interval)
+            for name, split, m in _accuracies(compared)]  # fmt: skip
+    return dots_picture("Runs", rows, "accuracy, 95% interval")
+
+
+def _compared_dict(compared: "Compared") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "runs": [
+            {"run": str(run.folder), "metrics": {
+                split: {"images": m.n, "accuracy": m.accuracy, "interval": m.accuracy_interval}
+                for name, split, m in _accuracies(compared) if name == str(run.folder)}}
+            for run in compared.runs
+        ],
+        "recipes": {key: list(values) for key, values in compared.recipes.items()},
+        "pairs": [
+            None if pair is None else {"first": str(compared.runs[0].folder),
+                                       "second": str(run.folder), **asdict(pair)}
+            for run, pair in zip(compared.runs[1:], compared.pairs, strict=True)
+        ],
+    }  # fmt: skip
+
+
+@app.command(rich_help_panel=RUNS, epilog="Example: headstart remedies runs/photos-1 --budget 5m")
+@command
+def remedies(
+    run: RunFolder,
+    budget: Budget = "10m",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            parser=parse_path,
+            metavar="PICTURE",
+            help="The picture to write, the best recipe beside it. Default: in the run.",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Try what helps against overfitting, by cross-validation inside the training images."""
+    from headstart.recipe import seconds
+    from headstart.report.plots import dots_picture
+    from headstart.runs.folder import Run
+    from headstart.runs.remedies import Remedy, best_of, try_remedies
+    from headstart.system.atomic import write_atomically
+
+    table = Table([Column("remedy", 28, left=True), Column("accuracy"), INTERVAL,
+                   Column("change"), Column("seconds")], line_width())  # fmt: skip
+
+    def show(remedy: Remedy) -> None:
+        change = f"{remedy.comparison.difference:+.1%}" if remedy.comparison else ""
+        table.row(remedy.name, format_share(remedy.metrics.accuracy),
+                  format_interval(remedy.metrics.accuracy_interval), change,
+                  f"{remedy.seconds:.0f}")  # fmt: skip
+
+    trained, progress = Run(run), reporter(quiet, as_json)
+    tried, missed = try_remedies(
+        trained, budget=seconds(budget), progress=progress,
+        on_result=None if as_json else show,
+    )  # fmt: skip
+    rows: list[Any] = [(r.name, r.metrics.accuracy, r.metrics.accuracy_interval) for r in tried]
+    drawn = dots_picture("Remedies, by cross-validation", rows, "accuracy, 95% interval")
+    picture = write_picture(out, "remedies.png", drawn, folder=run)
+    recipe = run / "remedy.toml" if out is None else claim_free(picture.parent / "remedy.toml")
+    best = best_of(tried)
+    write_atomically(recipe, best.recipe.to_toml().encode())
+    next_step = shlex.join(
+        ["headstart", "train", trained.record["source"], "--recipe", str(recipe)]
+    )
+    if as_json:
+        print_json({
+            "run": str(run), "tried": [_remedy_dict(remedy) for remedy in tried],
+            "untried": missed, "best": best.name, "recipe": str(recipe), "picture": str(picture),
+            "next": next_step, "warnings": progress.warnings,
+        })  # fmt: skip
+        return
+    if missed and not quiet:
+        print(f"not tried within {budget}: {', '.join(missed)}")
+    verdict = best.comparison.verdict.replace("the first", "this") if best.comparison else ""
+    if not quiet:
+        print(f"of {tried[0].metrics.n:,} training images; change: against as it was\n\n"
+              f"Best for its time: {best.name}" + (f" ({verdict})" if verdict else "") +
+              f"\nRecipe: {recipe}\nPicture: {picture}\nNext: {next_step}")  # fmt: skip
+
+
+def _remedy_dict(remedy: "Remedy") -> dict[str, Any]:
+    pair = remedy.comparison
+    return {
+        "name": remedy.name, "images": remedy.metrics.n, "accuracy": remedy.metrics.accuracy,
+        "interval": remedy.metrics.accuracy_interval, "seconds": round(remedy.seconds, 2),
+        "difference": pair.difference if pair else None,
+        "difference_interval": pair.difference_interval if pair else None,
+        "verdict": pair.verdict if pair else None,
+    }  # fmt: skip

@@ -1,0 +1,195 @@
+"""headstart layers: where a backbone can be cut, listed or measured."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headstart.cli.app import MEASURE, app, command
+from headstart.cli.options import (
+    AsJson,
+    Budget,
+    Data,
+    Groups,
+    Picture,
+    Quiet,
+    Seed,
+    Settings,
+    Weights,
+    collect_choices,
+    list_typed_options,
+    require_data,
+)
+from headstart.cli.output import (
+    INTERVAL,
+    Column,
+    format_interval,
+    format_share,
+    print_json,
+    print_table,
+    reporter,
+    train_command,
+    write_picture,
+)
+
+if TYPE_CHECKING:
+    from headstart.recipe import Recipe
+    from headstart.selection.cuts import Selection
+    from headstart.selection.score import CutScore
+
+
+@app.command(
+    rich_help_panel=MEASURE,
+    epilog="Example: headstart layers inception_v3 --size 150 --data photos/",
+)
+@command
+def layers(
+    context: typer.Context,
+    backbone: Annotated[str, typer.Argument(help="See: headstart backbones.")],
+    size: Annotated[int | None, typer.Option(help="Pixels of the input.")] = None,
+    candidates: Annotated[
+        bool, typer.Option("--candidates", help="Show the candidate cuts alone.")
+    ] = False,
+    data: Data = None,
+    budget: Budget = "60s",
+    weights: Weights = None,
+    groups: Groups = None,
+    seed: Seed = None,
+    settings: Settings = None,
+    out: Picture = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """List a backbone's layers (* marks candidate cuts), or measure every candidate on PHOTOS."""
+    from headstart.features import extractor
+    from headstart.recipe import load_recipe
+
+    choices = collect_choices(settings, budget=budget, size=size, weights=weights, groups=groups,
+                             seed=seed)  # fmt: skip
+    recipe = load_recipe(**{"backbone": backbone, **choices})
+    if data is not None:
+        from headstart.runs.studies import measure_cuts
+
+        progress = reporter(quiet, as_json)
+        selection = measure_cuts(data, recipe, progress)
+        if as_json:
+            _print_json(selection, recipe, data, out, progress.warnings)
+        else:
+            _show_cuts(selection, recipe, data, out, quiet)
+        return
+    listing = ("backbone", "size", "candidates", "weights", "settings", "quiet", "as_json")
+    require_data(list_typed_options(context, but=listing))
+    rows = [row for row in extractor.layers(recipe) if row.candidate or not candidates]
+    if as_json:
+        print_json({"backbone": recipe.backbone, "layers": [
+            {"layer": row.name, "kind": row.kind, "shape": list(row.shape),
+             "parameters": row.parameters, "candidate": row.candidate}
+            for row in rows
+        ]})  # fmt: skip
+        return
+    print_table(
+        [Column("  layer", left=True), Column("kind", left=True), Column("shape", left=True),
+         Column("parameters")],
+        [(f"{'*' if row.candidate else ' '} {row.name}", row.kind, str(tuple(row.shape)),
+          f"{row.parameters:,}") for row in rows],
+    )  # fmt: skip
+
+
+def _show_cuts(
+    selection: "Selection", recipe: "Recipe", data: Path, out: Path | None, quiet: bool
+) -> None:
+    """The table, the picture, and what to type next."""
+    if selection.chosen is None:
+        print("too few images, or too little time, to compare cuts: the last layer serves")
+        return
+    rows = _rows(selection)
+    _print_cuts(rows, _rates(rows, recipe), selection)
+    picture = write_picture(out, "layers.png", _draw_cuts(selection, recipe))
+    if quiet:
+        return
+    if selection.untried:
+        print(f"\nnot measured for want of time: {len(selection.untried)}; more: --budget 5m")
+    print(f"\nAccuracy and log loss by cross-validation on {selection.images:,} images\n"
+          "* chosen: within one standard error (~) of the best, the earliest and cheapest\n"
+          f"Picture: {picture}\nNext: {_next_step(selection, data)}")  # fmt: skip
+
+
+def _print_json(
+    selection: "Selection", recipe: "Recipe", data: Path, out: Path | None, warnings: list[str]
+) -> None:
+    content = {"backbone": recipe.backbone, **selection.to_dict(), "picture": None, "next": None}
+    if selection.chosen is not None:
+        rows = _rows(selection)
+        content["tried"] = [
+            {**score.to_dict(), "images_per_second": rate}
+            for score, rate in zip(rows, _rates(rows, recipe), strict=True)
+        ]
+        content["picture"] = str(write_picture(out, "layers.png", _draw_cuts(selection, recipe)))
+        content["next"] = _next_step(selection, data)
+    print_json({**content, "warnings": warnings})
+
+
+def _next_step(selection: "Selection", data: Path) -> str:
+    from headstart.recipe import load_recipe
+
+    return train_command(data, selection.recipe.changed(budget=load_recipe().budget))
+
+
+def _singles(selection: "Selection") -> list["CutScore"]:
+    """Cuts by themselves, from the input on."""
+    singles = (score for score in selection.tried if len(score.cuts) == 1 and not score.changes)
+    return sorted(singles, key=lambda score: score.cost)
+
+
+def _rows(selection: "Selection") -> list["CutScore"]:
+    """Cuts by themselves, joined, and fed in other ways."""
+    joined = [score for score in selection.tried if len(score.cuts) > 1 and not score.changes]
+    return [*_singles(selection), *joined, *(score for score in selection.tried if score.changes)]
+
+
+def _rates(rows: Sequence["CutScore"], recipe: "Recipe") -> list[float]:
+    """Images a second of each row: of its slowest cut."""
+    from headstart.features.cost import speeds
+    from headstart.features.extractor import open_extractor
+
+    cut_of = {cut.layer: cut for score in rows if not score.changes for cut in score.cuts}
+    by_cut = speeds(open_extractor(recipe.changed(cut=list(cut_of.values()))))
+    rates = []
+    for score in rows:
+        if "size" in score.changes:
+            larger = recipe.changed(cut=list(score.cuts), size=score.changes["size"])
+            rates.append(min(speeds(open_extractor(larger)).values()))
+        else:
+            rates.append(min(by_cut[cut_of[cut.layer]] for cut in score.cuts))
+    return rates
+
+
+def _print_cuts(rows: Sequence["CutScore"], rates: Sequence[float], selection: "Selection") -> None:
+    alike = [score for score in selection.tried if score.images == selection.images]
+    best = min(alike, key=lambda score: score.log_loss)
+    cells = []
+    for score, rate in zip(rows, rates, strict=True):
+        near = score.images == best.images and score.loses_to(best) <= 1
+        mark = "*" if score is selection.chosen else "~" if near else " "
+        cells.append((f"{mark} {score.name}", f"{score.dimensions:,}", format_share(score.accuracy),
+                      format_interval(score.accuracy_interval), f"{score.log_loss:.3f}",
+                      f"{rate:,.0f}"))  # fmt: skip
+    print_table([Column("  cut", left=True), Column("features"), Column("accuracy"), INTERVAL,
+                 Column("loss"), Column("images/s")], cells)  # fmt: skip
+
+
+def _draw_cuts(selection: "Selection", recipe: "Recipe") -> bytes:
+    from headstart.report.plots import depths_picture
+
+    assert selection.chosen is not None
+    singles = _singles(selection)
+    series: dict[str, list[tuple[str, float, Any]]] = {}
+    for score in singles:
+        (cut,) = score.cuts
+        row = cut.layer, score.accuracy, score.accuracy_interval
+        series.setdefault(cut.pooling or recipe.pooling, []).append(row)
+    names = list(dict.fromkeys(score.cuts[0].layer for score in singles))
+    title = f"{selection.recipe.backbone}: which layer serves {selection.images:,} images best"
+    poolings = {pooling: series[pooling] for pooling in sorted(series)}
+    return depths_picture(title, names, poolings, [cut.layer for cut in selection.chosen.cuts])

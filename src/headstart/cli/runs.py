@@ -1,0 +1,183 @@
+"""headstart runs, info, summary: what lies in the folders of runs."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headstart.cli.app import RUNS, app, command
+from headstart.cli.options import AsJson, RunFolder, parse_path
+from headstart.cli.output import (
+    INTERVAL,
+    NAME,
+    Column,
+    Table,
+    fit_columns,
+    format_interval,
+    format_share,
+    line_width,
+    print_json,
+    print_metrics,
+    print_table,
+    run_to_dict,
+)
+
+if TYPE_CHECKING:
+    from headstart.runs.folder import Run
+    from headstart.runs.listing import RunEntry
+
+FILES = {
+    "classifier": "what headstart predict uses",
+    "recipe.toml": "every choice, for headstart train --recipe",
+    "metrics.json": "all figures by split, with intervals",
+    "predictions.csv": "each validation and test image with its probabilities",
+    "training.csv": "each training image",
+    "unreadable.csv": "images left out, with the reason",
+    "curves.png": "accuracy and loss by epoch",
+    "model.keras": "the whole as a Keras model",
+    "backbone.weights.h5": "the tuned backbone's weights",
+    "remedies.png": "what headstart remedies measured",
+    "remedy.toml": "the best of the remedies, for headstart train --recipe",
+    "run.json": "what was trained on what, versions, seconds",
+}
+
+
+@app.command(rich_help_panel=RUNS, epilog="Example: headstart runs runs/")
+@command
+def runs(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            parser=parse_path, metavar="FOLDER", help="Where the runs lie.", show_default="runs"
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs in a folder: images, classes, accuracy; how to go on with unfinished ones."""
+    from headstart.runs.listing import list_runs
+
+    default = Path("runs")
+    missing = folder is None and not default.exists()  # nothing was trained here yet
+    entries = [] if missing else list_runs(folder or default)
+    if as_json:
+        rows = [{**entry.to_dict(), "next": _next_step(entry)} for entry in entries]
+        print_json({"folder": str(folder or default), "runs": rows})
+        return
+    if not entries:
+        print(f"no runs in {folder or default}\nNext: headstart train PHOTOS")
+        return
+    columns = [Column("run", left=True), Column("images"), Column("classes"), Column("accuracy"),
+               INTERVAL, Column("split", left=True)]  # fmt: skip
+    cells = [_cells(entry) for entry in entries]
+    table = Table(fit_columns(columns, cells), line_width())
+    for entry, row in zip(entries, cells, strict=True):
+        if entry.state == "finished":
+            table.row(*row)
+        elif entry.state == "unfinished":
+            table.note(str(entry.folder), f"not finished; stopped? {_next_step(entry)}")
+        else:
+            table.note(str(entry.folder), f"cannot be read: {entry.reason}")
+
+
+def _cells(entry: "RunEntry") -> list[str]:
+    images, classes = ("" if n is None else f"{n:,}" for n in (entry.images, entry.classes))
+    split = (entry.split or "").replace("_", "-")
+    interval = format_interval(entry.accuracy_interval)
+    return [str(entry.folder), images, classes, format_share(entry.accuracy), interval, split]
+
+
+def _next_step(entry: "RunEntry") -> str | None:
+    place = shlex.quote(str(entry.folder))
+    commands = {
+        "finished": f"headstart predict {place} NEW_PHOTOS",
+        "unfinished": f"headstart train --resume {place}",
+    }
+    return commands.get(entry.state)
+
+
+@app.command(rich_help_panel=RUNS, epilog="Example: headstart info runs/photos-1")
+@command
+def info(run: RunFolder, as_json: AsJson = False) -> None:
+    """Tell one run: what was trained on what, how good it is, what lies in it, how to use it."""
+    from headstart.errors import ClassifierError
+    from headstart.runs.folder import Run
+    from headstart.runs.listing import read_entry
+
+    if not run.is_dir():
+        raise ClassifierError(
+            f"expected the folder of a run, found none at {run}. Type: headstart runs"
+        )
+    entry = read_entry(run)
+    if entry.state == "damaged":
+        raise ClassifierError(f"{run} cannot be read: {entry.reason}")
+    trained = Run(run)
+    base, changes = _recipe_changes(trained)
+    files = {name: text for name, text in FILES.items() if (run / name).exists()}
+    if as_json:
+        content = entry.to_dict() | {"recipe": base, "changes": changes, "files": list(files)}
+        if entry.state == "finished":
+            content |= run_to_dict(trained)
+        print_json({**content, "next": _next_step(entry)})
+        return
+    print(f"Run: {run}, {_state(entry)}\nImages: {entry.source}")
+    if entry.state == "finished":
+        _print_contents(trained)
+    print(f"Recipe: {base}" + (", changed:" if changes else ", unchanged"))
+    for change in changes:
+        print(f"  {change}")
+    if entry.state == "unfinished":
+        print(f"\nNext: {_next_step(entry)}")
+        return
+    print()
+    print_metrics(trained)
+    for warning in trained.record["warnings"]:
+        print(f"warning: {warning}")
+    print(f"\nFiles in {run}:")
+    print_table([NAME, NAME], [(f"  {name}", text) for name, text in files.items()])
+    again = ["headstart", "train", str(entry.source), "--recipe", str(run / "recipe.toml")]
+    print(f"\nNew photos:      {_next_step(entry)}\n"
+          f"Labelled ones:   headstart evaluate {shlex.quote(str(run))} PHOTOS\n"
+          f"The same again:  {shlex.join(again)}")  # fmt: skip
+
+
+def _state(entry: "RunEntry") -> str:
+    from datetime import datetime
+
+    when = datetime.fromtimestamp(entry.changed).strftime("%Y-%m-%d %H:%M")
+    if entry.state == "finished":
+        return f"finished {when}"
+    return f"begun {when}, not finished: still training, or stopped"
+
+
+def _print_contents(run: "Run") -> None:
+    """How many images of which classes, and what looks at them."""
+    record, about = run.record, run.classifier.description
+    names = {"train": "training", "unreadable": "left out"}
+    counts = [f"{n:,} {names.get(split, split)}" for split, n in record["images"].items() if n]
+    classes = record["classes"]
+    shown = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
+    geometry = run.classifier.geometry
+    cuts = " + ".join(map(str, about["cuts"]))
+    print(f"        {', '.join(counts)}\n"
+          f"Classes: {len(classes)}: {shown}\n"
+          f"Network: {about['backbone']} up to {cuts}, {geometry.width}x{geometry.height} pixels, "
+          f"{run.classifier.precision}")  # fmt: skip
+
+
+def _recipe_changes(run: "Run") -> tuple[str, list[str]]:
+    """The name of the run's recipe, and `key=value` of what is not as in the recipe itself."""
+    from headstart.recipe import load_recipe, recipes
+
+    recipe = run.recipe
+    base = recipe.name if recipe.name in recipes() else "quick"
+    return base, recipe.settings(load_recipe(base))
+
+
+@app.command(rich_help_panel=RUNS, epilog="Example: headstart summary runs/photos-1")
+@command
+def summary(run: RunFolder) -> None:
+    """The classifier as Keras sums it up: every layer, which are locked, how many weights train."""
+    from headstart.runs.folder import Run
+
+    Run(run).keras_model().summary(show_trainable=True, line_length=110)

@@ -1,0 +1,65 @@
+"""headstart weights fetch."""
+
+from typing import Annotated
+from urllib.parse import unquote, urlsplit
+
+import typer
+
+from headstart.cli.app import app, command
+from headstart.cli.options import Quiet
+from headstart.cli.output import reporter
+
+weights = typer.Typer(help="Weights of backbones on this computer.", no_args_is_help=True)
+app.add_typer(weights, name="weights")
+
+
+@weights.callback()
+def _group() -> None:
+    pass  # so that `fetch` is typed, though it is the only one
+
+
+@weights.command(epilog="Example: headstart weights fetch inception_v3")
+@command
+def fetch(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="NAME|URL", help="A backbone's name, or an address (https://...)."),
+    ],
+    sha256: Annotated[
+        str | None, typer.Option(metavar="HEX", help="The file's SHA-256, to be compared.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch weights over the network: the one command that uses it."""
+    from headstart.backbones import download
+    from headstart.backbones.catalogue import backbone
+
+    url, checksum = (what, None) if "://" in what else download.address(backbone(what).name)
+    if sha256:
+        checksum = f"sha256:{sha256.lower()}"
+    target = download.default_weights_folder() / _file_name(url)
+    progress = reporter(quiet, False)
+    with progress.stage(target.name, 100, "%"):
+        shown = 0
+
+        def advance(done: int, total: int | None) -> None:
+            nonlocal shown
+            if total:
+                progress.advance(100 * done // total - shown)
+                shown = 100 * done // total
+
+        download.fetch(url, target, checksum=checksum, progress=advance)
+    print(target)
+
+
+def _file_name(url: str) -> str:
+    """The last word of the address. Raises WeightsError where it names no file."""
+    from headstart.errors import WeightsError
+
+    name = unquote(urlsplit(url).path).rsplit("/", 1)[-1]
+    if name in ("", ".", ".."):
+        raise WeightsError(
+            f"expected the address of a file, found {url}. Type: headstart weights fetch "
+            "https://.../NAME.h5"
+        )
+    return name

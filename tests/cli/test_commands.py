@@ -1,0 +1,301 @@
+"""Every command once, on small data."""
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import headstart
+from headstart.data.dataset import load
+from headstart.recipe import load_recipe
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+needs_tensorflow = pytest.mark.skipif(
+    find_spec("tensorflow") is None, reason="needs TensorFlow: pip install 'headstart[tensorflow]'"
+)
+CUT = "block2b_add"
+EARLY = ["--set", f"cut={CUT}", "--set", "size=64"]
+PNG = b"\x89PNG"
+Call = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Two runs on the same images."""
+
+    first: Path
+    second: Path
+
+
+@pytest.fixture(scope="module")
+def runs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("commands") / "runs"
+    headstart.train(tiny, out=folder / "tiny-1", cut=CUT, size=64)
+    headstart.train(tiny, out=folder / "tiny-2", cut="block3b_add", size=64)
+    return Trained(folder / "tiny-1", folder / "tiny-2")
+
+
+@pytest.fixture(scope="module")
+def hundreds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """140 pictures of two colours: enough to compare cuts."""
+    folder = tmp_path_factory.mktemp("hundreds")
+    rng = np.random.default_rng(0)
+    for index in range(140):
+        label, colour = [("red", (150, 90, 90)), ("blue", (90, 90, 150))][index % 2]
+        pixels = np.clip(np.array(colour) + rng.normal(0, 60, (32, 32, 3)), 0, 255)
+        target = folder / label / f"{index}.png"
+        target.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(target)
+    return folder
+
+
+def result_of(done: Any) -> dict[str, Any]:
+    """The one JSON object on standard output, and nothing beside it."""
+    assert done.code == 0, done.err
+    assert done.err == ""
+    (line,) = done.out.splitlines()
+    content: dict[str, Any] = json.loads(line)
+    return content
+
+
+def test_runs_and_info(runs: Trained, call: Call) -> None:
+    listed = result_of(call("runs", runs.first.parent, "--json"))["runs"]
+    assert [Path(row["folder"]).name for row in listed] == ["tiny-1", "tiny-2"]
+    assert {row["state"] for row in listed} == {"finished"}
+    text = call("runs", runs.first.parent).out
+    assert re.search(r"tiny-1 +48 +2 +100\.0%  \(\d\d\.\d% to 100\.0%\) +validation", text)
+    told = call("info", runs.first)
+    assert told.code == 0, told.err
+    assert f'cut=["{CUT}"]' in told.out
+    assert "2: blue, red" in told.out
+    assert f"headstart predict {runs.first} NEW_PHOTOS" in told.out
+    assert "curves.png" not in told.out  # only what is there
+    told = result_of(call("info", runs.first, "--json"))
+    assert told["recipe"] == "quick"
+    assert "size=64" in told["changes"]
+    assert told["metrics"]["validation"]["accuracy"] == 1
+    assert "classifier" in told["files"]
+
+
+def test_runs_where_nothing_was_trained(call: Call) -> None:
+    assert result_of(call("runs", "--json"))["runs"] == []
+    assert "Next: headstart train PHOTOS" in call("runs").out
+    done = call("runs", "nowhere")
+    assert done.code == 2
+    assert "found no folder nowhere" in done.err
+
+
+def test_compare(runs: Trained, call: Call) -> None:
+    done = call("compare", runs.first, runs.second, "--out", "both.png")
+    assert done.code == 0, done.err
+    assert re.search(rf"cut +{CUT} +block3b_add", done.out)
+    assert "the data cannot tell" in done.out
+    assert Path("both.png").read_bytes()[:4] == PNG  # linear heads have no curves: accuracies
+    compared = result_of(call("compare", runs.first, runs.second, "--json"))
+    assert compared["recipes"] == {"cut": [[CUT], ["block3b_add"]]}
+    assert compared["pairs"][0]["n"] == compared["runs"][0]["metrics"]["validation"]["images"]
+    quiet = call("compare", runs.first, runs.second, "--quiet")
+    assert quiet.out.startswith("run ")
+
+
+def test_remedies(runs: Trained, call: Call, tmp_path: Path) -> None:
+    done = call("remedies", runs.first, "--budget", "0s")
+    assert done.code == 0, done.err
+    assert re.search(r"as it was +\d+\.\d% +\(", done.out)
+    assert "not tried within 0s: flipped views" in done.out
+    assert (runs.first / "remedies.png").read_bytes()[:4] == PNG
+    assert f"--recipe {runs.first / 'remedy.toml'}" in done.out
+    (tmp_path / "remedy.toml").write_text("another run's")
+    elsewhere = result_of(call("remedies", runs.first, "--budget", "0", "--out", "r.png", "--json"))
+    assert elsewhere["recipe"] == "remedy-2.toml"
+    assert Path("remedy.toml").read_text() == "another run's"
+    assert load_recipe("remedy-2.toml").cut == headstart.Run(runs.first).recipe.cut
+
+
+@needs_tensorflow
+def test_summary(runs: Trained, call: Call) -> None:
+    done = call("summary", runs.first)
+    assert done.code == 0, done.err
+    assert "Trainable params" in done.out
+    assert CUT in done.out
+
+
+@needs_tensorflow
+def test_finetune(runs: Trained, call: Call, tmp_path: Path) -> None:
+    done = call("finetune", runs.first, "--boundary", "block2a_project_bn", "--epochs", 1,
+                "--budget", "20s", "--out", tmp_path / "tuned", "--quiet",
+                "--set", "views=1", "--set", "augmentation=none")  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.out == f"{tmp_path / 'tuned'}\n"
+    assert headstart.Run(tmp_path / "tuned").record["tuning"] is not None
+
+
+def test_heads(tiny: Path, call: Call) -> None:
+    done = call("heads", tiny, "--budget", "0s", *EARLY)
+    assert done.code == 0, done.err
+    assert re.search(r"linear +\d+\.\d%  \(", done.out)
+    assert "Picture: heads.png" in done.out
+    assert f"Next: headstart train {tiny}" in done.out
+    measured = result_of(call("heads", tiny, "--budget", "0s", *EARLY, "--json"))
+    assert measured["chosen"] == "linear"
+    assert measured["picture"] == "heads-2.png"
+    assert Path("heads.png").read_bytes()[:4] == Path("heads-2.png").read_bytes()[:4] == PNG
+    quiet = call("heads", tiny, "--budget", "0s", *EARLY, "--quiet")
+    assert quiet.err == ""
+    assert "Next" not in quiet.out
+
+
+def test_learning_curve(tiny: Path, call: Call) -> None:
+    measured = result_of(call("learning-curve", tiny, *EARLY, "--json", "--seed", 0))
+    assert measured["picture"] == "learning_curve.png"
+    done = call("learning-curve", tiny, *EARLY, "--out", "curve.png")
+    assert done.code == 0, done.err
+    for size in measured["sizes"]:
+        assert re.search(rf" {size} +\d+\.\d%  \(", done.out)
+    assert "What twice the photos of a class would bring" in done.out
+    assert "Picture: curve.png" in done.out
+
+
+@needs_tensorflow
+def test_lr(tiny: Path, call: Call) -> None:
+    options = ["--recipe", "quick", "--set", "head=neural", *EARLY]
+    done = call("lr", tiny, *options)
+    assert done.code == 0, done.err
+    (rate,) = re.findall(r"Suggested learning rate: (\S+)", done.out)
+    assert f"learning_rate={float(rate)!r}" in done.out
+    assert Path("lr.png").read_bytes()[:4] == PNG
+    measured = result_of(call("lr", tiny, *options, "--json"))
+    assert len(measured["rates"]) == len(measured["losses"]) > 5
+    assert measured["picture"] == "lr-2.png"
+
+
+@pytest.fixture
+def quick_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast a cut is, measured for an instant."""
+    from headstart.features import cost
+
+    real = cost.speeds
+    monkeypatch.setattr(cost, "speeds", lambda extractor: real(extractor, seconds=0.001))
+
+
+@pytest.mark.usefixtures("quick_timing")
+def test_layers_on_data(hundreds: Path, call: Call) -> None:
+    options = ["efficientnet_lite0", "--size", 64, "--data", hundreds, "--budget", "8s"]
+    done = call("layers", *options)
+    assert done.code == 0, done.err
+    (chosen,) = [line[2:].split("  ")[0] for line in done.out.splitlines() if line[:2] == "* "
+                 and "chosen" not in line]  # fmt: skip
+    cuts = chosen.split(",")[0].replace(" + ", "+")
+    assert f"Next: headstart train {hundreds} --size 64" in done.out
+    assert f"--cut {cuts}" in done.out
+    assert Path("layers.png").read_bytes()[:4] == PNG
+    # Two cuts of the kept features are enough to see the other way of telling.
+    measured = result_of(call("layers", *options[:-1], "0s", "--json"))
+    assert measured["tried"][0]["images_per_second"] > 0
+    assert measured["picture"] == "layers-2.png"
+
+
+def test_layers_with_too_few_images(tiny: Path, call: Call) -> None:
+    done = call("layers", "efficientnet_lite0", "--size", 64, "--data", tiny)
+    assert done.code == 0, done.err
+    assert "too few images" in done.out
+    assert not Path("layers.png").exists()
+
+
+@pytest.mark.usefixtures("quick_timing")
+def test_backbones_on_data(
+    hundreds: Path, call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # no weights there
+    train = load(hundreds).split("train")
+    options = ["--data", hundreds, "--only", "efficientnet_lite0", "--only", "resnet50",
+               "--set", "size=64", "--budget", "8s"]  # fmt: skip
+    done = call("backbones", *options)
+    assert done.code == 0, done.err
+    assert re.search(r"efficientnet_lite0 +\d+\.\d%  \(\d", done.out)
+    assert "No weights on this computer: resnet50" in done.out
+    measured = result_of(call("backbones", *options, "--json"))
+    assert measured["missing"] == ["resnet50"]
+    assert measured["backbones"][0]["images"] == len(train)
+
+
+def test_listings_as_json(call: Call) -> None:
+    names = [row["backbone"] for row in result_of(call("backbones", "--json"))["backbones"]]
+    assert "inception_v3" in names
+    rows = result_of(call("layers", "efficientnet_lite0", "--candidates", "--json"))["layers"]
+    assert rows[-1]["layer"] == "top_relu"
+    assert all(row["candidate"] for row in rows)
+
+
+def test_demo(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn import datasets
+    from sklearn.utils import Bunch
+
+    from headstart import demo
+
+    digits = datasets.load_digits()
+    few = Bunch(images=digits.images[:120], target=digits.target[:120])
+    monkeypatch.setattr(datasets, "load_digits", lambda: few)
+    monkeypatch.setattr(demo, "LEARN", 90)
+    done = call("demo", "--out", "here")
+    assert done.code == 0, done.err
+    assert "digit-119-is-" in done.out
+    assert "Try: headstart predict here/run-1" in done.out
+
+
+class Handler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of tmp_path/served."""
+    (tmp_path / "served").mkdir()
+    handler = partial(Handler, directory=str(tmp_path / "served"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_weights_fetch(
+    server: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hashlib
+
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "served" / "net.h5").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    done = call("weights", "fetch", f"{server}/net.h5?download=1", "--sha256", digest, "--quiet")
+    assert done.code == 0, done.err
+    target = tmp_path / "cache" / "weights" / "net.h5"
+    assert done.out == f"{target}\n"
+    assert done.err == ""
+    assert target.read_bytes() == b"weights"
+    wrong = call("weights", "fetch", f"{server}/net.h5", "--sha256", "0" * 64)
+    assert wrong.code == 2
+    assert "expected sha256:0000" in wrong.err
+    nothing = call("weights", "fetch", f"{server}/")
+    assert "expected the address of a file" in nothing.err
+
+
+def test_augment(tiny: Path, call: Call) -> None:
+    options = [tiny, "--views", 2, "--images", 1, "--size", 32]
+    assert call("augment", *options).out == "views.png\n"
+    drawn = result_of(call("augment", *options, "--seed", 5, "--json"))
+    assert drawn["picture"] == "views-2.png"
+    assert Path("views.png").read_bytes() != Path("views-2.png").read_bytes()
