@@ -124,7 +124,7 @@ def extract(
     over: the time is up; images not begun by then are left out without a word.
     """
     progress = progress or Silent()
-    values = _room((len(items), views, extractor.dimensions))
+    values = _reserve((len(items), views, extractor.dimensions))
     keys = [_key(item, augmentation, seed, k) for item in items for k in range(views)]
     found = np.zeros(len(keys), bool)
     if space is not None and keys:
@@ -136,7 +136,7 @@ def extract(
         progress.advance(int(found.sum()))
         keeper = _Keeper(space, progress)
         try:
-            for index, k, vector in _computed(work, extractor, augmentation, seed, bad, over):
+            for index, k, vector in _compute(work, extractor, augmentation, seed, bad, over):
                 values[index, k] = vector
                 missing[index] -= 1
                 keeper.add(keys[index * views + k], vector)
@@ -147,7 +147,7 @@ def extract(
         progress.advance(len(keys))
     left_out = {index for index, count in missing.items() if count}
     return Features(
-        values=_without(values, left_out),
+        values=_drop_rows(values, left_out),
         items=tuple(item for index, item in enumerate(items) if index not in left_out),
         bad=tuple((items[index], reason) for index, reason in sorted(bad.items())),
         hits=int(found.sum()),
@@ -168,7 +168,7 @@ def _missing(items: Sequence[Item], found: np.ndarray) -> list[_Work]:
     return [_Work(i, items[i], np.flatnonzero(~found[i]).tolist()) for i in rows.tolist()]
 
 
-def _computed(
+def _compute(
     work: list[_Work], extractor: Extractor, augmentation: Augmentation, seed: int,
     bad: dict[int, str], over: Callable[[], bool],
 ) -> Iterator[tuple[int, int, np.ndarray]]:  # fmt: skip
@@ -202,7 +202,7 @@ def _computed(
             yield *running.popleft(), vector
 
 
-def _room(shape: tuple[int, int, int]) -> np.ndarray:
+def _reserve(shape: tuple[int, int, int]) -> np.ndarray:
     """An empty (N, V, D) float32 array: in memory, or in a file without a name if it is large."""
     size = 4 * int(np.prod(shape, dtype=np.int64))
     if size <= IN_MEMORY:
@@ -253,7 +253,7 @@ class _Keeper:
         self.writer.shutdown()
 
 
-def _without(values: np.ndarray, left_out: set[int]) -> np.ndarray:
+def _drop_rows(values: np.ndarray, left_out: set[int]) -> np.ndarray:
     """The other rows, moved together in place: no second copy of the features."""
     if not left_out:
         return values

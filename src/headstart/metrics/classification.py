@@ -95,7 +95,7 @@ def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[st
     right = int(np.trace(confusion))
     top = probabilities.max(axis=1) if n else np.zeros(0)
     bins = _bins(top, predicted == labels)
-    balanced, balanced_interval = _balanced(confusion)
+    balanced, balanced_interval = _balanced_accuracy(confusion)
     present = [row.f1 for row in rows if row.f1 is not None]
     return Metrics(
         n=n,
@@ -138,7 +138,7 @@ def _by_class(confusion: np.ndarray, classes: Sequence[str]) -> tuple[ClassMetri
     return tuple(rows)
 
 
-def _balanced(confusion: np.ndarray) -> tuple[float | None, Interval | None]:
+def _balanced_accuracy(confusion: np.ndarray) -> tuple[float | None, Interval | None]:
     """Mean recall of the classes present; its interval from their binomial variances
     (Agresti-Coull counts, so that perfect recalls have a width too).
     """

@@ -102,7 +102,7 @@ def evaluate_multi(
         _row(name, probabilities[:, c], right[:, c], given[:, c], float(limits[c]))
         for c, name in enumerate(classes)
     ]
-    samples = _bootstrapped(probabilities, right, given) if n else np.empty((0, 3))
+    samples = _bootstrap(probabilities, right, given) if n else np.empty((0, 3))
     told = _figures(probabilities, right, given) if n else (np.nan,) * 3
     ends: list[Interval | None] = [
         (float(np.nanpercentile(column, 2.5)), float(np.nanpercentile(column, 97.5)))
@@ -162,7 +162,7 @@ def _figures(
         f1.mean())  # fmt: skip
 
 
-def _bootstrapped(probabilities: np.ndarray, right: np.ndarray, given: np.ndarray) -> np.ndarray:
+def _bootstrap(probabilities: np.ndarray, right: np.ndarray, given: np.ndarray) -> np.ndarray:
     """(S, 3) figures of as many images drawn with replacement, seeded.
 
     Sorting is done once: a draw gives each image a weight, how often it was drawn.

@@ -106,7 +106,7 @@ def learning_curve(examples: Examples, *, seed: int = 0) -> LearningCurve:
     loss = examples.task.loss
     columns = loss.columns(len(classes))
     for repeat, fold_of in enumerate(drawn):
-        order = _nested(targets, seed + repeat)
+        order = _nested_order(targets, seed + repeat)
         for place, size in enumerate(sizes):
             masks = _masks(fold_of, order, targets, int(size))
             # Fewer images want a stronger hand: three candidates, the best by held-out loss.
@@ -202,7 +202,7 @@ def _forecast(
     )  # fmt: skip
 
 
-def _nested(labels: np.ndarray, seed: int) -> np.ndarray:
+def _nested_order(labels: np.ndarray, seed: int) -> np.ndarray:
     """(N,) places in an order that takes from the classes in turn, each in its share."""
     rng = np.random.default_rng(seed)
     place = np.empty(len(labels))
