@@ -110,20 +110,20 @@ def images_in(sources: Iterable[str | Path]) -> list[Item]:
 
     Raises DatasetError for a path that does not exist.
     """
-    found: list[Item] = []
+    items: list[Item] = []
     for source in sources:
         path = _find(Path(source))
         if is_archive(path):
             folder, hold = unpack(path)
-            found += [
+            items += [
                 Item(file, to_printable(f"{path}/{file.relative_to(folder).as_posix()}"), hold=hold)
                 for file in files_in(folder)
             ]
         elif path.is_dir():
-            found += [Item(file, to_printable(str(file))) for file in files_in(path)]
+            items += [Item(file, to_printable(str(file))) for file in files_in(path)]
         else:
-            found.append(Item(path, to_printable(str(path))))
-    return found
+            items.append(Item(path, to_printable(str(path))))
+    return items
 
 
 def _find(path: Path) -> Path:

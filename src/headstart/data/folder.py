@@ -75,12 +75,12 @@ def entries_in(folder: Path) -> list[Path]:
         entries = list(folder.iterdir())
     except OSError as error:
         raise DatasetError(f"cannot read the folder {folder}: {error.strerror}") from error
-    kept = [
+    candidates = [
         entry
         for entry in entries
         if not entry.name.startswith(".") and entry.name.lower() not in PASSED_OVER
     ]
-    return sorted(kept, key=lambda entry: natural_key(entry.name))
+    return sorted(candidates, key=lambda entry: natural_key(entry.name))
 
 
 def _is_candidate(file: Path) -> bool:

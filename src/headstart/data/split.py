@@ -24,20 +24,20 @@ def assign_groups(items: Sequence[Item], pattern: str) -> tuple[list[Item], list
                 f"expected --groups to be a column of a table or a regular expression, "
                 f"found {pattern!r}: {error}"
             ) from None
-        found = [compiled.search(item.name) for item in items]
-        if not any(found):
+        matches = [compiled.search(item.name) for item in items]
+        if not any(matches):
             raise DatasetError(
                 f"expected --groups {pattern!r} to be a column of the table or to match names such "
                 f"as {items[0].name}: it matches none"
             )
-        alone = [item.name for item, match in zip(items, found, strict=True) if not match]
+        alone = [item.name for item, match in zip(items, matches, strict=True) if not match]
         if alone:
             warnings.append(
                 f"{len(alone)} images are in no group, each by itself: {list_some(alone)}"
             )
         items = [
             move(item, group=match.group(1 if compiled.groups else 0)) if match else item
-            for item, match in zip(items, found, strict=True)
+            for item, match in zip(items, matches, strict=True)
         ]
     names = {item.group for item in items}
     if len(names) < 2:

@@ -54,11 +54,11 @@ def read_table(path: Path, group: str | None = None) -> list[Row]:
     records = _records(path)
     if not records:
         raise DatasetError(f"expected rows in {path}, found none")
-    found = _names(records)
-    names = {part: _column(part, found, path) for part in COLUMNS}
+    columns = _names(records)
+    names = {part: _column(part, columns, path) for part in COLUMNS}
     required = ["path", "label"]
     if group is not None:
-        names["group"] = next(name for name in found if _to_lower(name) == group.strip().lower())
+        names["group"] = next(name for name in columns if _to_lower(name) == group.strip().lower())
         required.append("group")
     rows, empty = [], 0
     for line, record in records:

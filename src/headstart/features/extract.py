@@ -95,12 +95,12 @@ def open_space(extractor: Extractor, cache: FeatureCache, progress: Progress) ->
     for warning in space.warnings:
         progress.warn(warning)
     computed = extractor.canary().tobytes()
-    kept = space.canary()
+    before = space.canary()
     try:
-        if kept is not None and kept != computed:
+        if before is not None and before != computed:
             progress.warn(space.set_aside("this processor or library gives other numbers"))
-            kept = None
-        if kept is None:
+            before = None
+        if before is None:
             space.set_canary(computed)
     except CacheError as error:
         progress.warn(f"the feature cache is not written to: {error}")
@@ -126,14 +126,14 @@ def extract(
     progress = progress or Silent()
     values = _reserve((len(items), views, extractor.dimensions))
     keys = [_key(item, augmentation, seed, k) for item in items for k in range(views)]
-    found = np.zeros(len(keys), bool)
+    cached = np.zeros(len(keys), bool)
     if space is not None and keys:
-        found = space.get_into(keys, values.reshape(len(keys), -1).view(np.uint8))
-    work = _missing(items, found.reshape(-1, views))
+        cached = space.get_into(keys, values.reshape(len(keys), -1).view(np.uint8))
+    work = _missing(items, cached.reshape(-1, views))
     bad: dict[int, str] = {}
     missing = {one.index: len(one.views) for one in work}
     if work:
-        progress.advance(int(found.sum()))
+        progress.advance(int(cached.sum()))
         keeper = _Keeper(space, progress)
         try:
             for index, k, vector in _compute(work, extractor, augmentation, seed, bad, over):
@@ -150,7 +150,7 @@ def extract(
         values=_drop_rows(values, left_out),
         items=tuple(item for index, item in enumerate(items) if index not in left_out),
         bad=tuple((items[index], reason) for index, reason in sorted(bad.items())),
-        hits=int(found.sum()),
+        hits=int(cached.sum()),
         misses=sum(len(one.views) for one in work if one.index not in left_out),
     )
 
@@ -257,10 +257,10 @@ def _drop_rows(values: np.ndarray, left_out: set[int]) -> np.ndarray:
     """The other rows, moved together in place: no second copy of the features."""
     if not left_out:
         return values
-    kept = 0
+    row = 0
     for index in range(len(values)):
         if index not in left_out:
-            if kept != index:
-                values[kept] = values[index]
-            kept += 1
-    return values[:kept]
+            if row != index:
+                values[row] = values[index]
+            row += 1
+    return values[:row]

@@ -78,12 +78,12 @@ def _crop_centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """The largest centred part of the proportions height : width."""
     h, w = pixels.shape[:2]
     if h * width > w * height:
-        kept = max(1, round(w * height / width))
-        top = (h - kept) // 2
-        return pixels[top : top + kept]
-    kept = max(1, round(h * width / height))
-    left = (w - kept) // 2
-    return pixels[:, left : left + kept]
+        side = max(1, round(w * height / width))
+        top = (h - side) // 2
+        return pixels[top : top + side]
+    side = max(1, round(h * width / height))
+    left = (w - side) // 2
+    return pixels[:, left : left + side]
 
 
 def _pad(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:

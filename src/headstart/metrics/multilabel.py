@@ -103,16 +103,16 @@ def evaluate_multi(
         for c, name in enumerate(classes)
     ]
     samples = _bootstrap(probabilities, right, given) if n else np.empty((0, 3))
-    told = _figures(probabilities, right, given) if n else (np.nan,) * 3
+    figures = _figures(probabilities, right, given) if n else (np.nan,) * 3
     ends: list[Interval | None] = [
         (float(np.nanpercentile(column, 2.5)), float(np.nanpercentile(column, 97.5)))
         if n and not np.isnan(column).all() else None
         for column in samples.T
     ]  # fmt: skip
-    found: list[float | None] = [None if np.isnan(value) else float(value) for value in told]
+    known: list[float | None] = [None if np.isnan(value) else float(value) for value in figures]
     return MultiMetrics(
-        n, exact / n if n else None, interval(exact, n), found[0], ends[0], found[1], ends[1],
-        found[2], ends[2], float((given != right).mean()) if n else None, tuple(rows),
+        n, exact / n if n else None, interval(exact, n), known[0], ends[0], known[1], ends[1],
+        known[2], ends[2], float((given != right).mean()) if n else None, tuple(rows),
     )  # fmt: skip
 
 

@@ -30,8 +30,8 @@ def contact_sheet(
     """
     shapes = {image.shape for image in images}
     if len(shapes) != 1:
-        found = " and ".join(f"{w}x{h}" for h, w, _ in sorted(shapes)) or "no image"
-        raise RecipeError(f"contact sheet: expected images of one size, found {found}. Resize them")
+        sizes = " and ".join(f"{w}x{h}" for h, w, _ in sorted(shapes)) or "no image"
+        raise RecipeError(f"contact sheet: expected images of one size, found {sizes}. Resize them")
     views = min(views, (distinct_views(augmentation) or views + 1) - 1)
     if views < 1:
         raise RecipeError(
@@ -87,9 +87,9 @@ def _wrap(text: str, font: _Font, width: int) -> list[str]:
 
 def _shorten(text: str, font: _Font, width: int) -> str:
     """`text` with its middle left out until it fits."""
-    kept = len(text)
+    length = len(text)
     shown = text
-    while font.getlength(shown) > width and kept > 2:
-        kept -= 1
-        shown = f"{text[: kept // 2]}...{text[len(text) - (kept - kept // 2) :]}"
+    while font.getlength(shown) > width and length > 2:
+        length -= 1
+        shown = f"{text[: length // 2]}...{text[len(text) - (length - length // 2) :]}"
     return shown

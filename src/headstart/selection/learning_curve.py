@@ -161,7 +161,7 @@ def curve(
 
 def power_law(sizes: np.ndarray, errors: np.ndarray, at: float) -> np.ndarray:
     """(B,) errors at size `at` of the best a + b n^-c through (B, S) errors, a and b >= 0."""
-    best, found = np.full(len(errors), np.inf), errors[:, -1].copy()
+    best, predicted = np.full(len(errors), np.inf), errors[:, -1].copy()
     # Large sizes are nearer to what is asked for.
     share = sizes / sizes.sum()
     for exponent in EXPONENTS:
@@ -176,8 +176,8 @@ def power_law(sizes: np.ndarray, errors: np.ndarray, at: float) -> np.ndarray:
         residual = ((errors - level[:, None] - slope[:, None] * x) ** 2) @ share
         better = residual < best
         best = np.where(better, residual, best)
-        found = np.where(better, level + slope * at**-exponent, found)
-    return found
+        predicted = np.where(better, level + slope * at**-exponent, predicted)
+    return predicted
 
 
 def _forecast(
