@@ -117,11 +117,11 @@ def _load_legacy(model: Any, group: Any, path: Path) -> None:
     ours = [layer for layer in model.layers if layer.weights]
     for layer, (name, values) in zip(ours, stored, strict=False):
         expected = [tuple(weight.shape) for weight in layer.weights]
-        stored_shapes = [tuple(value.shape) for value in values]
-        if expected != stored_shapes:
+        found = [tuple(value.shape) for value in values]
+        if expected != found:
             raise WeightsError(
                 f"{path.name} does not fit {model.name}: layer {layer.name!r} expects "
-                f"{expected}, found {stored_shapes} (in the file: {name!r})"
+                f"{expected}, found {found} (in the file: {name!r})"
             )
     if len(ours) != len(stored):
         raise WeightsError(
@@ -147,20 +147,20 @@ def _transfer(model: Any, path: Path) -> None:
                 f"{path.name} does not fit {model.name}: it has no layer {layer.name!r}"
             )
         expected = [tuple(weight.shape) for weight in layer.weights]
-        saved_shapes = [tuple(weight.shape) for weight in source.weights]
-        if expected != saved_shapes:
+        found = [tuple(weight.shape) for weight in source.weights]
+        if expected != found:
             raise WeightsError(
                 f"{path.name} does not fit {model.name}: layer {layer.name!r} expects "
-                f"{expected}, found {saved_shapes}"
+                f"{expected}, found {found}"
             )
         layer.set_weights(source.get_weights())
 
 
 def _flat(model: Any) -> list[Any]:
-    layers = []
+    found = []
     for layer in model.layers:
-        layers += _flat(layer) if hasattr(layer, "layers") else [layer]
-    return layers
+        found += _flat(layer) if hasattr(layer, "layers") else [layer]
+    return found
 
 
 def _layer_table(model: Any, channels_first: bool) -> list[dict[str, Any]]:

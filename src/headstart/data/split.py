@@ -9,11 +9,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from headstart.data.item import Item, list_some, move
+from headstart.data.item import Item, moved, some
 from headstart.errors import DatasetError
 
 
-def assign_groups(items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:
+def grouped(items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:
     """Each image in its group: that of the table, or what the pattern finds in its name."""
     warnings = []
     if all(item.group is None for item in items):
@@ -24,20 +24,18 @@ def assign_groups(items: Sequence[Item], pattern: str) -> tuple[list[Item], list
                 f"expected --groups to be a column of a table or a regular expression, "
                 f"found {pattern!r}: {error}"
             ) from None
-        matches = [compiled.search(item.name) for item in items]
-        if not any(matches):
+        found = [compiled.search(item.name) for item in items]
+        if not any(found):
             raise DatasetError(
                 f"expected --groups {pattern!r} to be a column of the table or to match names such "
                 f"as {items[0].name}: it matches none"
             )
-        alone = [item.name for item, match in zip(items, matches, strict=True) if not match]
+        alone = [item.name for item, match in zip(items, found, strict=True) if not match]
         if alone:
-            warnings.append(
-                f"{len(alone)} images are in no group, each by itself: {list_some(alone)}"
-            )
+            warnings.append(f"{len(alone)} images are in no group, each by itself: {some(alone)}")
         items = [
-            move(item, group=match.group(1 if compiled.groups else 0)) if match else item
-            for item, match in zip(items, matches, strict=True)
+            moved(item, group=match.group(1 if compiled.groups else 0)) if match else item
+            for item, match in zip(items, found, strict=True)
         ]
     names = {item.group for item in items}
     if len(names) < 2:
@@ -45,12 +43,12 @@ def assign_groups(items: Sequence[Item], pattern: str) -> tuple[list[Item], list
     return list(items), warnings
 
 
-def put_in_training(item: Item) -> Item:
+def in_training(item: Item) -> Item:
     """The same item, in training if it was in no split."""
-    return item if item.split else move(item, split="train")
+    return item if item.split else moved(item, split="train")
 
 
-def split_by_content(items: Sequence[Item], fraction: float, seed: int) -> list[Item]:
+def divided(items: Sequence[Item], fraction: float, seed: int) -> list[Item]:
     """Put each image that has no split on the side that its own content says.
 
     An image's place is a number in 0..1 made of its bytes and the seed, and it is a validation
@@ -80,7 +78,7 @@ def split_by_content(items: Sequence[Item], fraction: float, seed: int) -> list[
         if all(sides[key] == "validation" for key in members):
             sides[max(members, key=lambda key: places[key])] = "train"
     return [
-        item if item.split else move(item, split=sides[key])
+        item if item.split else moved(item, split=sides[key])
         for item, key in zip(items, keys, strict=True)
     ]
 
@@ -116,7 +114,7 @@ def _place(key: bytes, seed: int) -> float:
     return int.from_bytes(digest, "little") / 2**64
 
 
-def describe_thin_classes(items: Sequence[Item], classes: tuple[str, ...]) -> list[str]:
+def thin(items: Sequence[Item], classes: tuple[str, ...]) -> list[str]:
     """Classes that cannot be measured, without a test split either."""
     held = [item for item in items if item.split != "train"]
     counts = Counter(name for item in held for name in item.labels)
@@ -126,7 +124,7 @@ def describe_thin_classes(items: Sequence[Item], classes: tuple[str, ...]) -> li
     return [f"too few images to validate: {', '.join(lacking)} (no validation image)"]
 
 
-def describe_leaks(items: Sequence[Item]) -> list[str]:
+def leaks(items: Sequence[Item]) -> list[str]:
     """Warnings of images and groups that are on both sides of a given split."""
     training = {item.content_hash for item in items if item.split == "train"}
     leaked = [i.name for i in items if i.split != "train" and i.content_hash in training]
@@ -134,14 +132,14 @@ def describe_leaks(items: Sequence[Item]) -> list[str]:
     if leaked:
         warnings.append(
             f"{len(leaked)} validation or test images are also training images, which flatters "
-            f"the figures: {list_some(leaked)}"
+            f"the figures: {some(leaked)}"
         )
     known = {item.group for item in items if item.split == "train" and item.group is not None}
     shared = sorted({i.group or "" for i in items if i.split != "train" and i.group in known})
     if shared:
         warnings.append(
             f"{len(shared)} groups are on both sides of the given split, which flatters the "
-            f"figures: {list_some(shared)}"
+            f"figures: {some(shared)}"
         )
     return warnings
 

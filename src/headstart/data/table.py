@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headstart.data.item import Item, class_name, list_some, natural_key
+from headstart.data.item import Item, class_name, natural, some
 from headstart.data.split import SPLIT_NAMES
 from headstart.errors import DatasetError, MissingExtra
 
@@ -34,7 +34,7 @@ class Row:
 def has_column(path: Path, name: str) -> bool:
     """Whether the table has a column of that name."""
     records = _records(path)
-    return name.strip().lower() in map(_to_lower, _names(records))
+    return name.strip().lower() in map(_lowered, _names(records))
 
 
 def _names(records: Sequence[tuple[int, Mapping[str, Any]]]) -> list[str]:
@@ -42,7 +42,7 @@ def _names(records: Sequence[tuple[int, Mapping[str, Any]]]) -> list[str]:
     return list(dict.fromkeys(name for _, record in records for name in record if name is not None))
 
 
-def _to_lower(name: object) -> str:
+def _lowered(name: object) -> str:
     return str(name).strip().lower()
 
 
@@ -54,11 +54,11 @@ def read_table(path: Path, group: str | None = None) -> list[Row]:
     records = _records(path)
     if not records:
         raise DatasetError(f"expected rows in {path}, found none")
-    columns = _names(records)
-    names = {part: _column(part, columns, path) for part in COLUMNS}
+    found = _names(records)
+    names = {part: _column(part, found, path) for part in COLUMNS}
     required = ["path", "label"]
     if group is not None:
-        names["group"] = next(name for name in columns if _to_lower(name) == group.strip().lower())
+        names["group"] = next(name for name in found if _lowered(name) == group.strip().lower())
         required.append("group")
     rows, empty = [], 0
     for line, record in records:
@@ -107,7 +107,7 @@ def _records(path: Path) -> list[tuple[int, Mapping[str, Any]]]:
                 return _json_lines(file, path)
             sample = file.read(4096)
             file.seek(0)
-            delimiter = "\t" if suffix == ".tsv" else _guess_delimiter(sample)
+            delimiter = "\t" if suffix == ".tsv" else _delimiter(sample)
             reader = csv.DictReader(file, delimiter=delimiter)
             return [(reader.line_num, row) for row in reader]
     except UnicodeDecodeError as error:
@@ -116,7 +116,7 @@ def _records(path: Path) -> list[tuple[int, Mapping[str, Any]]]:
         raise DatasetError(f"{path} is not a table: {error}") from error
 
 
-def _guess_delimiter(sample: str) -> str:
+def _delimiter(sample: str) -> str:
     header = sample.split("\n", 1)[0]
     return max(",;\t", key=header.count)
 
@@ -171,7 +171,7 @@ def table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
                 repeated += 1
                 continue
             names |= set(before.labels)
-        labels = tuple(sorted(names, key=natural_key))
+        labels = tuple(sorted(names, key=natural))
         seen[file] = Item(file, row.path, labels, split, row.group)
     items = list(seen.values())
     warnings = []
@@ -181,7 +181,7 @@ def table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
                 f"expected paths relative to {path.parent}, found none of the {len(missing)} "
                 f"files, such as {missing[0]}"
             )
-        warnings.append(f"{len(missing)} files of the table are missing: {list_some(missing)}")
+        warnings.append(f"{len(missing)} files of the table are missing: {some(missing)}")
     if repeated:
         warnings.append(f"{repeated} rows of the table are repeated: each counted once")
     return items, warnings

@@ -95,12 +95,12 @@ def open_space(extractor: Extractor, cache: FeatureCache, progress: Progress) ->
     for warning in space.warnings:
         progress.warn(warning)
     computed = extractor.canary().tobytes()
-    before = space.canary()
+    kept = space.canary()
     try:
-        if before is not None and before != computed:
+        if kept is not None and kept != computed:
             progress.warn(space.set_aside("this processor or library gives other numbers"))
-            before = None
-        if before is None:
+            kept = None
+        if kept is None:
             space.set_canary(computed)
     except CacheError as error:
         progress.warn(f"the feature cache is not written to: {error}")
@@ -124,19 +124,19 @@ def extract(
     over: the time is up; images not begun by then are left out without a word.
     """
     progress = progress or Silent()
-    values = _reserve((len(items), views, extractor.dimensions))
+    values = _room((len(items), views, extractor.dimensions))
     keys = [_key(item, augmentation, seed, k) for item in items for k in range(views)]
-    cached = np.zeros(len(keys), bool)
+    found = np.zeros(len(keys), bool)
     if space is not None and keys:
-        cached = space.get_into(keys, values.reshape(len(keys), -1).view(np.uint8))
-    work = _missing(items, cached.reshape(-1, views))
+        found = space.get_into(keys, values.reshape(len(keys), -1).view(np.uint8))
+    work = _missing(items, found.reshape(-1, views))
     bad: dict[int, str] = {}
     missing = {one.index: len(one.views) for one in work}
     if work:
-        progress.advance(int(cached.sum()))
+        progress.advance(int(found.sum()))
         keeper = _Keeper(space, progress)
         try:
-            for index, k, vector in _compute(work, extractor, augmentation, seed, bad, over):
+            for index, k, vector in _computed(work, extractor, augmentation, seed, bad, over):
                 values[index, k] = vector
                 missing[index] -= 1
                 keeper.add(keys[index * views + k], vector)
@@ -147,10 +147,10 @@ def extract(
         progress.advance(len(keys))
     left_out = {index for index, count in missing.items() if count}
     return Features(
-        values=_drop_rows(values, left_out),
+        values=_without(values, left_out),
         items=tuple(item for index, item in enumerate(items) if index not in left_out),
         bad=tuple((items[index], reason) for index, reason in sorted(bad.items())),
-        hits=int(cached.sum()),
+        hits=int(found.sum()),
         misses=sum(len(one.views) for one in work if one.index not in left_out),
     )
 
@@ -168,7 +168,7 @@ def _missing(items: Sequence[Item], found: np.ndarray) -> list[_Work]:
     return [_Work(i, items[i], np.flatnonzero(~found[i]).tolist()) for i in rows.tolist()]
 
 
-def _compute(
+def _computed(
     work: list[_Work], extractor: Extractor, augmentation: Augmentation, seed: int,
     bad: dict[int, str], over: Callable[[], bool],
 ) -> Iterator[tuple[int, int, np.ndarray]]:  # fmt: skip
@@ -202,7 +202,7 @@ def _compute(
             yield *running.popleft(), vector
 
 
-def _reserve(shape: tuple[int, int, int]) -> np.ndarray:
+def _room(shape: tuple[int, int, int]) -> np.ndarray:
     """An empty (N, V, D) float32 array: in memory, or in a file without a name if it is large."""
     size = 4 * int(np.prod(shape, dtype=np.int64))
     if size <= IN_MEMORY:
@@ -253,14 +253,14 @@ class _Keeper:
         self.writer.shutdown()
 
 
-def _drop_rows(values: np.ndarray, left_out: set[int]) -> np.ndarray:
+def _without(values: np.ndarray, left_out: set[int]) -> np.ndarray:
     """The other rows, moved together in place: no second copy of the features."""
     if not left_out:
         return values
-    row = 0
+    kept = 0
     for index in range(len(values)):
         if index not in left_out:
-            if row != index:
-                values[row] = values[index]
-            row += 1
-    return values[:row]
+            if kept != index:
+                values[kept] = values[index]
+            kept += 1
+    return values[:kept]

@@ -86,13 +86,13 @@ def _lite_network(
     assert weights.path is not None
     ops = efficientnet_lite.OpenVinoOps(lite_number(entry), read_checkpoint(weights.path))
     parameter = op.parameter([1, 3, geometry.height, geometry.width], np.float32)
-    outputs = efficientnet_lite.network(lite_number(entry), parameter, ops)
+    found = efficientnet_lite.network(lite_number(entry), parameter, ops)
     maps = []
     for layer in layers:
         name = "top_relu" if layer == LAST else layer
-        if name not in outputs:
-            raise cut_error(entry, layer, list(outputs))
-        maps.append((name, outputs[name].output(0)))
+        if name not in found:
+            raise cut_error(entry, layer, list(found))
+        maps.append((name, found[name].output(0)))
     return parameter, maps
 
 

@@ -101,12 +101,12 @@ class Head:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Every array by a name, for safetensors."""
-        arrays = {}
+        found = {}
         for index, layer in enumerate(self.layers):
             names = ("weight", "bias") if isinstance(layer, Dense) else ("scale", "shift")
             for name in names:
-                arrays[f"{index}.{name}"] = np.ascontiguousarray(getattr(layer, name), np.float32)
-        return arrays
+                found[f"{index}.{name}"] = np.ascontiguousarray(getattr(layer, name), np.float32)
+        return found
 
     def description(self) -> dict[str, Any]:
         """What is not an array, for JSON."""

@@ -33,12 +33,12 @@ def _between(start: float, end: float, share: float) -> float:
 
 def _plateaus(losses: Sequence[float]) -> int:
     """How often PLATEAU epochs passed without a better loss."""
-    best, waited, plateaus = math.inf, 0, 0
+    best, waited, found = math.inf, 0, 0
     for loss in losses:
         if loss < best:
             best, waited = loss, 0
         else:
             waited += 1
             if waited == PLATEAU:
-                plateaus, waited = plateaus + 1, 0
-    return plateaus
+                found, waited = found + 1, 0
+    return found

@@ -34,7 +34,7 @@ def decode(data: bytes, at_least: tuple[int, int] | None = None) -> np.ndarray:
         pixels = _decode_jpeg(data, at_least)
         if pixels is not None:
             return pixels
-    return reduce_scale(_decode_with_pillow(data), at_least)
+    return reduced(_decode_with_pillow(data), at_least)
 
 
 def from_pixels(image: Any) -> np.ndarray:
@@ -44,7 +44,7 @@ def from_pixels(image: Any) -> np.ndarray:
     """
     if not isinstance(image, np.ndarray):
         if hasattr(image, "getbands") and hasattr(image, "convert"):
-            return _load_pixels(image, "image", MOST_PIXELS)
+            return _loaded(image, "image", MOST_PIXELS)
         raise BadImage(f"expected an array or a PIL image, found {type(image).__name__}")
     if image.dtype != np.uint8:
         scale = {"f": "multiply by 255 if it is 0..1, then ", "u": "divide by 257 if it is 16 bits "
@@ -60,7 +60,7 @@ def from_pixels(image: Any) -> np.ndarray:
     if image.shape[2] == 4:
         from PIL import Image
 
-        return _to_rgb(Image.fromarray(image), 255.0)
+        return _rgb(Image.fromarray(image), 255.0)
     return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
 
 
@@ -82,7 +82,7 @@ def _check_size(width: int, height: int, most: int) -> None:
         raise BadImage(f"too many pixels ({width}x{height}, at most {most // 10**6} million)")
 
 
-def _choose_reduction(height: int, width: int, at_least: tuple[int, int] | None) -> int:
+def _reduction(height: int, width: int, at_least: tuple[int, int] | None) -> int:
     """The largest of 8, 4, 2, 1 that leaves both sides as large as asked."""
     if at_least is not None:
         for factor in (8, 4, 2):
@@ -91,10 +91,10 @@ def _choose_reduction(height: int, width: int, at_least: tuple[int, int] | None)
     return 1
 
 
-def reduce_scale(pixels: np.ndarray, at_least: tuple[int, int] | None) -> np.ndarray:
+def reduced(pixels: np.ndarray, at_least: tuple[int, int] | None) -> np.ndarray:
     """What a JPEG of these pixels would be reduced to, by the mean of each block."""
     height, width = pixels.shape[:2]
-    factor = _choose_reduction(height, width, at_least)
+    factor = _reduction(height, width, at_least)
     if factor == 1:
         return pixels
     size = (-(-width // factor), -(-height // factor))
@@ -131,7 +131,7 @@ def _decode_jpeg(data: bytes, at_least: tuple[int, int] | None) -> np.ndarray | 
     height, width = frame.height, frame.width
     if at_least is not None and frame.orientation >= 5:
         at_least = at_least[1], at_least[0]
-    factor = _choose_reduction(height, width, at_least)
+    factor = _reduction(height, width, at_least)
     by_rows = min(MOST_STORED, MOST_PIXELS * factor**2)
     _check_size(width, height, MOST_BUFFERED if frame.buffered else by_rows)
     smallest = {"min_height": -(-height // factor), "min_width": -(-width // factor)}
@@ -145,7 +145,7 @@ def _decode_jpeg(data: bytes, at_least: tuple[int, int] | None) -> np.ndarray | 
         if text.startswith("Corrupt JPEG data: ") and "extraneous" not in text:
             raise BadImage(f"damaged JPEG: {text.removeprefix('Corrupt JPEG data: ')}") from None
         return None
-    return _turn_upright(pixels, frame.orientation)
+    return _upright(pixels, frame.orientation)
 
 
 _FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive: what simplejpeg is trusted with
@@ -197,7 +197,7 @@ def _orientation(exif: bytes) -> int:
     return 1
 
 
-def _turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Undo EXIF orientation 1..8."""
     if orientation in (2, 3):
         pixels = pixels[:, ::-1]
@@ -255,10 +255,10 @@ def _decode_with_pillow(data: bytes) -> np.ndarray:
     with _reasons(kind):
         image = getattr(plugin, f"{name}ImageFile")(io.BytesIO(data))
     with image:
-        return _load_pixels(image, kind, most)
+        return _loaded(image, kind, most)
 
 
-def _load_pixels(image: Any, kind: str, most: int) -> np.ndarray:
+def _loaded(image: Any, kind: str, most: int) -> np.ndarray:
     """The upright RGB pixels of a PIL image that may not be loaded yet."""
     with _reasons(kind):
         tile = getattr(image, "tile", None)
@@ -275,8 +275,8 @@ def _load_pixels(image: Any, kind: str, most: int) -> np.ndarray:
         # Not getexif(), which can raise and warn. TIFF and HEIC come upright, AVIF's own
         # rotation comes as EXIF.
         exif = image.info.get("exif")
-        pixels = _to_rgb(image, float_range)
-        return _turn_upright(pixels, _orientation(exif) if isinstance(exif, bytes) else 1)
+        pixels = _rgb(image, float_range)
+        return _upright(pixels, _orientation(exif) if isinstance(exif, bytes) else 1)
 
 
 class _reasons:
@@ -315,22 +315,22 @@ _NOISE = ("ignore", None, UserWarning, re.compile(r"PIL\.\w+ImagePlugin"), 0)
 _STRIP = 1 << 20  # pixels converted at a time, so that a large image is never held thrice
 
 
-def _to_rgb(image: Any, float_range: float) -> np.ndarray:
+def _rgb(image: Any, float_range: float) -> np.ndarray:
     """The pixels (H, W, 3) of a loaded PIL image of any mode, transparency over white."""
     width, height = image.size
     if not width or not height:
         raise BadImage("has no pixels")
     rows = max(1, _STRIP // width)
     if rows >= height:
-        return _strip_to_rgb(image, float_range)
+        return _strip_rgb(image, float_range)
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(height, top + rows)))
-        pixels[top : top + rows] = _strip_to_rgb(strip, float_range)
+        pixels[top : top + rows] = _strip_rgb(strip, float_range)
     return pixels
 
 
-def _strip_to_rgb(image: Any, float_range: float) -> np.ndarray:
+def _strip_rgb(image: Any, float_range: float) -> np.ndarray:
     from PIL import Image
 
     mode = image.mode

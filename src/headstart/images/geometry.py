@@ -10,7 +10,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from headstart.images.decode import decode, from_pixels, reduce_scale
+from headstart.images.decode import decode, from_pixels, reduced
 
 VERSION = 2  # raised when the same bytes give other pixels
 
@@ -60,33 +60,33 @@ def prepare_pixels(image: Any, geometry: Geometry) -> np.ndarray:
     The numbers are those of the file the pixels were decoded from; a large JPEG's, which is
     decoded at reduced scale, differ by the little that its decoder averages differently.
     """
-    return resize(reduce_scale(from_pixels(image), geometry.at_least), geometry)
+    return resize(reduced(from_pixels(image), geometry.at_least), geometry)
 
 
 def resize(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
     """(H, W, 3) to (height, width, 3), C-contiguous."""
     height, width = geometry.height, geometry.width
     if geometry.resize == "crop":
-        pixels = _crop_centre(pixels, height, width)
+        pixels = _centre(pixels, height, width)
     elif geometry.resize == "pad":
-        return _pad(pixels, geometry)
-    return _interpolate(pixels, height, width, geometry.interpolation)
+        return _padded(pixels, geometry)
+    return _interpolated(pixels, height, width, geometry.interpolation)
 
 
 # --- geometry -----------------------------------------------------------------------------
-def _crop_centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+def _centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """The largest centred part of the proportions height : width."""
     h, w = pixels.shape[:2]
     if h * width > w * height:
-        side = max(1, round(w * height / width))
-        top = (h - side) // 2
-        return pixels[top : top + side]
-    side = max(1, round(h * width / height))
-    left = (w - side) // 2
-    return pixels[:, left : left + side]
+        kept = max(1, round(w * height / width))
+        top = (h - kept) // 2
+        return pixels[top : top + kept]
+    kept = max(1, round(h * width / height))
+    left = (w - kept) // 2
+    return pixels[:, left : left + kept]
 
 
-def _pad(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
+def _padded(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
     """All of the image, its proportions kept, centred on black."""
     h, w = pixels.shape[:2]
     scale = min(geometry.height / h, geometry.width / w)
@@ -94,18 +94,18 @@ def _pad(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
     width = min(geometry.width, max(1, round(w * scale)))
     canvas = np.zeros((geometry.height, geometry.width, 3), np.uint8)
     top, left = (geometry.height - height) // 2, (geometry.width - width) // 2
-    canvas[top : top + height, left : left + width] = _interpolate(
+    canvas[top : top + height, left : left + width] = _interpolated(
         pixels, height, width, geometry.interpolation
     )
     return canvas
 
 
-def _interpolate(pixels: np.ndarray, height: int, width: int, how: Interpolation) -> np.ndarray:
+def _interpolated(pixels: np.ndarray, height: int, width: int, how: Interpolation) -> np.ndarray:
     h, w = pixels.shape[:2]
     if (h, w) == (height, width):
         return np.ascontiguousarray(pixels)
     if how == "nearest":
-        rows, columns = _nearest_places(h, height), _nearest_places(w, width)
+        rows, columns = _nearest(h, height), _nearest(w, width)
         return np.ascontiguousarray(pixels[rows[:, None], columns])
     shrinking = h >= height and w >= width
     flag = {
@@ -120,7 +120,7 @@ def _interpolate(pixels: np.ndarray, height: int, width: int, how: Interpolation
     return result
 
 
-def _nearest_places(size: int, wanted: int) -> np.ndarray:
+def _nearest(size: int, wanted: int) -> np.ndarray:
     """The `wanted` places in 0..size-1 that Pillow's NEAREST picks.
 
     They are the centres of the output pixels; Pillow adds up the steps one by one, and so must

@@ -95,7 +95,7 @@ def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[st
     right = int(np.trace(confusion))
     top = probabilities.max(axis=1) if n else np.zeros(0)
     bins = _bins(top, predicted == labels)
-    balanced, balanced_interval = _balanced_accuracy(confusion)
+    balanced, balanced_interval = _balanced(confusion)
     present = [row.f1 for row in rows if row.f1 is not None]
     return Metrics(
         n=n,
@@ -138,7 +138,7 @@ def _by_class(confusion: np.ndarray, classes: Sequence[str]) -> tuple[ClassMetri
     return tuple(rows)
 
 
-def _balanced_accuracy(confusion: np.ndarray) -> tuple[float | None, Interval | None]:
+def _balanced(confusion: np.ndarray) -> tuple[float | None, Interval | None]:
     """Mean recall of the classes present; its interval from their binomial variances
     (Agresti-Coull counts, so that perfect recalls have a width too).
     """
@@ -170,8 +170,8 @@ def _roc_auc(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
     count = probabilities.shape[1] if probabilities.ndim == 2 else 0
     wanted = [1] if count == 2 else range(count)
     areas = [_auc(probabilities[:, index], labels == index) for index in wanted]
-    known = [area for area in areas if area is not None]
-    return sum(known) / len(known) if known and len(known) == len(areas) else None
+    told = [area for area in areas if area is not None]
+    return sum(told) / len(told) if told and len(told) == len(areas) else None
 
 
 def _auc(scores: np.ndarray, positive: np.ndarray) -> float | None:
@@ -188,11 +188,11 @@ def _auc(scores: np.ndarray, positive: np.ndarray) -> float | None:
 def _bins(top: np.ndarray, right: np.ndarray) -> tuple[Bin, ...]:
     """Equal-width bins of the top probability that hold images."""
     index = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
-    bins = []
+    found = []
     for number in range(BINS):
         inside = index == number
         if inside.any():
-            bins.append(
+            found.append(
                 Bin(int(inside.sum()), float(top[inside].mean()), float(right[inside].mean()))
             )
-    return tuple(bins)
+    return tuple(found)

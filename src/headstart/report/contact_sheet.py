@@ -30,8 +30,8 @@ def contact_sheet(
     """
     shapes = {image.shape for image in images}
     if len(shapes) != 1:
-        sizes = " and ".join(f"{w}x{h}" for h, w, _ in sorted(shapes)) or "no image"
-        raise RecipeError(f"contact sheet: expected images of one size, found {sizes}. Resize them")
+        found = " and ".join(f"{w}x{h}" for h, w, _ in sorted(shapes)) or "no image"
+        raise RecipeError(f"contact sheet: expected images of one size, found {found}. Resize them")
     views = min(views, (distinct_views(augmentation) or views + 1) - 1)
     if views < 1:
         raise RecipeError(
@@ -45,7 +45,7 @@ def contact_sheet(
     row_height = lines * (height + _CAPTION) + _GAP
     divider = _MARGIN + width + _GAP  # a line between the images and their views
     sheet_width = max(divider + _GAP + columns * (width + _GAP) - _GAP + _MARGIN, 420)
-    settings = _wrap(f"{augmentation}, seed {seed}", small, sheet_width - 2 * _MARGIN)
+    settings = _wrapped(f"{augmentation}, seed {seed}", small, sheet_width - 2 * _MARGIN)
     top = _MARGIN + 34 + 18 * len(settings) + 16
 
     sheet = Image.new("RGB", (sheet_width, top + row_height * len(images) + _MARGIN // 2), _PAPER)
@@ -60,7 +60,7 @@ def contact_sheet(
         y = top + row * row_height
         caption = names[row] if names else "original"
         sheet.paste(Image.fromarray(pixels), (_MARGIN, y))
-        pen.text((_MARGIN, y + height + 4), _shorten(caption, tiny, width), _INK, tiny)
+        pen.text((_MARGIN, y + height + 4), _shortened(caption, tiny, width), _INK, tiny)
         for number in range(1, views + 1):
             line, column = divmod(number - 1, columns)
             x = divider + _GAP + column * (width + _GAP)
@@ -74,7 +74,7 @@ def contact_sheet(
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def _wrap(text: str, font: _Font, width: int) -> list[str]:
+def _wrapped(text: str, font: _Font, width: int) -> list[str]:
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -85,11 +85,11 @@ def _wrap(text: str, font: _Font, width: int) -> list[str]:
     return lines
 
 
-def _shorten(text: str, font: _Font, width: int) -> str:
+def _shortened(text: str, font: _Font, width: int) -> str:
     """`text` with its middle left out until it fits."""
-    length = len(text)
+    kept = len(text)
     shown = text
-    while font.getlength(shown) > width and length > 2:
-        length -= 1
-        shown = f"{text[: length // 2]}...{text[len(text) - (length - length // 2) :]}"
+    while font.getlength(shown) > width and kept > 2:
+        kept -= 1
+        shown = f"{text[: kept // 2]}...{text[len(text) - (kept - kept // 2) :]}"
     return shown

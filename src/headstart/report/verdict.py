@@ -47,14 +47,14 @@ def verdict(
         return None
     low, high = looked_at.accuracy_interval or (0.0, 1.0)
     gap = training.accuracy - looked_at.accuracy
-    shown = (
+    told = (
         f"training {training.accuracy:.1%}, validation {looked_at.accuracy:.1%} "
         f"(95% interval {low:.1%} to {high:.1%})"
     )
     since = _turning(list(history.get("val_loss", ())), losses)
     if training.accuracy < _low(len(training.classes)) and gap <= high - looked_at.accuracy:
         return Verdict(
-            "underfitting", f"Underfitting: {shown}. The head has not learned its own images. Try "
+            "underfitting", f"Underfitting: {told}. The head has not learned its own images. Try "
             "more epochs, a higher learning rate, a wider head or less augmentation.",
         )  # fmt: skip
     if training.accuracy > high or since is not None:
@@ -62,7 +62,7 @@ def verdict(
         if since:
             when = f" since epoch {since}: validation loss rose while training loss fell"
         return Verdict(
-            "overfitting", f"Overfitting{when}; {shown}: {gap:.1%} better on images it has seen. "
+            "overfitting", f"Overfitting{when}; {told}: {gap:.1%} better on images it has seen. "
             + ("Try more photos or more augmentation." if tuned else "Try more photos, "
                "augmentation, dropout or a smaller head; headstart remedies RUN tries them."),
             since,
@@ -72,7 +72,7 @@ def verdict(
         f" With {looked_at.n:,} validation images a gap below {wide / 2:.1%} cannot be told from "
         "chance."
     )
-    return Verdict("fitting", f"Fitting: {shown}; no sign of overfitting.{enough}")
+    return Verdict("fitting", f"Fitting: {told}; no sign of overfitting.{enough}")
 
 
 def _low(classes: int) -> float:

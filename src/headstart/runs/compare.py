@@ -48,7 +48,7 @@ def compare_runs(folders: "Sequence[Run | str | os.PathLike[str]]") -> Compared:
         if any(table[key] != tables[0][key] for table in tables)
     }
     predictions = [_predictions(run) for run in runs]
-    pairs = tuple(_compare_pair(predictions[0], other) for other in predictions[1:])
+    pairs = tuple(_paired(predictions[0], other) for other in predictions[1:])
     return Compared(tuple(runs), recipes, pairs)
 
 
@@ -69,7 +69,7 @@ def _predictions(run: Run) -> _Rows:
     }
 
 
-def _compare_pair(first: _Rows, second: _Rows) -> Comparison | None:
+def _paired(first: _Rows, second: _Rows) -> Comparison | None:
     keys = sorted(first.keys() & second.keys())
     if not keys:
         return None

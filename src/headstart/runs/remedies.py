@@ -63,7 +63,7 @@ def candidates(base: Recipe) -> list[tuple[str, dict[str, Any]]]:
     viewed = {"views": 3, "augmentation": lesson}
     pooled = {"pooling": "avg"}
     decay = 1e-4 / base.learning_rate  # what a step takes off each weight is their product
-    remedies: list[tuple[str, dict[str, Any]]] = [
+    found: list[tuple[str, dict[str, Any]]] = [
         ("linear head, pooled", {**plain, **pooled, "head": "linear"}),
         ("pooling instead of flatten", {**viewed, **pooled}),
         ("pooling, no augmentation", {**plain, **pooled}),
@@ -77,8 +77,8 @@ def candidates(base: Recipe) -> list[tuple[str, dict[str, Any]]]:
         ("augmentation and dropout", {**viewed, "dropout": base.dropout or 0.2}),
     ]
     if base.pooling != "flatten":
-        remedies = [(n.replace("pooling, ", ""), c) for n, c in remedies[:1] + remedies[2:8]]
-    return remedies
+        found = [(n.replace("pooling, ", ""), c) for n, c in found[:1] + found[2:8]]
+    return found
 
 
 def try_remedies(
@@ -117,14 +117,14 @@ def try_remedies(
             continue
         begun = time.perf_counter()
         recipe = base.changed(**changes)
-        crossed, labels = _cross_validate(dataset, recipe, progress)
-        metrics = evaluate(crossed, labels, dataset.classes)
+        found, labels = _cross_validate(dataset, recipe, progress)
+        metrics = evaluate(found, labels, dataset.classes)
         comparison = None
         if probabilities is None:
-            probabilities = crossed
+            probabilities = found
         else:
-            both = ~np.isnan(crossed[:, 0]) & ~np.isnan(probabilities[:, 0])
-            comparison = compare(crossed[both], probabilities[both], labels[both])
+            both = ~np.isnan(found[:, 0]) & ~np.isnan(probabilities[:, 0])
+            comparison = compare(found[both], probabilities[both], labels[both])
         tried.append(Remedy(name, recipe, metrics, time.perf_counter() - begun, comparison))
         if on_result is not None:
             on_result(tried[-1])

@@ -106,7 +106,7 @@ def learning_curve(examples: Examples, *, seed: int = 0) -> LearningCurve:
     loss = examples.task.loss
     columns = loss.columns(len(classes))
     for repeat, fold_of in enumerate(drawn):
-        order = _nested_order(targets, seed + repeat)
+        order = _nested(targets, seed + repeat)
         for place, size in enumerate(sizes):
             masks = _masks(fold_of, order, targets, int(size))
             # Fewer images want a stronger hand: three candidates, the best by held-out loss.
@@ -161,7 +161,7 @@ def curve(
 
 def power_law(sizes: np.ndarray, errors: np.ndarray, at: float) -> np.ndarray:
     """(B,) errors at size `at` of the best a + b n^-c through (B, S) errors, a and b >= 0."""
-    best, predicted = np.full(len(errors), np.inf), errors[:, -1].copy()
+    best, found = np.full(len(errors), np.inf), errors[:, -1].copy()
     # Large sizes are nearer to what is asked for.
     share = sizes / sizes.sum()
     for exponent in EXPONENTS:
@@ -176,8 +176,8 @@ def power_law(sizes: np.ndarray, errors: np.ndarray, at: float) -> np.ndarray:
         residual = ((errors - level[:, None] - slope[:, None] * x) ** 2) @ share
         better = residual < best
         best = np.where(better, residual, best)
-        predicted = np.where(better, level + slope * at**-exponent, predicted)
-    return predicted
+        found = np.where(better, level + slope * at**-exponent, found)
+    return found
 
 
 def _forecast(
@@ -202,7 +202,7 @@ def _forecast(
     )  # fmt: skip
 
 
-def _nested_order(labels: np.ndarray, seed: int) -> np.ndarray:
+def _nested(labels: np.ndarray, seed: int) -> np.ndarray:
     """(N,) places in an order that takes from the classes in turn, each in its share."""
     rng = np.random.default_rng(seed)
     place = np.empty(len(labels))
