@@ -29,6 +29,13 @@ def test_temperature_of_several_classes_by_hand() -> None:
     assert temperature(scores, targets, BinaryCrossEntropy()) == pytest.approx(2.0, abs=1e-3)
 
 
+def test_what_gains_next_to_nothing_is_left_as_it_is() -> None:
+    targets = np.array([0, 0, 0, 1] * 25)
+    scores = np.tile([1.02 * np.log(3.0), 0.0], (100, 1))  # 1.02 would take off 4e-5
+    assert temperature(scores, targets, CrossEntropy()) == 1.0
+    assert temperature(scores * 1.1, targets, CrossEntropy()) == pytest.approx(1.122, abs=1e-3)
+
+
 def test_a_temperature_keeps_within_its_limits() -> None:
     right = np.array([0, 0, 0, 0, 1] * 20)  # four of five
     sure = np.tile([1000.0, 0.0], (100, 1))
