@@ -6,10 +6,7 @@ from samples import examples, features
 
 from headstart.errors import HeadError
 from headstart.heads import linear
-from headstart.heads.calibration import temperature
-from headstart.heads.folds import assign_folds
 from headstart.heads.solver import Preconditioner, compute_logits, solve, standardise
-from headstart.metrics.losses import CrossEntropy
 
 
 @pytest.mark.parametrize(("count", "dimensions"), [(200, 30), (60, 150)])
@@ -69,16 +66,6 @@ def test_out_of_fold_is_by_heads_that_did_not_see_the_row() -> None:
     assert (head.cross_validation.out_of_fold.argmax(axis=1) == labels).mean() < 0.65
 
 
-def test_views_of_an_image_are_never_on_both_sides() -> None:
-    labels = np.repeat(np.arange(30) % 3, 4)
-    groups = np.repeat(np.arange(30), 4)
-    fold = assign_folds(labels, groups, 5, 0)
-    for group in range(30):
-        assert len(set(fold[groups == group])) == 1
-    for label in range(3):
-        assert [(fold[labels == label] == k).sum() for k in range(5)] == [8] * 5
-
-
 def test_it_learns_and_is_calibrated() -> None:
     values, labels = features(600, 40, 3, apart=0.5)
     head = linear.fit(examples(values[:400], labels[:400], 3))
@@ -117,16 +104,6 @@ def test_balanced_counts_classes_alike() -> None:
         predicted = linear.fit(examples(values, labels, 2, balanced=weight == "balanced")).head()
         recalls[weight] = (predicted.probabilities(values).argmax(axis=1) == 1)[labels == 1].mean()
     assert recalls["balanced"] > recalls[None] + 0.2
-
-
-def test_temperature_by_hand() -> None:
-    """Logits twice too large: probabilities 0.75 stated as 0.9; halving them makes them true."""
-    labels = np.array([0, 0, 0, 1] * 25)
-    scores = np.tile([np.log(9.0), 0.0], (100, 1))
-    loss = CrossEntropy()
-    assert temperature(scores, labels, loss) == pytest.approx(2.0, abs=1e-3)
-    assert temperature(scores / 2, labels, loss) == 1.0
-    assert temperature(scores[:8], labels[:8], loss) == 1.0
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -163,7 +163,6 @@ def test_class_weights_move_the_decision(tmp_path: Path) -> None:
 
 
 @needs_tensorflow
-@needs_tensorflow
 @pytest.mark.parametrize("choice", [{"patience": 2}, {"schedule": "plateau"}])
 def test_validation_images_choose_nothing(tmp_path: Path, choice: dict[str, object]) -> None:
     from headstart.heads.fit import fit_neural
@@ -181,6 +180,7 @@ def test_validation_images_choose_nothing(tmp_path: Path, choice: dict[str, obje
     assert np.array_equal(*heads)
 
 
+@needs_tensorflow
 def test_patience_stops_early_and_keeps_the_best(tmp_path: Path) -> None:
     from headstart.heads import neural
 

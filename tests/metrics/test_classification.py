@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 from headstart.metrics.classification import Metrics, evaluate
-from headstart.metrics.comparison import compare
-from headstart.metrics.intervals import interval
 from headstart.report.words import summary
 
 # Three classes, six images; the fourth is the only one wrong.
@@ -69,16 +67,6 @@ def test_against_scikit_learn(classes: int) -> None:
     assert found.roc_auc == pytest.approx(auc)
 
 
-def test_wilson_interval_against_published_numbers() -> None:
-    """81 of 263: 0.2553 to 0.3662 (Newcombe 1998, table I)."""
-    low, high = interval(81, 263) or (0, 0)
-    assert (low, high) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
-    low, high = interval(10, 10) or (0, 0)
-    assert high == 1
-    assert 0.6 < low < 0.8
-    assert interval(0, 0) is None
-
-
 def test_json_there_and_back(metrics: Metrics) -> None:
     text = json.dumps(metrics.to_dict(), allow_nan=False)
     assert Metrics.from_dict(json.loads(text)) == metrics
@@ -101,34 +89,6 @@ def test_rows_that_no_fold_covered_are_left_out() -> None:
     probabilities = PROBABILITIES.copy()
     probabilities[3] = np.nan
     assert evaluate(probabilities, LABELS, ["a", "b", "c"]).accuracy == 1
-
-
-def test_comparison_by_hand() -> None:
-    """Of 100 images 10 only the first gets right, 2 only the second: exact McNemar p = 0.0386."""
-    labels = np.zeros(100, int)
-    right, wrong = np.array([0.9, 0.1]), np.array([0.1, 0.9])
-    first, second = np.tile(right, (100, 1)), np.tile(right, (100, 1))
-    second[:10], first[10:12] = wrong, wrong
-    found = compare(first, second, labels)
-    assert (found.only_first_right, found.only_second_right) == (10, 2)
-    assert found.difference == pytest.approx(0.08)
-    assert found.p_value == pytest.approx(2 * (1 + 12 + 66) / 4096)
-    low, high = found.difference_interval
-    assert 0 < low < 0.08 < high
-    assert found.verdict == "the first is better"
-    assert compare(second, first, labels).verdict == "the second is better"
-
-
-def test_comparison_that_cannot_tell() -> None:
-    labels = np.zeros(50, int)
-    same = np.tile([0.9, 0.1], (50, 1))
-    other = same.copy()
-    other[0] = [0.1, 0.9]
-    found = compare(same, other, labels)
-    assert found.verdict == "the data cannot tell"
-    assert (found.images_needed or 0) > 50
-    assert compare(same, same, labels).p_value == 1
-    assert compare(same, same, labels).images_needed is None
 
 
 def test_summary_is_short_and_says_the_intervals(metrics: Metrics) -> None:

@@ -1,7 +1,9 @@
 """The main job, end to end, on small real files with the real default backbone."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -138,8 +140,6 @@ def test_the_openvino_model_alone_goes_from_pixels_to_probabilities(
 
 
 def test_bad_images_are_left_out_named_and_counted(tiny: Path, tmp_path: Path) -> None:
-    import shutil
-
     photos = tmp_path / "photos"
     shutil.copytree(tiny, photos)
     (photos / "red" / "broken.jpg").write_bytes(b"<html>not found</html>")
@@ -185,8 +185,6 @@ def test_a_run_is_never_overwritten(run: headstart.Run, tiny: Path) -> None:
 
 
 def test_a_newer_classifier_is_refused(run: headstart.Run, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(run.folder / "classifier", tmp_path / "c")
     record = json.loads((tmp_path / "c" / "classifier.json").read_text())
     (tmp_path / "c" / "classifier.json").write_text(json.dumps({**record, "format": 99}))
@@ -196,8 +194,6 @@ def test_a_newer_classifier_is_refused(run: headstart.Run, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("part", ["classifier.json", "head.safetensors", "model.bin"])
 def test_a_damaged_classifier_is_refused(run: headstart.Run, tmp_path: Path, part: str) -> None:
-    import shutil
-
     shutil.copytree(run.folder / "classifier", tmp_path / "c")
     (tmp_path / "c" / part).write_bytes(b"x")
     with pytest.raises(headstart.HeadstartError, match=r"damaged|cannot compile"):
@@ -246,24 +242,47 @@ print(sorted(heavy & set(sys.modules)))
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_a_killed_training_goes_on_from_what_it_kept(tiny: Path, tmp_path: Path) -> None:
-    import os
-    import signal
-
-    environment = {**os.environ, "HEADSTART_CACHE": str(tmp_path / "cache")}
+def test_a_killed_training_goes_on_from_what_it_kept(
+    run: headstart.Run, tiny: Path, tmp_path: Path
+) -> None:
+    """Killed when 24 of 48 images are kept, it computes the others alone and ends as `run` did."""
+    out, mark = tmp_path / "run", tmp_path / "24-are-kept"
     program = f"""
+import sys, time
+from pathlib import Path
 import headstart
-import headstart.features.extract as f
-f.KEEP = 8
-headstart.train({str(tiny)!r}, out={str(tmp_path)!r} + "/" + __import__("uuid").uuid4().hex)
+from headstart.features import cache, extract
+
+extract.KEEP = 8
+real, batches = cache.Space.put, []
+
+def put(space, vectors):
+    real(space, vectors)
+    batches.append(len(vectors))
+    if sum(batches) >= 24 and sys.argv[1] == "stop":
+        Path({str(mark)!r}).touch()
+        time.sleep(600)
+
+cache.Space.put = put
+headstart.train({str(tiny)!r}, out={str(out)!r})
 """
-    child = subprocess.Popen([sys.executable, "-c", program], env=environment)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and child.poll() is None:
-        if list(tmp_path.glob("cache/features/*/data.mdb")):
-            break
-        time.sleep(0.005)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    environment = {**os.environ, "HEADSTART_CACHE": str(tmp_path / "cache")}
+    child = subprocess.Popen([sys.executable, "-c", program, "stop"], env=environment)
+    deadline = time.monotonic() + 120
+    while not mark.exists() and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert mark.exists(), "it ended before it could be killed"
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    assert not (out / "run.json").exists()
+    done = subprocess.run(
+        [sys.executable, "-c", program, "go on"], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
+    again = headstart.Run(out)
+    assert again.record["cache"] == {"hits": 24, "misses": 24}
+    for name in ("head.safetensors", "model.bin", "classifier.json"):
+        unbroken = (run.folder / "classifier" / name).read_bytes()
+        assert (out / "classifier" / name).read_bytes() == unbroken, name
+    for name in ("metrics.json", "predictions.csv"):
+        assert (out / name).read_text() == (run.folder / name).read_text()

@@ -8,100 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from samples import examples
 
 import headstart
-from headstart.backbones.cut import Cut
 from headstart.data.dataset import load
 from headstart.data.item import Item
 from headstart.errors import RecipeError
 from headstart.features.extract import Features
-from headstart.metrics.task import MultiLabel
 from headstart.recipe import load_recipe, seconds
 from headstart.runs.steps import label
 from headstart.selection import cuts as selection
 from headstart.selection import score as scoring
 from headstart.selection.cuts import Selection, select
-from headstart.selection.score import CutScore, are_enough, cheapest, partners, sample, score_cut
 from headstart.system.progress import Recorder
-
-
-def scored(name: str, losses: list[float], cost: float = 1.0) -> CutScore:
-    return CutScore((Cut.parse(name),), {}, cost, 10, 0.9, (0.8, 0.95), np.array(losses))
-
-
-def test_standard_errors_by_hand() -> None:
-    # differences 1, 1, 1, 3: mean 1.5, standard deviation 1, error 0.5
-    assert scored("a", [1, 1, 1, 3]).loses_to(scored("b", [0, 0, 0, 0])) == pytest.approx(3)
-
-
-def test_within_one_standard_error_the_earliest_wins() -> None:
-    noise = np.array([0.5, -0.5, 0.4, -0.4])
-    best = scored("late:avg", [1, 1, 1, 1])
-    alike = scored("early:avg", list(1.05 + noise), cost=0.5)
-    worse = scored("first:avg", [2, 2.1, 2, 2.1], cost=0.1)
-    assert cheapest([best, alike, worse]) is alike
-    assert cheapest([best, worse]) is best
-
-
-def test_of_those_that_cost_the_same_the_best_wins() -> None:
-    noise = np.array([0.5, -0.5, 0.4, -0.4])
-    average = scored("a:avg", list(1.1 + noise), cost=0.5)
-    grid = scored("a:grid", list(1.05 + noise), cost=0.5)
-    next_one = scored("b:avg", list(1.01 + noise), cost=0.54)
-    dearer = scored("c:avg", [1, 1, 1, 1], cost=0.56)
-    assert cheapest([average, grid, next_one, dearer]) is next_one
-
-
-def test_what_is_joined_sees_something_else() -> None:
-    anchor = scored("last:avg", [1, 1])
-    others = [
-        scored("last:max", [1.1, 1.1]), scored("next:avg", [1.2, 1.2]),
-        scored("far:avg", [1.3, 1.3]), scored("far:grid", [1.4, 1.4]),
-    ]  # fmt: skip
-    named = {"last:avg": 1.0, "last:max": 1.0, "next:avg": 0.97, "far:avg": 0.8, "far:grid": 0.8}
-    depths = {Cut.parse(name): depth for name, depth in named.items()}
-    assert partners([anchor, *others], anchor, depths) == [others[0], others[2]]
-
-
-def test_a_sample_keeps_the_shares_of_the_classes() -> None:
-    labels = np.repeat([0, 1, 2], [600, 300, 100])
-    chosen = sample(labels, 100)
-    assert len(set(chosen)) == 100
-    assert np.bincount(labels[chosen]).tolist() == [60, 30, 10]
-    assert np.abs(np.bincount(labels[chosen[:50]]) - [30, 15, 5]).max() <= 1
-    assert sorted(sample(labels, 5000)) == list(range(1000))
-
-
-def test_images_in_several_classes_are_drawn_by_their_rarest() -> None:
-    labels = np.array([[1, 1, 0], [1, 0, 0], [1, 0, 1], [1, 0, 1], [0, 0, 0]])
-    assert MultiLabel(tuple("abc")).kinds(labels).tolist() == [1, 0, 2, 2, 3]
-    rng = np.random.default_rng(0)
-    many = (rng.random((4000, 12)) < 0.3).astype("f4")  # about a thousand combinations
-    assert len(sample(MultiLabel(tuple("abcdefghijkl")).kinds(many), 800)) <= 800 + 6 * 13
-
-
-def test_images_whose_fold_had_no_time_are_neither_right_nor_wrong(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(scoring.linear, "WORK", 0)  # one fold
-    labels = np.arange(200) % 2
-    values = (labels[:, None, None] * 4.0 + np.zeros((200, 1, 3))).astype("f4")
-    found = score_cut(examples(values, labels), (Cut("a"),), {}, 1.0, seed=0)
-    assert found.accuracy == 1
-    assert found.accuracy_interval[0] < 0.95  # of 40 images, not of 200
-
-
-def test_one_group_tells_nothing() -> None:
-    labels = np.arange(200) % 2
-    values = np.empty((200, 1, 0))
-    assert are_enough(examples(values, labels), 100)
-    assert not are_enough(examples(values, labels, groups=np.zeros(200, int)), 100)
-
-
-def test_a_rare_class_is_in_every_sample() -> None:
-    labels = np.repeat([0, 1], [5000, 100])
-    assert np.bincount(labels[sample(labels, 100)]).tolist() == [98, 6]
 
 
 @pytest.fixture(scope="module")

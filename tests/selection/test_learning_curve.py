@@ -5,6 +5,7 @@ import pytest
 from samples import examples, features
 
 from headstart.errors import DatasetError
+from headstart.heads import linear
 from headstart.selection.learning_curve import curve, learning_curve, power_law
 
 SIZES = np.array([25.0, 50, 100, 200, 400, 800])
@@ -21,7 +22,8 @@ def test_a_power_law_is_found_again(level: float, slope: float, exponent: float)
 def test_what_does_not_fall_is_not_said_to_fall() -> None:
     assert power_law(SIZES, np.full((1, 6), 0.1), 1600)[0] == pytest.approx(0.1)
     rising = np.linspace(0.1, 0.2, 6)[None]
-    assert power_law(SIZES, rising, 1600)[0] <= 0.2
+    now, then = (power_law(SIZES, rising, size)[0] for size in (800, 1600))
+    assert now == then == pytest.approx(SIZES @ rising[0] / SIZES.sum())  # level, at the mean
 
 
 def drawn(errors: np.ndarray, count: int) -> np.ndarray:
@@ -62,8 +64,13 @@ def test_on_features_it_rises_and_ends_where_cross_validation_is() -> None:
     found = learning_curve(examples(values, labels, 3))
     assert found.accuracies[-1] > found.accuracies[0] + 0.1
     assert found.sizes[-1] == 240
+    crossed = linear.cross_validate(examples(values, labels, 3)).out_of_fold
+    # The same heads but for the draw of the folds: a few of the 240 images change sides.
+    right = float((crossed.argmax(axis=1) == labels).mean())
+    assert found.accuracies[-1] == pytest.approx(right, abs=0.03)
     low, high = found.intervals[-1]
-    assert low < found.accuracies[-1] < high
+    assert low < right < high
+    assert found.overall.accuracy == found.accuracies[-1]
     assert found.to_dict()["overall"]["name"] == "all classes"
 
 
