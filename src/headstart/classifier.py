@@ -226,6 +226,18 @@ class Classifier:
             openvino.save_model(self._graph(), temporary / "model.xml", compress_to_fp16=False)
         return folder
 
+    def in_memory(self) -> "Classifier":
+        """The same, without need of the files it was read from."""
+        from headstart.features.engine import core
+
+        if not isinstance(self._model, str | Path):
+            return self
+        file = Path(self._model)
+        model = core().read_model(file.read_bytes(), file.with_suffix(".bin").read_bytes())
+        return Classifier(
+            self.classes, self.geometry, self.precision, self.head, model, self.description
+        )
+
     def _graph(self) -> Any:
         from headstart.features.engine import core
 
