@@ -417,7 +417,7 @@ def test_a_class_may_be_called_anything(paths: list[Path], labels: list[str]) ->
 
 def test_a_bad_image_is_named(paths: list[Path], labels: list[str], tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no")
-    with pytest.raises(headstart.HeadstartError, match=r"bad\.jpg: not an image"):
+    with pytest.raises(BadImage, match=r"bad\.jpg: not an image[^.]*$"):
         headstart.ImageClassifier().fit([*paths, tmp_path / "bad.jpg"], [*labels, "red"])
     with pytest.raises(BadImage, match="image 1: expected an array of shape"):
         headstart.ImageClassifier().fit(np.zeros((2, 5), np.uint8), ["a", "b"])

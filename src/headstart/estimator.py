@@ -3,7 +3,7 @@
 import math
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -165,26 +165,25 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _trained(dataset: Dataset, recipe: Recipe) -> Classifier:
-    """The steps of a training with nothing kept but the classifier."""
-    task, silent = dataset.task, Silent()
-    steps.check_suits(task, recipe)
+    """The steps of a training with nothing kept but the classifier; no image is left out."""
+    silent = Silent()
+    steps.check_suits(dataset.task, recipe)
     recipe = steps.choose_cut(dataset, recipe, silent).recipe
-    extractor = steps.build_extractor(recipe, silent)
-    features = steps.compute_features(dataset, recipe, extractor, silent, strict=False)
-    if features["train"].bad:
-        item, reason = features["train"].bad[0]
-        raise BadImage(f"{item.name}: {reason}")
-    steps.check_classes(dataset, features)
-    recipe, _ = steps.choose_head(features, task, recipe, silent)
+    try:
+        inputs = steps.prepare(dataset, recipe, silent, strict=True)
+    except BadImage as error:  # which speaks of an option that there is not here
+        raise BadImage(error.reason.partition(". Without --strict")[0]) from None
+    inputs, _ = steps.choose_head(inputs, silent)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        trained = steps.train_head(features, task, recipe, extractor, folder, silent, False, ())
-        tuning = steps.tune(features, task, recipe, extractor, folder, silent, False)
+        trained = steps.train_head(inputs, folder, silent, resumed=False, callbacks=())
+        tuning = steps.tune(inputs, folder, silent, resumed=False)
         if tuning is not None and tuning.head is not None:
-            recipe, trained = tuning.recipe, Trained(tuning.head)
-            extractor = steps.build_extractor(recipe, silent)
-        about = record.about(extractor, recipe, trained)
-        return assemble(extractor, trained.head, task.classes, about)
+            extractor = steps.build_extractor(tuning.recipe, silent)
+            inputs = replace(inputs, recipe=tuning.recipe, extractor=extractor)
+            trained = Trained(tuning.head)
+        description = record.describe(inputs, trained)
+        return assemble(inputs.extractor, trained.head, dataset.classes, description)
 
 
 @dataclass(frozen=True)
