@@ -216,7 +216,7 @@ def _item(image: Any, index: int, label: str, group: str | None) -> Item:
     if isinstance(image, bytearray | memoryview):
         image = bytes(image)
     name = f"image {index + 1}"
-    return _Picture(Path(name), name, (label,), "train", group, image)
+    return _Picture(Path(name), name, (label,), "train", group, image=image)
 
 
 def _images(X: Any) -> list[Any]:
