@@ -83,8 +83,8 @@ def test_imports_run_only_along_the_arrow() -> None:
 
 def test_the_public_names_are_few_and_known() -> None:
     assert headstart.__all__ == [
-        "Classifier", "Dataset", "HeadstartError", "ImageClassifier", "Recipe", "Run", "evaluate",
-        "load", "train",
+        "Classifier", "HeadstartError", "ImageClassifier", "Recipe", "Run", "compare", "evaluate",
+        "finetune", "learning_curve", "load", "measure_cuts", "remedies", "resume", "train",
     ]  # fmt: skip
     for name in headstart.__all__:
         assert getattr(headstart, name).__doc__, name

@@ -1,11 +1,13 @@
 """Recipes: TOML there and back, near names, and what views they mean."""
 
 from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
 
 import pytest
 
 from headstart.errors import RecipeError
-from headstart.recipe import Recipe, load_recipe, parse_setting, recipes
+from headstart.images.augment import Augmentation
+from headstart.recipe import AUGMENTATIONS, Choices, Recipe, load_recipe, parse_setting, recipes
 
 
 @pytest.mark.parametrize("name", recipes())
@@ -88,3 +90,99 @@ def test_a_recipe_is_frozen() -> None:
         recipe.seed = 1  # type: ignore[misc]
     assert recipe.changed(seed=1).seed == 1
     assert recipe.seed == 0
+
+
+ODD = [
+    "", " ", "5", "-3", "1e-3", "true", "nan", "inf", "1979-05-27", "auto", "a,b", "a=b", "a#b",
+    "[x]", "{y}", '"', "'", "'''", 'say "no"', "back\\slash", "C:\\new\\table", "line\nbreak",
+    "a\r\n", "tab\t", "\x00\x07\x1b\x7f", "\x85", "Käse 魚 🐟", "e\u0301", " both ends ", "${HOME}",
+    "~no one/w",
+]  # fmt: skip
+OTHER: dict[str, list[object]] = {
+    "size": [8, 2048],
+    "resize": ["crop", "pad"],
+    "interpolation": ["nearest"],
+    "normalisation": ["0..1", "-1..1"],
+    "cut": [["mixed7"], ["a:grid", "b+c"], *([t] for t in ODD[1:] if ":" not in t)],
+    "pooling": ["avg+max"],
+    "precision": ["bf16"],
+    "budget": [0, 1e-7, 1e22, 0.1, float("inf")],
+    "views": ["fresh", 7],
+    "augmentation": [
+        "lesson", "flip",
+        {"rotation": 1e-5, "brightness": [0.5, 2.0], "colour_jitter": [0.1, 0.2, 0.3, 0.4]},
+        {"crop": [0.25, 1.0], "fill_mode": "constant", "cval": 255.0, "quarter_turns": True},
+    ],
+    "validation_fraction": [1 / 3, 1e-9],
+    "balanced": [True],
+    "seed": [2**32 - 1],
+    "head": ["neural", "auto"],
+    "ensemble": [True],
+    "folds": [20],
+    "layers": [[], ["dense 8"], *([text, "dropout"] for text in ODD)],
+    "dropout": [0, 0.1 + 0.2],
+    "learning_rate": [5e-324, 1e300],
+    "schedule": ["one_cycle"],
+    "epochs": [10**12],
+    "batch_size": [1],
+    "label_smoothing": [0.5],
+    "weight_decay": [1e-16],
+    "patience": [3],
+    "finetune": [True],
+    "tune_epochs": [1],
+    "tune_learning_rate": [1.5],
+    "tune_decay": [1],
+    "tune_budget": [0.0],
+}  # fmt: skip
+TEXTS = ("name", "backbone", "weights", "groups", "optimizer", "boundary")
+
+
+@pytest.mark.parametrize("field", list(Recipe.model_fields))
+def test_every_value_survives_toml_and_the_command_line(field: str, tmp_path: Path) -> None:
+    assert set(Recipe.model_fields) == {*OTHER, *TEXTS}
+    for value in OTHER.get(field, ODD):
+        also = {"head": "neural"} if value == "fresh" else {}
+        recipe = load_recipe(**{field: value}, **also)  # type: ignore[arg-type]
+        (tmp_path / "again.toml").write_bytes(recipe.to_toml().encode())
+        assert load_recipe(tmp_path / "again.toml") == recipe
+        settings = recipe.settings(Recipe())
+        assert all("\n" not in setting for setting in settings)
+        assert Recipe(**dict(map(parse_setting, settings))) == recipe.changed(name="quick")
+
+
+def test_the_toml_has_one_choice_a_line_and_the_augmentation_last() -> None:
+    recipe = load_recipe("classic", weights="line\nbreak", cut=["a", "b:grid"], groups='say "no"')
+    lines = recipe.to_toml().splitlines()
+    assert lines[2] == 'weights = "line\\nbreak"'
+    assert 'cut = ["a", "b:grid"]' in lines
+    assert 'layers = ["dense 1024 relu", "dropout"]' in lines
+    assert "ensemble = false" in lines
+    assert "learning_rate = 0.0001" in lines
+    start = lines.index("[augmentation]")
+    given = [name for name in Recipe.model_fields if name != "augmentation"]
+    assert [line.partition(" = ")[0] for line in lines[: start - 1]] == given
+    assert lines[start + 1] == "rotation = 40.0"
+
+
+def test_settings_are_quoted_only_where_they_would_be_read_otherwise() -> None:
+    recipe = load_recipe(groups="5", optimizer="rmsprop", pooling="avg+max", layers=["dense 8"])
+    assert recipe.settings(load_recipe()) == [
+        "pooling=avg+max", 'groups="5"', 'layers=["dense 8"]', "optimizer=rmsprop",
+    ]  # fmt: skip
+
+
+def test_the_choices_that_editors_see_are_those_of_a_recipe() -> None:
+    """Each as the recipe holds it, or wider where it takes more than it holds."""
+    wider = {
+        "cut": str | list[str] | tuple[str, ...],
+        "layers": list[str] | tuple[str, ...],
+        "augmentation": Literal["none", "flip", "lesson"] | dict[str, Any] | Augmentation,
+    }
+    held = {name: field.annotation for name, field in Recipe.model_fields.items()}
+    assert get_type_hints(Choices) == held | wider
+    assert list(get_type_hints(Choices)) == list(held)
+    assert not Choices.__required_keys__
+    named, _, _ = get_args(wider["augmentation"])
+    assert set(get_args(named)) == set(AUGMENTATIONS)
+    for form in ("mixed7", ["mixed7"], ("mixed7",)):
+        assert load_recipe(cut=form).cut == ("mixed7",)

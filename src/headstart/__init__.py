@@ -4,6 +4,14 @@
     run = headstart.train("photos/")
     run.classifier.predict("new.jpg")
 
+train, resume, finetune                    images become a Run, the folder of a training
+evaluate, compare, remedies                what it is worth; each takes a run or its folder
+measure_cuts, learning_curve               what images tell before anything is trained on them
+load                                       the Classifier of a run, to predict with
+ImageClassifier                            the same for scikit-learn
+Recipe                                     every choice; each function takes them by name
+HeadstartError                             everything raised on purpose
+
 Names are loaded when first used: `import headstart` itself loads nothing heavy.
 """
 
@@ -14,36 +22,48 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Classifier": "classifier",
-    "Dataset": "data.dataset",
     "HeadstartError": "errors",
     "ImageClassifier": "estimator",
     "Recipe": "recipe",
     "Run": "runs.folder",
+    "compare": "runs.compare",
     "evaluate": "runs.evaluate",
+    "finetune": "runs.training",
+    "learning_curve": "runs.studies",
     "load": "classifier",
+    "measure_cuts": "runs.studies",
+    "remedies": "runs.remedies",
+    "resume": "runs.training",
     "train": "runs.training",
 }
 __all__ = [
     "Classifier",
-    "Dataset",
     "HeadstartError",
     "ImageClassifier",
     "Recipe",
     "Run",
+    "compare",
     "evaluate",
+    "finetune",
+    "learning_curve",
     "load",
+    "measure_cuts",
+    "remedies",
+    "resume",
     "train",
 ]
 
 if TYPE_CHECKING:  # so that editors and type checkers see them
     from headstart.classifier import Classifier, load
-    from headstart.data.dataset import Dataset
     from headstart.errors import HeadstartError
     from headstart.estimator import ImageClassifier
     from headstart.recipe import Recipe
+    from headstart.runs.compare import compare
     from headstart.runs.evaluate import evaluate
     from headstart.runs.folder import Run
-    from headstart.runs.training import train
+    from headstart.runs.remedies import remedies
+    from headstart.runs.studies import learning_curve, measure_cuts
+    from headstart.runs.training import finetune, resume, train
 
 
 def __getattr__(name: str) -> Any:

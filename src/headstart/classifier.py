@@ -102,31 +102,29 @@ class Classifier:
         """One Prediction for one image; a list for a list, a folder, an archive or a (N, H, W, 3)
         array.
 
-        source: a path, bytes, PIL image, uint8 array, or a list of these. views: probabilities
+        source: a path, bytes, PIL image, (H, W[, 1, 3 or 4]) uint8 array, or any number of these,
+        one after the other. views: probabilities
         are averaged over the image and views - 1 of its views. One image that cannot be used
         raises BadImage; among many it gives a Prediction with `error` set.
         """
-        if isinstance(source, np.ndarray) and source.ndim == 4:
-            return list(self.stream(list(source), views))
-        if isinstance(source, list | tuple):
-            return list(self.stream(_expanded(source), views))
-        if isinstance(source, str | Path):
-            items = dataset.images_in([source])
-            if not Path(source).expanduser().is_file() or len(items) != 1:
-                return list(self.stream(items, views))
-            source = items[0]
-        (prediction,) = self.stream([source], views)
+        images, alone = _images(source)
+        predictions = list(self.stream(images, views))
+        if not alone:
+            return predictions
+        (prediction,) = predictions
         if prediction.error is not None:
             raise BadImage(prediction.error)
         return prediction
 
-    def predict_proba(self, sources: Iterable[Any]) -> np.ndarray:
+    def predict_proba(self, source: Any) -> np.ndarray:
         """(N, C) float32 probabilities, columns in the order of `classes`.
 
-        Raises BadImage, naming the image, if one cannot be used.
+        source: as `predict` takes it; one image gives one row. Raises BadImage, naming the image,
+        if one cannot be used.
         """
+        images, _ = _images(source)
         rows = []
-        for prediction in self.stream(_expanded(sources)):
+        for prediction in self.stream(images):
             if prediction.error is not None:
                 raise BadImage(f"{prediction.name}: {prediction.error}")
             rows.append([prediction.probabilities[name] for name in self.classes])
@@ -228,6 +226,18 @@ class Classifier:
             openvino.save_model(self._graph(), temporary / "model.xml", compress_to_fp16=False)
         return folder
 
+    def in_memory(self) -> "Classifier":
+        """The same, without need of the files it was read from."""
+        from headstart.features.engine import core
+
+        if not isinstance(self._model, str | Path):
+            return self
+        file = Path(self._model)
+        model = core().read_model(file.read_bytes(), file.with_suffix(".bin").read_bytes())
+        return Classifier(
+            self.classes, self.geometry, self.precision, self.head, model, self.description
+        )
+
     def _graph(self) -> Any:
         from headstart.features.engine import core
 
@@ -301,6 +311,19 @@ def _able(precision: str) -> str:
     from headstart.features.engine import resolve_precision
 
     return resolve_precision("auto") if precision == "bf16" else precision
+
+
+def _images(source: Any) -> tuple[Iterable[Any], bool]:
+    """The images that a source stands for, and whether it is one image by itself."""
+    if isinstance(source, str | Path):
+        items = dataset.images_in([source])
+        return items, len(items) == 1 and Path(source).expanduser().is_file()
+    if isinstance(source, np.ndarray) and source.dtype.kind not in "OUST":  # not of paths
+        return (list(source), False) if source.ndim == 4 else ([source], True)
+    single = isinstance(source, bytes | bytearray | memoryview | Item)
+    if single or not isinstance(source, Iterable):
+        return [source], True
+    return _expanded(source), False
 
 
 def _expanded(sources: Iterable[Any]) -> Iterator[Any]:

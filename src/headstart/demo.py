@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from headstart.report.words import summary
 from headstart.runs.evaluate import evaluate
 from headstart.runs.training import train
 from headstart.system.atomic import folder_atomically
@@ -36,16 +37,14 @@ def write_digits(folder: Path) -> None:
 
 def run_demo(folder: Path, progress: Progress) -> None:
     """Write the images, train, evaluate, predict new ones, and say what was done."""
-    from headstart.report.words import summary
-
     images = folder / "digits"
     if not images.is_dir():
         write_digits(images)
     progress.say(f"Real images: scikit-learn's handwritten digits, written to {images}")
     run = train(images / "photos", out=_free(folder), progress=progress)
-    print(summary(run.metrics))
+    print(run.summary())
     print("\nThe saved classifier on images that it never saw:")
-    print(summary(evaluate(run.folder, images / "held_out")))
+    print(summary(evaluate(run, images / "held_out")))
     print("\nNew images:")
     for prediction in run.classifier.predict(images / "new"):
         print(f"  {Path(prediction.name).name}: {prediction.label} ({prediction.probability:.1%})")

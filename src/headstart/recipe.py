@@ -1,12 +1,14 @@
 """Every choice of a training run, in one validated object, readable as TOML."""
 
 import difflib
+import os
 import re
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
+import tomli_w
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -26,9 +28,9 @@ from headstart.images.geometry import Geometry
 AUGMENTATIONS = {"none": augment.NONE, "flip": augment.FLIP, "lesson": augment.LESSON}
 
 
-def _found(weights: str) -> str:
+def _whole_path(weights: str) -> str:
     """A file by its whole path, so that a run is understood from any folder."""
-    path = Path(weights).expanduser()
+    path = Path(os.path.expanduser(weights))  # which leaves an unknown "~name" as it is
     return str(path.absolute()) if path.is_file() else weights
 
 
@@ -47,6 +49,49 @@ def _cuts(value: Any) -> Any:
         value, list | tuple) else value  # fmt: skip
 
 
+class Choices(TypedDict, total=False):
+    """What may be chosen by name, as editors and type checkers see it: the fields of `Recipe`, in
+    every form in which it takes them.
+    """
+
+    name: str
+    backbone: str
+    weights: str
+    size: int | None
+    resize: Literal["squash", "crop", "pad"]
+    interpolation: Literal["antialias", "nearest", "bilinear", "bicubic"]
+    normalisation: Literal["backbone", "0..1", "-1..1", "raw", "caffe", "torch"]
+    cut: str | list[str] | tuple[str, ...]
+    pooling: Pooling
+    precision: Literal["auto", "f32", "bf16"]
+    budget: float
+    views: int | Literal["fresh"]
+    augmentation: Literal["none", "flip", "lesson"] | dict[str, Any] | Augmentation
+    validation_fraction: float
+    balanced: bool
+    groups: str | None
+    seed: int
+    head: Literal["linear", "neural", "auto"]
+    ensemble: bool
+    folds: int
+    layers: list[str] | tuple[str, ...]
+    dropout: float
+    optimizer: str
+    learning_rate: float
+    schedule: Literal["constant", "cosine", "one_cycle", "plateau"]
+    epochs: int
+    batch_size: int
+    label_smoothing: float
+    weight_decay: float
+    patience: int
+    finetune: bool
+    boundary: str
+    tune_epochs: int
+    tune_learning_rate: float
+    tune_decay: float
+    tune_budget: float
+
+
 class Recipe(BaseModel):
     """Every choice of a training run. Frozen; `changed` gives a copy with other choices.
 
@@ -58,7 +103,7 @@ class Recipe(BaseModel):
     name: str = "quick"
     # What sees the images.
     backbone: str = "efficientnet_lite0"
-    weights: Annotated[str, AfterValidator(_found)] = "default"
+    weights: Annotated[str, AfterValidator(_whole_path)] = "default"
     size: int | None = Field(None, ge=8, le=2048)  # pixels; None: what the backbone was trained on
     resize: Literal["squash", "crop", "pad"] = "squash"
     interpolation: Literal["antialias", "nearest", "bilinear", "bicubic"] = "antialias"
@@ -161,31 +206,33 @@ class Recipe(BaseModel):
     def settings(self, base: "Recipe") -> list[str]:
         """`key=value` of each choice that is not as in `base`, as `parse_setting` reads it."""
         mine, theirs = (r.model_dump(mode="json", exclude={"name"}) for r in (self, base))
-        told = []
+        settings = []
         for key, value in mine.items():
             if value is None or value == theirs[key]:
                 continue
             if isinstance(value, dict):
                 rows = [f"{k} = {_toml(v)}" for k, v in value.items() if v is not None]
-                told.append(f"{key}={{{', '.join(rows)}}}")
-            elif isinstance(value, str) and not re.search(r"[\s'\"\[{#]", value):
-                told.append(f"{key}={value}")
+                settings.append(f"{key}={{{', '.join(rows)}}}")
+            elif isinstance(value, str) and _reads_bare(value):
+                settings.append(f"{key}={value}")
             else:
-                told.append(f"{key}={_toml(value)}")
-        return told
+                settings.append(f"{key}={_toml(value)}")
+        return settings
 
     def _given(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in type(self).model_fields}
 
 
 def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    """A value on one line, which the library's own arrays are not."""
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(part) for part in value) + "]"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return repr(value)
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
+
+
+def _reads_bare(text: str) -> bool:
+    """Whether `parse_setting` reads the text as itself without quotes: not so of "5" and "true"."""
+    return not re.search(r"[\s'\"\[{#]", text) and parse_setting(f"key={text}")[1] == text
 
 
 def recipes() -> list[str]:

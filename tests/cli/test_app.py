@@ -157,6 +157,9 @@ def test_what_is_to_be_typed_next_is_what_was_measured(tmp_path: Path) -> None:
     choices |= {key: words[words.index(f"--{key}") + 1] for key in ("cut", "weights", "groups")}
     choices["size"] = 96
     assert load_recipe("quick", **choices) == recipe
+    assert train_command("p", load_recipe(weights="my weights.h5", optimizer="5")) == (
+        "headstart train p --weights 'my weights.h5' --set 'optimizer=\"5\"'"
+    )
     assert train_command("p", load_recipe("classic", seed=7), "classic") == (
         "headstart train p --recipe classic --seed 7"
     )
@@ -298,14 +301,17 @@ main()
     [("tensorboard", ["--tensorboard", "logs"]), ("mlflow", ["--mlflow"])],
 )
 def test_loggers_that_are_not_installed_are_named_before_the_work(
-    package: str, options: list[str], tiny: Path, tmp_path: Path
+    package: str, options: list[str], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import importlib.util
 
-    if importlib.util.find_spec(package) is not None:
-        pytest.skip(f"{package} is installed here")
     if importlib.util.find_spec("tensorflow") is None:
         pytest.skip("needs TensorFlow: pip install 'headstart[tensorflow]'")
+    hidden = tmp_path / "hidden"  # what Python reads as it starts; the package may be there or not
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(f"import sys\nsys.modules[{package!r}] = None\n")
+    path = os.pathsep.join(filter(None, [str(hidden), os.environ.get("PYTHONPATH")]))
+    monkeypatch.setenv("PYTHONPATH", path)
     done = headstart("train", tiny, "--set", "head=neural", *options, cwd=tmp_path)
     assert done.returncode == 2
     assert f"pip install 'headstart[{package}]'" in done.stderr

@@ -10,7 +10,7 @@ import headstart
 from headstart.errors import ClassifierError
 from headstart.recipe import load_recipe
 from headstart.runs import folder as runs
-from headstart.runs.compare import compare_runs
+from headstart.runs.compare import compare
 from headstart.runs.evaluate import evaluate
 from headstart.runs.folder import as_run
 from headstart.runs.listing import list_runs
@@ -77,6 +77,6 @@ def test_a_run_is_taken_by_itself_and_by_its_folder(run: headstart.Run, tiny: Pa
     assert headstart.load(run).classes == run.classifier.classes
     assert resume(run) == run
     assert evaluate(run, tiny)["all"] == evaluate(text, tiny)["all"]
-    compared = compare_runs([run, text])
+    compared = compare(run, text)
     assert compared.runs == (run, run)
     assert compared.recipes == {}

@@ -119,8 +119,8 @@ def test_what_does_not_suit_several_classes_is_refused(
     run: headstart.Run, table: Path, tiny: Path, tmp_path: Path
 ) -> None:
     from headstart.runs import studies
-    from headstart.runs.compare import compare_runs
-    from headstart.runs.remedies import try_remedies
+    from headstart.runs.compare import compare
+    from headstart.runs.remedies import remedies
     from headstart.system.progress import Silent
 
     with pytest.raises(RecipeError, match="for images in several classes, found head = 'neural'"):
@@ -130,6 +130,6 @@ def test_what_does_not_suit_several_classes_is_refused(
     with pytest.raises(DatasetError, match="one class an image for a neural head"):
         studies.learning_rates(table, run.recipe, Silent())
     with pytest.raises(DatasetError, match="one class an image to compare remedies"):
-        try_remedies(run)
+        remedies(run)
     with pytest.raises(ClassifierError, match="found several classes an image"):
-        compare_runs([run, run])
+        compare(run, run)

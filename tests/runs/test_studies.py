@@ -12,8 +12,7 @@ from headstart.errors import ClassifierError
 from headstart.metrics.classification import Metrics, evaluate
 from headstart.report.plots import curves_picture, curves_text, dots_picture, spark
 from headstart.report.verdict import verdict
-from headstart.runs.compare import compare_runs
-from headstart.runs.remedies import best_of, candidates, try_remedies
+from headstart.runs.remedies import candidates
 
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None,
@@ -115,7 +114,7 @@ def test_a_tuned_backbone_has_seen_the_images(tiny: Path, tmp_path: Path) -> Non
     record = {**run.record, "tuning": {"kept": True}}
     (run.folder / "run.json").write_text(json.dumps(record))
     with pytest.raises(ClassifierError, match="a run whose backbone is frozen"):
-        try_remedies(headstart.Run(run.folder))
+        headstart.remedies(headstart.Run(run.folder))
 
 
 def test_classes_called_as_columns_are_compared(tiny: Path, tmp_path: Path) -> None:
@@ -125,38 +124,42 @@ def test_classes_called_as_columns_are_compared(tiny: Path, tmp_path: Path) -> N
         shutil.copytree(tiny / old, tmp_path / "photos" / new)
     runs = [headstart.train(tmp_path / "photos", out=tmp_path / name, cut=name, size=64)
             for name in ("block2b_add", "block6d_add")]  # fmt: skip
-    (pair,) = compare_runs(runs).pairs
+    (pair,) = headstart.compare(*runs).pairs
     assert pair is not None
     assert pair.n == runs[0].metrics["validation"].n
 
 
 def test_remedies_are_tried_by_cross_validation(neural: headstart.Run) -> None:
-    tried, missed = try_remedies(neural, budget=1e9)
-    assert not missed
+    remedies = headstart.remedies(neural.folder, budget=1e9)
+    tried, untried = remedies
+    assert not untried
     assert tried[0].name == "as it was"
     training = neural.record["images"]["train"]
     assert all(remedy.metrics.n == training for remedy in tried)
     assert all(remedy.comparison is not None for remedy in tried[1:])
-    assert best_of(tried) in tried
+    assert remedies.best in tried
     assert {name for name, _ in candidates(neural.recipe)} == {r.name for r in tried[1:]}
 
 
 def test_remedies_keep_to_their_budget(neural: headstart.Run) -> None:
-    tried, missed = try_remedies(neural, budget=0)
+    tried, untried = headstart.remedies(neural, budget=0)
     assert [remedy.name for remedy in tried] == ["as it was"]
-    assert len(missed) == len(candidates(neural.recipe))
+    assert len(untried) == len(candidates(neural.recipe))
 
 
 def test_runs_side_by_side(neural: headstart.Run, tiny: Path, tmp_path: Path) -> None:
     linear = headstart.train(tiny, out=tmp_path / "linear", size=64)
-    found = compare_runs([neural, linear])
+    found = headstart.compare(neural, str(linear.folder))
     assert found.recipes["head"] == ("neural", "linear")
     assert "backbone" not in found.recipes
     (pair,) = found.pairs
     assert pair is not None
     assert pair.n == linear.record["images"]["validation"]
     with pytest.raises(ClassifierError, match="expected two runs or more"):
-        compare_runs([linear])
+        headstart.compare(linear)
+    assert found.curves() == curves_picture({str(neural.folder): neural.history})
+    assert linear.summary().startswith("training ")
+    assert f"of {pair.n} images right" in linear.summary()
 
 
 @needs_tensorflow

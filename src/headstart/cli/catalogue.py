@@ -108,7 +108,7 @@ def _measure_backbones(
             missing.append(name)
             continue
         selection = measure_cuts(
-            data, recipe, progress, every_cut=False, variations=False, most=MOST
+            data, recipe, every_cut=False, variations=False, most=MOST, progress=progress
         )
         row = _backbone_dict(name, selection)
         measured.append(row)

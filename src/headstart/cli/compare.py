@@ -49,9 +49,9 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Put runs side by side: recipes, metrics, a paired test on the same images."""
-    from headstart.runs.compare import compare_runs
+    from headstart.runs.compare import compare as compare_runs
 
-    compared = compare_runs(list(runs))
+    compared = compare_runs(*runs)
     picture = None
     if out is not None:
         picture = write_picture(out, "compare.png", _compared_picture(compared))
@@ -117,11 +117,10 @@ def _choice(run: "Run", key: str) -> str:
 
 
 def _compared_picture(compared: "Compared") -> bytes:
-    from headstart.report.plots import curves_picture, dots_picture
+    from headstart.report.plots import dots_picture
 
-    histories = {str(run.folder): run.history for run in compared.runs if run.history}
-    if histories:
-        return curves_picture(histories)
+    if any(run.history for run in compared.runs):
+        return compared.curves()
     rows = [(f"{name} {split}", m.accuracy, m.accuracy_interval)
             for name, split, m in _accuracies(compared)]  # fmt: skip
     return dots_picture("Runs", rows, "accuracy, 95% interval")
@@ -167,7 +166,8 @@ def remedies(
     from headstart.recipe import seconds
     from headstart.report.plots import dots_picture
     from headstart.runs.folder import Run
-    from headstart.runs.remedies import Remedy, best_of, try_remedies
+    from headstart.runs.remedies import Remedy
+    from headstart.runs.remedies import remedies as try_remedies
     from headstart.system.atomic import write_atomically
 
     table = Table([Column("remedy", 28, left=True), Column("accuracy"), INTERVAL,
@@ -180,15 +180,16 @@ def remedies(
                   f"{remedy.seconds:.0f}")  # fmt: skip
 
     trained, progress = Run(run), reporter(quiet, as_json)
-    tried, missed = try_remedies(
+    outcome = try_remedies(
         trained, budget=seconds(budget), progress=progress,
         on_result=None if as_json else show,
     )  # fmt: skip
+    tried, missed = outcome
     rows: list[Any] = [(r.name, r.metrics.accuracy, r.metrics.accuracy_interval) for r in tried]
     drawn = dots_picture("Remedies, by cross-validation", rows, "accuracy, 95% interval")
     picture = write_picture(out, "remedies.png", drawn, folder=run)
     recipe = run / "remedy.toml" if out is None else claim_free(picture.parent / "remedy.toml")
-    best = best_of(tried)
+    best = outcome.best
     write_atomically(recipe, best.recipe.to_toml().encode())
     next_step = shlex.join(
         ["headstart", "train", trained.record["source"], "--recipe", str(recipe)]

@@ -72,7 +72,7 @@ def layers(
         from headstart.runs.studies import measure_cuts
 
         progress = reporter(quiet, as_json)
-        selection = measure_cuts(data, recipe, progress)
+        selection = measure_cuts(data, recipe, progress=progress)
         if as_json:
             _print_json(selection, recipe, data, out, progress.warnings)
         else:

@@ -2,14 +2,14 @@
 
 import csv
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from headstart.errors import ClassifierError
-from headstart.metrics.comparison import Comparison, compare
+from headstart.metrics import comparison
+from headstart.metrics.comparison import Comparison
 from headstart.runs.folder import Run, as_run
 
 
@@ -23,13 +23,23 @@ class Compared:
     recipes: dict[str, tuple[Any, ...]]
     pairs: tuple[Comparison | None, ...]
 
+    def curves(self) -> bytes:
+        """Accuracy and loss over the epochs of those with a history, in one picture (PNG)."""
+        from headstart.report.plots import curves_picture
 
-def compare_runs(folders: "Sequence[Run | str | os.PathLike[str]]") -> Compared:
-    """Runs or their folders, side by side.
+        return curves_picture({str(run.folder): run.history for run in self.runs if run.history})
+
+
+def compare(*runs: "Run | str | os.PathLike[str]") -> Compared:
+    """Runs or their folders, side by side: what differs in their recipes, and the first against
+    each other one, image by image.
 
     Raises ClassifierError for fewer than two runs or runs of other classes.
     """
-    runs = [as_run(folder) for folder in folders]
+    return _compared([as_run(run) for run in runs])
+
+
+def _compared(runs: list[Run]) -> Compared:
     if len(runs) < 2:
         raise ClassifierError("expected two runs or more. Type: headstart compare RUN RUN")
     first = runs[0].record["classes"]
@@ -74,7 +84,7 @@ def _paired(first: _Rows, second: _Rows) -> Comparison | None:
     if not keys:
         return None
     labels = np.array([first[key][0] for key in keys])
-    return compare(
+    return comparison.compare(
         np.stack([first[key][1] for key in keys]),
         np.stack([second[key][1] for key in keys]),
         labels,

@@ -85,7 +85,7 @@ class Run:
     def keras_model(self) -> Any:
         """The classifier as a plain Keras model, from the backbone's input to the probabilities.
 
-        Its input is normalised pixels, as `headstart.keras_model.normalised` makes them.
+        Its input is normalised pixels, as `headstart.tuning.keras_model.normalised` makes them.
         """
         from headstart.heads.neural import backend
         from headstart.tuning.keras_model import keras_model
@@ -101,6 +101,12 @@ class Run:
     def recipe(self) -> Recipe:
         """Every choice of the training."""
         return load_recipe(self.folder / "recipe.toml")
+
+    def summary(self) -> str:
+        """What training prints: accuracies with their intervals, the most confused classes."""
+        from headstart.report.words import summary
+
+        return summary(self.metrics)
 
     def _json(self, name: str) -> dict[str, Any]:
         try:

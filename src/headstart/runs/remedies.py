@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -81,17 +81,29 @@ def candidates(base: Recipe) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def try_remedies(
+class Remedies(NamedTuple):
+    """The remedies tried, the recipe as it was first, and the names of those not tried."""
+
+    tried: list[Remedy]
+    untried: list[str]
+
+    @property
+    def best(self) -> Remedy:
+        """The one with the highest accuracy; among equals within chance, the quickest."""
+        return best_of(self.tried)
+
+
+def remedies(
     run: "Run | str | os.PathLike[str]",
     *,
     budget: float = 600.0,
     progress: Progress | None = None,
     on_result: Callable[[Remedy], None] | None = None,
-) -> tuple[list[Remedy], list[str]]:
-    """The remedies tried, the recipe as it was first, and the names of those not tried.
+) -> Remedies:
+    """What helps against overfitting, tried by cross-validation inside the run's training images.
 
-    budget: seconds after which no further remedy is begun. The run's images must still be where
-    they were.
+    run: or its folder; its images must still be where they were. budget: seconds after which no
+    further remedy is begun.
     """
     run = as_run(run)
     progress = progress or Silent()
@@ -128,7 +140,7 @@ def try_remedies(
         tried.append(Remedy(name, recipe, metrics, time.perf_counter() - begun, comparison))
         if on_result is not None:
             on_result(tried[-1])
-    return tried, missed
+    return Remedies(tried, missed)
 
 
 def best_of(tried: list[Remedy]) -> Remedy:

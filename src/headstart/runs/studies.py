@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from headstart.errors import DatasetError
 from headstart.heads.epochs import CachedViews
 from headstart.heads.examples import Examples
 from headstart.images.augment import NONE
-from headstart.recipe import Recipe, load_recipe
+from headstart.recipe import Choices, Recipe, load_recipe
 from headstart.runs import steps
 from headstart.selection.cuts import Selection
 from headstart.selection.heads import HeadScore, HeadSelection
@@ -22,19 +22,26 @@ MOST = 3000  # training images that a study of all cuts looks at
 
 def measure_cuts(
     source: str | Path,
-    recipe: Recipe,
-    progress: Progress,
+    recipe: str | Path | Recipe = "quick",
     *,
     every_cut: bool = True,
     variations: bool = True,
     most: int = MOST,
+    progress: Progress | None = None,
+    **choices: Unpack[Choices],
 ) -> Selection:
     """Every candidate cut of the recipe's backbone, scored inside the training images, and other
     ways to feed the best of them.
+
+    source, recipe, choices: as `train` takes them; `budget` is the time it may take, in seconds.
+    every_cut: none is passed over, nor judged on fewer images. variations: whether sizes, resizing
+    and views are tried too. most: training images looked at.
     """
-    dataset = steps.read_dataset(source, recipe, progress)
+    progress = progress or Silent()
+    chosen = load_recipe(recipe, **choices)
+    dataset = steps.read_dataset(source, chosen, progress)
     return steps.choose_cut(
-        dataset, recipe.changed(cut="auto"), progress,
+        dataset, chosen.changed(cut="auto"), progress,
         variations=variations, every_cut=every_cut, most=most,
     )  # fmt: skip
 
@@ -55,14 +62,15 @@ def measure_heads(
 
 def learning_curve(
     source: str | Path,
-    recipe: str | Recipe = "quick",
+    recipe: str | Path | Recipe = "quick",
     *,
     progress: Progress | None = None,
-    **choices: Any,
+    **choices: Unpack[Choices],
 ) -> LearningCurve:
     """What more images would bring, measured inside the training images alone.
 
-    Raises DatasetError for too few images of a class.
+    source, recipe, choices: as `train` takes them. Raises DatasetError for too few images of a
+    class.
     """
     progress = progress or Silent()
     plain = load_recipe(recipe, **choices).changed(views=1, augmentation=NONE)

@@ -4,11 +4,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from headstart.heads.fit import Trained
 from headstart.images.augment import NONE
-from headstart.recipe import Recipe, load_recipe
+from headstart.recipe import Choices, Recipe, load_recipe
 from headstart.runs import folder as runs
 from headstart.runs import record, steps
 from headstart.runs.folder import Run, as_run
@@ -23,7 +23,7 @@ def train(
     strict: bool = False,
     progress: Progress | None = None,
     callbacks: Sequence[Any] = (),
-    **choices: Any,
+    **choices: Unpack[Choices],
 ) -> Run:
     """Train a classifier on labelled images and save it as a run.
 
@@ -43,7 +43,7 @@ def finetune(
     *,
     out: str | Path | None = None,
     progress: Progress | None = None,
-    **choices: Any,
+    **choices: Unpack[Choices],
 ) -> Run:
     """Train the run's recipe again with fine-tuning; its features are already there.
 
