@@ -87,10 +87,10 @@ class Run:
 
         Its input is normalised pixels, as `headstart.keras_model.normalised` makes them.
         """
-        from headstart.heads.neural import backend
+        from headstart.heads.neural import prepare_keras
         from headstart.tuning.keras_model import keras_model
 
-        backend()
+        prepare_keras()
         about = self.classifier.description
         recipe, tuned = self.recipe, self.folder / "backbone.weights.h5"
         if tuned.is_file():
@@ -205,7 +205,8 @@ def finish(folder: Path) -> None:
     """There is nothing to go on with any more."""
     for name in ("started.json", "checkpoint.safetensors", "best.safetensors"):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "stages", ignore_errors=True)
+    for name in ("stages", "folds"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _new_folder(source: str | Path, out: str | Path | None) -> Path:
