@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from samples import examples
 
 import headstart
+from headstart.cli.output import show_run
 from headstart.errors import RecipeError
 from headstart.heads.epochs import encode_targets
 from headstart.heads.schedule import compute_learning_rate
@@ -50,6 +52,15 @@ def in_batches(values: np.ndarray, size: int) -> Any:
             yield values[order[start : start + size]]
 
     return batches
+
+
+def read_strictly(text: str) -> Any:
+    """JSON as its standard has it, without nan and infinity."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def fit(folder: Path, chosen: Recipe, classes: int = 2, **options: Any) -> Any:
@@ -293,7 +304,9 @@ def test_the_keras_model_can_be_had_from_the_run(classic: headstart.Run) -> None
 
 
 @needs_tensorflow
-def test_a_training_that_diverges_ends_with_a_verdict(tiny: Path, tmp_path: Path) -> None:
+def test_a_training_that_diverges_ends_with_a_verdict(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = headstart.train(
         tiny, out=tmp_path / "run", head="neural", epochs=4, learning_rate=1e30, optimizer="sgd",
         layers=["dense 8"], patience=2,
@@ -303,6 +316,20 @@ def test_a_training_that_diverges_ends_with_a_verdict(tiny: Path, tmp_path: Path
     from headstart.report.plots import curves_text
 
     assert "x" in curves_text(run.history)
+    show_run(run, quiet=False, as_json=False)
+    assert "diverged" in capsys.readouterr().out
+    show_run(run, quiet=False, as_json=True)
+    assert None in read_strictly(capsys.readouterr().out)["history"]["loss"]
+    for path in (run.folder / "metrics.json", run.folder / "classifier" / "classifier.json"):
+        read_strictly(path.read_text())
+    done = subprocess.run(
+        [sys.executable, "-m", "headstart", "predict", run.folder, tiny, "--format", "jsonl"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [read_strictly(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 48
+    assert all(set(row["probabilities"].values()) == {None} for row in rows)
 
 
 @needs_tensorflow
