@@ -16,7 +16,7 @@ from headstart.backbones.keras_builder import keras_backbone
 from headstart.backbones.weights import resolve
 from headstart.data.dataset import load
 from headstart.features.extractor import open_extractor
-from headstart.heads.neural import backend
+from headstart.heads.neural import prepare_keras
 from headstart.recipe import load_recipe
 from headstart.tuning.keras_model import normalised
 from headstart.tuning.upper import compile_upper, upper
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=640)
     parser.add_argument("--rounds", type=int, default=2)
     asked = parser.parse_args()
-    backend()
+    prepare_keras()
     import keras
 
     recipe = load_recipe("thorough", cut=CUT, precision="f32")

@@ -25,6 +25,7 @@ from headstart.images import augment
 from headstart.images.geometry import Geometry, prepare, prepare_pixels
 from headstart.metrics.task import MultiLabel, SingleLabel, Task
 from headstart.system.atomic import folder_atomically
+from headstart.system.json import dumps
 from headstart.system.threads import cores, map_ahead
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ class Classifier:
                 "head": self.head.description(),
                 **self.description,
             }
-            text = json.dumps(record, indent=2, ensure_ascii=False)
+            text = dumps(record, indent=2)
             (temporary / "classifier.json").write_text(text + "\n", encoding="utf-8")
             save_file(self.head.arrays(), temporary / "head.safetensors")
             openvino.save_model(self._graph(), temporary / "model.xml", compress_to_fp16=False)

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -16,9 +17,10 @@ import pytest
 from samples import examples
 
 import headstart
+from headstart.cli.output import show_run
 from headstart.errors import RecipeError
-from headstart.heads.epochs import targets_of
-from headstart.heads.schedule import learning_rate
+from headstart.heads.epochs import encode_targets
+from headstart.heads.schedule import compute_learning_rate
 from headstart.recipe import Recipe, load_recipe
 
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
@@ -52,6 +54,15 @@ def in_batches(values: np.ndarray, size: int) -> Any:
     return batches
 
 
+def read_strictly(text: str) -> Any:
+    """JSON as its standard has it, without nan and infinity."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
 def fit(folder: Path, chosen: Recipe, classes: int = 2, **options: Any) -> Any:
     from headstart.heads import neural
 
@@ -64,21 +75,21 @@ def fit(folder: Path, chosen: Recipe, classes: int = 2, **options: Any) -> Any:
 
 def test_cosine_and_one_cycle_by_hand() -> None:
     cosine = recipe(schedule="cosine", learning_rate=0.1)
-    assert learning_rate(cosine, 0, 100, []) == pytest.approx(0.1)
-    assert learning_rate(cosine, 50, 100, []) == pytest.approx(0.05)
-    assert learning_rate(cosine, 100, 100, []) == pytest.approx(0)
+    assert compute_learning_rate(cosine, 0, 100, []) == pytest.approx(0.1)
+    assert compute_learning_rate(cosine, 50, 100, []) == pytest.approx(0.05)
+    assert compute_learning_rate(cosine, 100, 100, []) == pytest.approx(0)
     cycle = recipe(schedule="one_cycle", learning_rate=0.1)
-    assert learning_rate(cycle, 0, 100, []) == pytest.approx(0.004)
-    assert learning_rate(cycle, 30, 100, []) == pytest.approx(0.1)
-    assert learning_rate(cycle, 100, 100, []) == pytest.approx(1e-5)
+    assert compute_learning_rate(cycle, 0, 100, []) == pytest.approx(0.004)
+    assert compute_learning_rate(cycle, 30, 100, []) == pytest.approx(0.1)
+    assert compute_learning_rate(cycle, 100, 100, []) == pytest.approx(1e-5)
 
 
 def test_plateau_by_hand() -> None:
     plateau = recipe(schedule="plateau", learning_rate=1.0)
-    assert learning_rate(plateau, 0, 1, [3, 2, 1]) == 1
-    assert learning_rate(plateau, 0, 1, [1, 2, 2, 2]) == pytest.approx(0.2)
-    assert learning_rate(plateau, 0, 1, [1, 2, 2, 2, 0.5, 1, 1]) == pytest.approx(0.2)
-    assert learning_rate(plateau, 0, 1, [1] + [2] * 6) == pytest.approx(0.04)
+    assert compute_learning_rate(plateau, 0, 1, [3, 2, 1]) == 1
+    assert compute_learning_rate(plateau, 0, 1, [1, 2, 2, 2]) == pytest.approx(0.2)
+    assert compute_learning_rate(plateau, 0, 1, [1, 2, 2, 2, 0.5, 1, 1]) == pytest.approx(0.2)
+    assert compute_learning_rate(plateau, 0, 1, [1] + [2] * 6) == pytest.approx(0.04)
 
 
 @needs_tensorflow
@@ -89,18 +100,18 @@ def test_plateau_by_hand() -> None:
      ("activation tanh", "Activation")],
 )  # fmt: skip
 def test_layers_are_parsed(text: str, kind: str) -> None:
-    from headstart.heads.neural import backend, parse_layer
+    from headstart.heads.neural import parse_layer, prepare_keras
 
-    backend()
+    prepare_keras()
     assert type(parse_layer(text, recipe())).__name__ == kind
 
 
 @needs_tensorflow
 @pytest.mark.parametrize("text", ["dense", "dense x", "dense 5 wobbly", "dropout 1.5", "conv 3"])
 def test_other_layers_are_refused(text: str) -> None:
-    from headstart.heads.neural import backend, parse_layer
+    from headstart.heads.neural import parse_layer, prepare_keras
 
-    backend()
+    prepare_keras()
     with pytest.raises(RecipeError, match=f"found '{text}'"):
         parse_layer(text, recipe())
 
@@ -118,12 +129,12 @@ def test_the_plain_arrays_say_what_keras_says(tmp_path: Path, classes: int) -> N
 
     chosen = recipe(layers=["dense 8", "batchnorm", "activation relu", "dropout 0.3"])
     values, labels = blobs(classes)
-    neural.backend()
+    neural.prepare_keras()
     model = neural.build(chosen, classes, 6)
     for start in range(0, 60, 8):
         batch = slice(start, start + 8)
         model.train_on_batch(
-            values[batch], targets_of(labels, 1 if classes == 2 else classes)[batch]
+            values[batch], encode_targets(labels, 1 if classes == 2 else classes)[batch]
         )
     theirs = model.predict(values, verbose=0)
     ours = neural.to_head(model, classes).probabilities(values)
@@ -293,7 +304,9 @@ def test_the_keras_model_can_be_had_from_the_run(classic: headstart.Run) -> None
 
 
 @needs_tensorflow
-def test_a_training_that_diverges_ends_with_a_verdict(tiny: Path, tmp_path: Path) -> None:
+def test_a_training_that_diverges_ends_with_a_verdict(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = headstart.train(
         tiny, out=tmp_path / "run", head="neural", epochs=4, learning_rate=1e30, optimizer="sgd",
         layers=["dense 8"], patience=2,
@@ -303,6 +316,20 @@ def test_a_training_that_diverges_ends_with_a_verdict(tiny: Path, tmp_path: Path
     from headstart.report.plots import curves_text
 
     assert "x" in curves_text(run.history)
+    show_run(run, quiet=False, as_json=False)
+    assert "diverged" in capsys.readouterr().out
+    show_run(run, quiet=False, as_json=True)
+    assert None in read_strictly(capsys.readouterr().out)["history"]["loss"]
+    for path in (run.folder / "metrics.json", run.folder / "classifier" / "classifier.json"):
+        read_strictly(path.read_text())
+    done = subprocess.run(
+        [sys.executable, "-m", "headstart", "predict", run.folder, tiny, "--format", "jsonl"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [read_strictly(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 48
+    assert all(set(row["probabilities"].values()) == {None} for row in rows)
 
 
 @needs_tensorflow
@@ -342,8 +369,8 @@ def test_a_killed_training_is_resumed_to_the_same_result(tiny: Path, tmp_path: P
     program = """
 import sys, headstart
 from headstart.runs.training import resume
-from headstart.heads import neural
-neural.SHARE = 1e9
+from headstart.heads import epochs
+epochs.SHARE = 1e9
 if sys.argv[1] == "resume":
     resume(sys.argv[3])
 else:

@@ -71,9 +71,13 @@ def test_a_head_that_has_not_learned_its_images_underfits() -> None:
 
 def test_nan_is_divergence_and_a_linear_head_has_no_verdict() -> None:
     metrics = {"train": measured(50, 100), "validation": measured(50, 100)}
-    found = verdict(metrics, {"loss": [0.7, float("nan")]})
-    assert found is not None
-    assert found.kind == "diverged"
+    for losses in (
+        {"loss": [0.7, float("nan")]}, {"loss": [0.7, float("inf")]},
+        {"loss": [0.7, 0.6], "val_loss": [0.7, float("nan")]},
+    ):  # fmt: skip
+        found = verdict(metrics, losses)
+        assert found is not None
+        assert found.kind == "diverged"
     assert verdict(metrics, {}) is None
 
 

@@ -13,8 +13,9 @@ from samples import examples
 import headstart
 from headstart.errors import DatasetError, HeadError, RecipeError
 from headstart.heads import linear
+from headstart.heads.ensemble import average_heads
 from headstart.heads.fit import fit_ensemble, fit_linear
-from headstart.heads.head import Affine, Dense, Head, averaged
+from headstart.heads.head import Affine, Dense, Head
 from headstart.recipe import load_recipe
 from headstart.runs.studies import measure_heads
 from headstart.selection import heads as head_selection
@@ -113,13 +114,17 @@ def test_averaged_heads_have_the_mean_of_their_logits(
     heads = [head() for _ in range(3)]
     x = rng.normal(size=(7, 5)).astype("f4")
     expected = np.mean([logits(one, x) for one in heads], axis=0)
-    assert logits(averaged(heads), x) == pytest.approx(expected, abs=1e-4)
+    assert logits(average_heads(heads), x) == pytest.approx(expected, abs=1e-4)
 
 
 def test_scaling_alone_cannot_be_averaged() -> None:
     one = np.ones(3, "f4")
+    heads = [
+        Head((Affine(one * k, one, "relu"), Dense(np.eye(3, dtype="f4"), one, "softmax")))
+        for k in (1, 2)
+    ]
     with pytest.raises(HeadError, match="expected a Dense layer behind the first scaling"):
-        averaged([Head((Affine(one, one, "relu"), Dense(np.eye(3, dtype="f4"), one, "softmax")))])
+        average_heads(heads)
 
 
 def test_an_ensemble_of_linear_heads_is_one_linear_head() -> None:

@@ -186,10 +186,10 @@ def test_cached_boundaries_train_as_the_whole_network_does(images: np.ndarray) -
     from headstart.backbones.catalogue import backbone
     from headstart.backbones.keras_builder import keras_backbone
     from headstart.backbones.weights import resolve
-    from headstart.heads.neural import backend
+    from headstart.heads.neural import prepare_keras
     from headstart.tuning.keras_model import normalised
 
-    backend()
+    prepare_keras()
     import keras
 
     chosen = recipe(tune_learning_rate=1e-4)  # a larger one makes rounding grow

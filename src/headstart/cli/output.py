@@ -26,11 +26,9 @@ def reporter(quiet: bool, as_json: bool) -> "Recorder":
 
 def print_json(content: Any) -> None:
     """One JSON object on one line; JSON has no nan, so null stands for it."""
-    import json
+    from headstart.system.json import dumps
 
-    from headstart.runs.folder import finite
-
-    print(json.dumps(finite(content), ensure_ascii=False, allow_nan=False))
+    print(dumps(content))
 
 
 def format_share(share: float | None) -> str:

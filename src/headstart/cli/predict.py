@@ -1,6 +1,5 @@
 """headstart predict, evaluate."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -115,7 +114,7 @@ class _JsonLines:
             row["probabilities"] = dict(prediction.top(max(self.top_k, 1)))
         else:
             row["error"] = prediction.error
-        print(json.dumps(row, ensure_ascii=False))
+        print_json(row)
 
 
 @app.command(rich_help_panel=WORK, epilog="Example: headstart evaluate runs/photos-1 photos/")

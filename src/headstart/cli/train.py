@@ -87,6 +87,8 @@ def train(
 ) -> None:
     """Train a classifier on a folder of labelled images."""
     from headstart.errors import RecipeError
+    from headstart.heads.callbacks import check_epochs
+    from headstart.recipe import load_recipe
     from headstart.runs import training
 
     passed_over = list_typed_options(context, but=BESIDE_RESUME)
@@ -97,8 +99,9 @@ def train(
         )
     if resume is None and photos is None:
         raise RecipeError("expected PHOTOS to train on, or --resume RUN. Type: headstart train DIR")
-    progress, callbacks = reporter(quiet, as_json), _loggers(tensorboard, mlflow)
+    progress = reporter(quiet, as_json)
     if resume is not None:
+        callbacks = _loggers(tensorboard, mlflow)
         run = training.resume(resume, progress=progress, callbacks=callbacks)
     else:
         choices = collect_choices(
@@ -106,6 +109,10 @@ def train(
             size=size, precision=precision, seed=seed, groups=groups, balanced=balanced or None,
         )  # fmt: skip
         assert photos is not None
+        if tensorboard is not None or mlflow:  # refused before a package is asked for in vain
+            options = ["--tensorboard"] * (tensorboard is not None) + ["--mlflow"] * mlflow
+            check_epochs(options, load_recipe(recipe, **choices))
+        callbacks = _loggers(tensorboard, mlflow)
         run = training.train(
             photos, recipe, out=out, strict=strict, progress=progress, callbacks=callbacks,
             **choices,
@@ -121,11 +128,11 @@ def _loggers(tensorboard: Path | None, mlflow: bool) -> list[Any]:
     import importlib.util
 
     from headstart.errors import MissingExtra
-    from headstart.heads.neural import backend
+    from headstart.heads.neural import prepare_keras
 
     if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
         raise MissingExtra("logging to TensorBoard", "tensorboard")
-    backend()
+    prepare_keras()
     if tensorboard is not None:
         import keras
 

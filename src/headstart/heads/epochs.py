@@ -9,28 +9,36 @@ Letters: N images, V views, D features, B images of a batch.
 import csv
 import io
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from headstart.errors import ClassifierError
-from headstart.heads.schedule import learning_rate
+from headstart.heads.callbacks import Hooks
+from headstart.heads.schedule import compute_learning_rate
 from headstart.recipe import Recipe
 from headstart.system.atomic import write_atomically
-
-Batches = Callable[[int, np.ndarray], Iterator[np.ndarray]]
-
+from headstart.system.json import dumps
 
 SHARE = 0.05  # of the time that checkpoints may take
-
-
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
+
+
+class Batches(Protocol):
+    """Where the features of an epoch come from, a batch at a time."""
+
+    def __call__(self, epoch: int, order: np.ndarray, /) -> Iterator[np.ndarray]:
+        """(B, D) float32 features of the images whose numbers `order` (N,) lists, in that order; B
+        is the recipe's batch_size, fewer in the last batch. epoch, from 0, tells which views.
+        """
+        ...
 
 
 def run_epochs(
@@ -50,59 +58,94 @@ def run_epochs(
 
     judge: val_loss and val_accuracy of the model as it stands, asked after each epoch; with
     `patience` they decide when to stop and which epoch is kept, otherwise the last is. over: told
-    how many epochs are done, whether no further one is to begin. The rest as in `fit`.
+    how many epochs are done, whether no further one is to begin. callbacks: may end the training
+    and put back an epoch's weights. The rest as in `fit`.
     """
-    import keras
-
     outputs = int(model.output_shape[-1])
-    logged = keras.callbacks.CallbackList(list(callbacks), model=model)
     history: dict[str, list[float]] = {}
     checkpoint = _Checkpoint(folder, model)
     if resume:
         history = checkpoint.load()
-    targets = targets_of(labels, outputs)
+        if checkpoint.kept_epoch is not None:
+            return history, checkpoint.kept_epoch
+    targets = encode_targets(labels, outputs)
     weights = _class_weights(labels, max(2, outputs)) if recipe.balanced else None
-    steps = -(-len(labels) // recipe.batch_size)
-    logged.on_train_begin()
+    shares = None if weights is None else weights[labels]
+    hooks = Hooks(callbacks, model, recipe, steps=-(-len(labels) // recipe.batch_size))
+    hooks.train_begin()
     for epoch in range(len(history.get("loss", [])), recipe.epochs):
-        if _finished(history, recipe) or (history and over(epoch)):
+        if _has_converged(history, recipe) or (history and over(epoch)):
             break
         started = time.perf_counter()
-        _seed_dropout(model, recipe.seed, epoch)
-        order = np.random.default_rng([recipe.seed, epoch]).permutation(len(labels))
-        logged.on_epoch_begin(epoch)
-        loss = accuracy = 0.0
-        for step, batch in enumerate(batches(epoch, order)):
-            chosen = order[step * recipe.batch_size : step * recipe.batch_size + len(batch)]
-            model.optimizer.learning_rate.assign(
-                learning_rate(
-                    recipe, epoch * steps + step, recipe.epochs * steps,
-                    history.get("val_loss", history.get("loss", [])),
-                )
-            )  # fmt: skip
-            shares = None if weights is None else weights[labels[chosen]]
-            model.reset_metrics()
-            logs = model.train_on_batch(batch, targets[chosen], shares, return_dict=True)
-            loss += float(logs["loss"]) * len(batch) / len(labels)
-            accuracy += float(logs["accuracy"]) * len(batch) / len(labels)
-        row = {"loss": loss, "accuracy": accuracy}
+        hooks.epoch_begin(epoch)
+        row = _train_epoch(model, batches, targets, shares, recipe, epoch, history, hooks)
         if judge is not None:
-            row |= judge()
-        row["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+            row |= hooks.validate(judge)
+        row["learning_rate"] = _to_float(model.optimizer.learning_rate)
         row["seconds"] = time.perf_counter() - started
         for name, value in row.items():
             history.setdefault(name, []).append(value)
-        logged.on_epoch_end(epoch, row)
+        hooks.epoch_end(epoch, row)
         _write_history(folder / "history.csv", history)
         checkpoint.save(history, recipe, last=epoch + 1 == recipe.epochs)
         if on_epoch is not None:
             on_epoch({"epoch": epoch + 1, **row})
-    logged.on_train_end()
-    kept = len(history["loss"])
+        if hooks.stopping:
+            break
+    kept_epoch = len(history["loss"])
     if recipe.patience and judge is not None:
-        kept = _lowest(history["val_loss"]) + 1
+        kept_epoch = _best_epoch(history["val_loss"]) + 1
         checkpoint.load_best()
-    return history, kept
+    if callbacks:
+        kept_epoch = hooks.train_end(kept_epoch)
+        checkpoint.save(history, recipe, last=True, kept_epoch=kept_epoch)
+    return history, kept_epoch
+
+
+def _train_epoch(
+    model: Any,
+    batches: Batches,
+    targets: np.ndarray,
+    shares: np.ndarray | None,
+    recipe: Recipe,
+    epoch: int,
+    history: dict[str, list[float]],
+    hooks: Hooks,
+) -> dict[str, float]:
+    """One pass over the images, or up to where a callback ends it: mean loss and accuracy."""
+    count, steps = len(targets), -(-len(targets) // recipe.batch_size)
+    past_losses = history.get("val_loss", history.get("loss", []))
+    _seed_dropout(model, recipe.seed, epoch)
+    order = np.random.default_rng([recipe.seed, epoch]).permutation(count)
+    loss = accuracy = 0.0
+    seen = 0
+    for step, batch in enumerate(batches(epoch, order)):
+        chosen = order[seen : seen + len(batch)]
+        hooks.set_rate(
+            compute_learning_rate(
+                recipe, epoch * steps + step, recipe.epochs * steps, past_losses
+            )
+        )  # fmt: skip
+        hooks.batch_begin(step)
+        model.reset_metrics()
+        logs = model.train_on_batch(
+            batch, targets[chosen], None if shares is None else shares[chosen], return_dict=True
+        )
+        loss += float(logs["loss"]) * len(batch) / count
+        accuracy += float(logs["accuracy"]) * len(batch) / count
+        seen += len(batch)
+        hooks.batch_end(step, {"loss": loss * count / seen, "accuracy": accuracy * count / seen})
+        if hooks.stopping:
+            break
+    if seen < count:
+        loss, accuracy = loss * count / max(1, seen), accuracy * count / max(1, seen)
+    return {"loss": loss, "accuracy": accuracy}
+
+
+def _to_float(value: Any) -> float:
+    import keras
+
+    return float(keras.ops.convert_to_numpy(value))
 
 
 def _seed_dropout(model: Any, seed: int, epoch: int) -> None:
@@ -113,7 +156,8 @@ def _seed_dropout(model: Any, seed: int, epoch: int) -> None:
             generator.state.assign(np.array([(seed * 1000 + number) % 2**32, epoch], np.uint32))
 
 
-def targets_of(labels: np.ndarray, outputs: int) -> np.ndarray:
+def encode_targets(labels: np.ndarray, outputs: int) -> np.ndarray:
+    """(N, outputs) float32 of (N,) class numbers: one-hot, or 0 and 1 for a single sigmoid."""
     if outputs == 1:  # one sigmoid for two classes
         return labels.astype(np.float32)[:, None]
     return np.eye(outputs, dtype=np.float32)[labels]
@@ -125,23 +169,23 @@ def _class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def judged(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """val_loss and val_accuracy of (M, C) probabilities."""
+def validation_scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """val_loss and val_accuracy of (M, C) probabilities of images with (M,) class numbers."""
     own = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), 1e-7, 1)
     right = probabilities.argmax(axis=1) == labels
     return {"val_loss": float(-np.log(own).mean()), "val_accuracy": float(right.mean())}
 
 
-def _finished(history: dict[str, list[float]], recipe: Recipe) -> bool:
+def _has_converged(history: dict[str, list[float]], recipe: Recipe) -> bool:
     """Whether `patience` epochs brought no better validation loss."""
     losses = history.get("val_loss", [])
     if not recipe.patience or not losses:
         return False
-    return len(losses) - 1 - _lowest(losses) >= recipe.patience
+    return len(losses) - 1 - _best_epoch(losses) >= recipe.patience
 
 
-def _lowest(losses: list[float]) -> int:
-    """The index of the lowest loss; nan, of a training that diverged, is never it."""
+def _best_epoch(losses: list[float]) -> int:
+    """The epoch, from 0, of the lowest loss; nan, of one that diverged, is never it."""
     return int(np.nan_to_num(np.array(losses), nan=np.inf).argmin())
 
 
@@ -162,11 +206,22 @@ class _Checkpoint:
         self.saved, self.cost = time.perf_counter(), 0.0
         self.best: list[np.ndarray] | None = None
         self.unsaved_best = False
+        self.kept_epoch: int | None = None
 
-    def save(self, history: dict[str, list[float]], recipe: Recipe, *, last: bool) -> None:
-        """Keep the state, unless writing it would take too large a share of the time."""
+    def save(
+        self,
+        history: dict[str, list[float]],
+        recipe: Recipe,
+        *,
+        last: bool,
+        kept_epoch: int | None = None,
+    ) -> None:
+        """Keep the state, unless writing it would take too large a share of the time.
+
+        kept_epoch: once callbacks have had the last word, what came of it: the training is over.
+        """
         losses = history.get("val_loss", [])
-        if recipe.patience and losses and _lowest(losses) == len(losses) - 1:
+        if recipe.patience and losses and _best_epoch(losses) == len(losses) - 1:
             self.best, self.unsaved_best = self.model.get_weights(), True
         if not last and time.perf_counter() - self.saved < self.cost / SHARE:
             return
@@ -177,7 +232,10 @@ class _Checkpoint:
             self.unsaved_best = False
         arrays = {f"w{i:04}": a for i, a in enumerate(self.model.get_weights())}
         arrays |= {f"o{i:04}": np.asarray(a) for i, a in enumerate(self._optimizer_values())}
-        _save(self.folder / CHECKPOINT, arrays, {"history": json.dumps(history)})
+        metadata = {"history": dumps(history)}
+        if kept_epoch is not None:
+            metadata["kept_epoch"] = dumps(kept_epoch)
+        _save(self.folder / CHECKPOINT, arrays, metadata)
         self.saved = time.perf_counter()
         self.cost = self.saved - started
 
@@ -195,16 +253,21 @@ class _Checkpoint:
             return {}
         try:
             with safe_open(path, "numpy") as file:
-                history: dict[str, list[float]] = json.loads(file.metadata()["history"])
+                metadata = file.metadata()
+                history = {
+                    name: [math.nan if value is None else value for value in values]
+                    for name, values in json.loads(metadata["history"]).items()
+                }
                 names = sorted(file.keys())
                 arrays = {name: file.get_tensor(name) for name in names}
         except Exception as error:
             raise ClassifierError(f"{path} is damaged: {error}. Train anew") from error
         self.model.optimizer.build(self.model.trainable_variables)
         self.model.set_weights([arrays[name] for name in names if name[0] == "w"])
-        kept = [arrays[name] for name in names if name[0] == "o"]
-        for variable, value in zip(self.model.optimizer.variables, kept, strict=True):
+        state = [arrays[name] for name in names if name[0] == "o"]
+        for variable, value in zip(self.model.optimizer.variables, state, strict=True):
             variable.assign(value.reshape(variable.shape))
+        self.kept_epoch = json.loads(metadata.get("kept_epoch", "null"))
         return history
 
     def load_best(self) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from headstart.heads import linear
+from headstart.heads.callbacks import choose_by_validation
+from headstart.heads.ensemble import average_heads
 from headstart.heads.epochs import Batches, CachedViews
 from headstart.heads.examples import Examples
-from headstart.heads.head import Head, averaged
+from headstart.heads.head import Head
 from headstart.recipe import Recipe
 
 APART = 5  # one fold of so many tells a neural head when to stop
@@ -86,7 +88,7 @@ def fit_neural(
 
     views: Batches = fresh or CachedViews(examples.values, recipe.batch_size)
     rows = np.arange(len(examples))
-    if needs_images_apart(recipe):
+    if needs_images_apart(recipe, callbacks):
         if apart is None:
             apart = examples.folds(APART, recipe.seed) == 0
         validation = examples.values[apart, 0], examples.targets[apart]
@@ -99,9 +101,9 @@ def fit_neural(
     return Trained(fit.head, None, fit.history, fit.kept_epoch)
 
 
-def needs_images_apart(recipe: Recipe) -> bool:
+def needs_images_apart(recipe: Recipe, callbacks: Sequence[Any] = ()) -> bool:
     """Whether the training depends on images that are looked at meanwhile."""
-    return recipe.patience > 0 or recipe.schedule == "plateau"
+    return recipe.patience > 0 or recipe.schedule == "plateau" or choose_by_validation(callbacks)
 
 
 def fit_ensemble(
@@ -126,4 +128,4 @@ def fit_ensemble(
         trained = fit_neural(examples, recipe, part, apart=apart, resume=resume, on_epoch=on_epoch)
         heads.append(trained.head)
         out_of_fold[apart] = trained.head.probabilities(examples.values[apart, 0])
-    return Trained(averaged(heads), out_of_fold)
+    return Trained(average_heads(heads), out_of_fold)

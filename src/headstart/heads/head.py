@@ -5,13 +5,13 @@ A head is a list of layers from features to class probabilities. NumPy computes 
 Letters: N images, D features, C classes, U units.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from headstart.errors import ClassifierError, HeadError
+from headstart.errors import ClassifierError
 
 # An inner product of fewer numbers than this is written as multiply and sum, which OpenVINO
 # leaves in f32 behind the last convolution even where the network runs in bf16.
@@ -101,12 +101,12 @@ class Head:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Every array by a name, for safetensors."""
-        found = {}
+        arrays = {}
         for index, layer in enumerate(self.layers):
             names = ("weight", "bias") if isinstance(layer, Dense) else ("scale", "shift")
             for name in names:
-                found[f"{index}.{name}"] = np.ascontiguousarray(getattr(layer, name), np.float32)
-        return found
+                arrays[f"{index}.{name}"] = np.ascontiguousarray(getattr(layer, name), np.float32)
+        return arrays
 
     def description(self) -> dict[str, Any]:
         """What is not an array, for JSON."""
@@ -115,53 +115,6 @@ class Head:
             for layer in self.layers
         ]
         return {"layers": kinds, "binary": self.binary}
-
-
-def averaged(heads: Sequence[Head]) -> Head:
-    """One head whose logits are the mean of those of heads of the same form.
-
-    Linear heads become one linear head; hidden layers stand side by side.
-    """
-    forms = [_folded(head.layers) for head in heads]
-    count = len(heads)
-    found: list[Layer] = []
-    last = len(forms[0]) - 1
-    for place, layers in enumerate(zip(*forms, strict=True)):
-        name = layers[0].activation
-        if isinstance(layers[0], Affine):
-            scales, shifts = zip(*((la.scale, la.shift) for la in layers), strict=True)
-            found.append(Affine(np.concatenate(scales), np.concatenate(shifts), name))
-            continue
-        weights = [layer.weight for layer in layers]
-        biases = [layer.bias for layer in layers]
-        if place == last:
-            weight = np.mean(weights, axis=0) if last == 0 else np.concatenate(weights) / count
-            bias = np.mean(biases, axis=0)
-        elif place == 0:
-            weight, bias = np.concatenate(weights, axis=1), np.concatenate(biases)
-        else:
-            units = [w.shape for w in weights]
-            weight = np.zeros(tuple(np.sum(units, axis=0)), np.float32)
-            row = column = 0
-            for w in weights:
-                weight[row : row + len(w), column : column + w.shape[1]] = w
-                row, column = row + len(w), column + w.shape[1]
-            bias = np.concatenate(biases)
-        found.append(Dense(weight.astype(np.float32), bias.astype(np.float32), name))
-    return Head(tuple(found), heads[0].binary)
-
-
-def _folded(layers: Sequence[Layer]) -> list[Layer]:
-    """The same layers with a first scale and shift carried out in the weights behind it."""
-    first = layers[0]
-    if not isinstance(first, Affine):
-        return list(layers)
-    second = layers[1] if len(layers) > 1 else None
-    if first.activation != "linear" or not isinstance(second, Dense):
-        raise HeadError("expected a Dense layer behind the first scaling, to average heads")
-    weight = first.scale[:, None] * second.weight
-    bias = second.bias + first.shift @ second.weight
-    return [Dense(weight, bias, second.activation), *layers[2:]]
 
 
 def from_arrays(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Head:

@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 
 from headstart.errors import HeadError, MissingExtra, RecipeError
-from headstart.heads.epochs import Batches, judged, run_epochs, targets_of
+from headstart.heads.callbacks import check_callbacks
+from headstart.heads.epochs import Batches, encode_targets, run_epochs, validation_scores
 from headstart.heads.head import ACTIVATIONS, Affine, Dense, Head, Layer
 from headstart.recipe import Recipe
 
 TRAINABLE = ("tensorflow", "torch", "jax")
 COMPILED = 5_000_000  # weights from which compiling the step pays for the second that it takes
-
-
 SETTLING = 10  # steps before the smoothed loss of the rate finder means anything
 
 
@@ -31,7 +30,7 @@ class NeuralFit:
     """A trained head as plain arrays, with how it went.
 
     history: by epoch loss, accuracy, val_loss, val_accuracy, learning_rate, seconds.
-    kept_epoch: the epoch, from 1, whose weights these are.
+    kept_epoch: the epoch, from 1, whose weights these are; the last if a callback put in its own.
     """
 
     head: Head
@@ -39,7 +38,7 @@ class NeuralFit:
     kept_epoch: int
 
 
-def backend() -> None:
+def prepare_keras() -> None:
     """Make Keras ready to train: the user's own backend, or TensorFlow.
 
     Raises MissingExtra if there is none, HeadError if Keras runs on one that cannot train.
@@ -80,26 +79,31 @@ def fit(
     numbers. validation: (M, D) features and (M,) labels, looked at after each epoch; with
     `patience` they decide when to stop and which epoch is kept, otherwise the last is.
     folder: history.csv, the checkpoint and the best weights are kept here; with `resume` the
-    training goes on from them. callbacks: Keras callbacks (TensorBoard, MLflow).
-    Raises RecipeError for layers or an optimizer that Keras does not have.
+    training goes on from them. callbacks: Keras callbacks, which may end the training, put weights
+    back at its end and, where the schedule is constant, set the learning rate; when resumed, theirs
+    begins anew.
+    Raises RecipeError for layers or an optimizer that Keras does not have, and for callbacks that
+    cannot be served.
     """
-    backend()
+    check_callbacks(callbacks, recipe)
+    prepare_keras()
     import keras
 
     keras.utils.set_random_seed(recipe.seed)
     model = build(recipe, classes, dimensions)
     judge = None
     if validation is not None:
-        values, known = validation
+        values, known_labels = validation
 
         def judge() -> dict[str, float]:
-            return judged(to_head(model, classes).probabilities(values), known)
+            head = to_head(model, classes)
+            return validation_scores(head.probabilities(values), known_labels)
 
-    history, kept = run_epochs(
+    history, kept_epoch = run_epochs(
         model, batches, labels, recipe, judge=judge, folder=folder, resume=resume,
         on_epoch=on_epoch, callbacks=callbacks,
     )  # fmt: skip
-    return NeuralFit(to_head(model, classes), history, kept)
+    return NeuralFit(to_head(model, classes), history, kept_epoch)
 
 
 def build(recipe: Recipe, classes: int, dimensions: int) -> Any:
@@ -108,10 +112,10 @@ def build(recipe: Recipe, classes: int, dimensions: int) -> Any:
 
     x = image = keras.Input((dimensions,), name="features")
     for text in recipe.layers:
-        made = parse_layer(text, recipe)
-        x = made(x) if made is not None else x
-    last = (1, "sigmoid") if classes == 2 else (classes, "softmax")
-    x = keras.layers.Dense(last[0], activation=last[1], name="predictions")(x)
+        layer = parse_layer(text, recipe)
+        x = layer(x) if layer is not None else x
+    units, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
+    x = keras.layers.Dense(units, activation=activation, name="predictions")(x)
     model = keras.Model(image, x)
     smooth = recipe.label_smoothing
     loss = (
@@ -121,7 +125,7 @@ def build(recipe: Recipe, classes: int, dimensions: int) -> Any:
     )
     big = model.count_params() >= COMPILED and keras.config.backend() != "torch"
     model.compile(
-        optimizer=_optimizer(recipe),
+        optimizer=_make_optimizer(recipe),
         loss=loss,
         metrics=["accuracy"],
         # One fused step: the gradient of a big layer never goes through memory.
@@ -161,46 +165,46 @@ def _is_rate(text: str) -> bool:
         return False
 
 
-def _optimizer(recipe: Recipe) -> Any:
+def _make_optimizer(recipe: Recipe) -> Any:
     import keras
 
-    known = {
+    optimizers = {
         name.lower(): getattr(keras.optimizers, name)
         for name in dir(keras.optimizers)
         if isinstance(getattr(keras.optimizers, name), type) and name != "Optimizer"
     }
-    found = known.get(recipe.optimizer.lower())
-    if found is None:
-        near = difflib.get_close_matches(recipe.optimizer.lower(), known, n=3)
+    optimizer = optimizers.get(recipe.optimizer.lower())
+    if optimizer is None:
+        near = difflib.get_close_matches(recipe.optimizer.lower(), optimizers, n=3)
         raise RecipeError(
             f"optimizer: expected one of Keras', found {recipe.optimizer!r}. "
-            f"Near: {', '.join(near) or ', '.join(sorted(known))}"
+            f"Near: {', '.join(near) or ', '.join(sorted(optimizers))}"
         )
-    return found(learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay or None)
+    return optimizer(learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay or None)
 
 
 def to_head(model: Any, classes: int) -> Head:
     """The trained head as plain arrays; batch normalisation as scale and shift."""
     from keras import layers
 
-    found: list[Layer] = []
+    plain: list[Layer] = []
     for layer in model.layers:
-        values = [np.asarray(value, np.float32) for value in layer.get_weights()]
+        arrays = [np.asarray(value, np.float32) for value in layer.get_weights()]
         if isinstance(layer, layers.Dense):
-            found.append(Dense(values[0], values[1], layer.activation.__name__))
+            plain.append(Dense(arrays[0], arrays[1], layer.activation.__name__))
         elif isinstance(layer, layers.BatchNormalization):
-            gamma, beta, mean, variance = values
+            gamma, beta, mean, variance = arrays
             scale = gamma / np.sqrt(variance + np.float32(layer.epsilon))
-            found.append(Affine(scale, beta - mean * scale))
+            plain.append(Affine(scale, beta - mean * scale))
         elif isinstance(layer, layers.Activation):
             name = layer.activation.__name__
-            if found and found[-1].activation == "linear":
-                found[-1] = replace(found[-1], activation=name)
+            if plain and plain[-1].activation == "linear":
+                plain[-1] = replace(plain[-1], activation=name)
             else:
                 units = int(layer.output.shape[-1])
                 one, zero = np.ones(units, np.float32), np.zeros(units, np.float32)
-                found.append(Affine(one, zero, name))
-    return Head(tuple(found), binary=classes == 2)
+                plain.append(Affine(one, zero, name))
+    return Head(tuple(plain), binary=classes == 2)
 
 
 def find_learning_rate(
@@ -217,12 +221,12 @@ def find_learning_rate(
     """Rates, smoothed losses, and a rate to try: where the loss falls fastest (Smith 2017,
     https://arxiv.org/abs/1506.01186). Ends early when the loss has grown fourfold.
     """
-    backend()
+    prepare_keras()
     import keras
 
     keras.utils.set_random_seed(recipe.seed)
     model = build(recipe, classes, dimensions)
-    targets = targets_of(labels, 1 if classes == 2 else classes)
+    targets = encode_targets(labels, 1 if classes == 2 else classes)
     rates: list[float] = []
     losses: list[float] = []
     average, epoch = 0.0, 0
@@ -240,12 +244,13 @@ def find_learning_rate(
             settled = losses[SETTLING:]
             grown = bool(settled) and losses[-1] > 4 * min(settled)
             if len(rates) == steps or not np.isfinite(loss) or grown:
-                return rates, losses, _steepest(rates, losses)
+                return rates, losses, _steepest_rate(rates, losses)
         epoch += 1
-    return rates, losses, _steepest(rates, losses)
+    return rates, losses, _steepest_rate(rates, losses)
 
 
-def _steepest(rates: list[float], losses: list[float]) -> float:
+def _steepest_rate(rates: list[float], losses: list[float]) -> float:
+    """The rate at which the loss, on its way to its lowest, falls fastest."""
     settled = np.nan_to_num(np.array(losses[SETTLING:]), nan=np.inf)
     if len(settled) < 3:
         return rates[0]

@@ -9,7 +9,7 @@ WARM = 0.3  # share of one_cycle in which the rate rises
 PLATEAU, FACTOR = 3, 0.2  # epochs without a better val_loss, and what the rate is then times
 
 
-def learning_rate(recipe: Recipe, step: int, steps: int, losses: Sequence[float]) -> float:
+def compute_learning_rate(recipe: Recipe, step: int, steps: int, losses: Sequence[float]) -> float:
     """The rate of step `step` of `steps` in all; `losses` are the validation losses so far.
 
     cosine: Loshchilov & Hutter 2017 (https://arxiv.org/abs/1608.03983); one_cycle: Smith 2018
@@ -20,25 +20,26 @@ def learning_rate(recipe: Recipe, step: int, steps: int, losses: Sequence[float]
         return peak * (1 + math.cos(math.pi * done)) / 2
     if recipe.schedule == "one_cycle":
         if done < WARM:
-            return _between(peak / 25, peak, done / WARM)
-        return _between(peak, peak / 1e4, (done - WARM) / (1 - WARM))
+            return _interpolate(peak / 25, peak, done / WARM)
+        return _interpolate(peak, peak / 1e4, (done - WARM) / (1 - WARM))
     if recipe.schedule == "plateau":
-        return peak * FACTOR ** _plateaus(losses)
+        return peak * FACTOR ** _count_plateaus(losses)
     return peak
 
 
-def _between(start: float, end: float, share: float) -> float:
+def _interpolate(start: float, end: float, share: float) -> float:
+    """From `start` to `end` along half a cosine."""
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-def _plateaus(losses: Sequence[float]) -> int:
+def _count_plateaus(losses: Sequence[float]) -> int:
     """How often PLATEAU epochs passed without a better loss."""
-    best, waited, found = math.inf, 0, 0
+    best, waited, plateaus = math.inf, 0, 0
     for loss in losses:
         if loss < best:
             best, waited = loss, 0
         else:
             waited += 1
             if waited == PLATEAU:
-                found, waited = found + 1, 0
-    return found
+                plateaus, waited = plateaus + 1, 0
+    return plateaus

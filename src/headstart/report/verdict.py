@@ -1,5 +1,6 @@
 """One plain verdict from the curves and the intervals: underfitting, fitting or overfitting."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,8 +36,8 @@ def verdict(
         return None
     training = metrics.get("train")
     looked_at = metrics.get("validation") or metrics.get("cross_validation")
-    losses = list(history.get("loss", ())) if history else []
-    if any(loss != loss for loss in losses):
+    losses = list(history.get("loss", ()))
+    if not all(map(math.isfinite, [*losses, *history.get("val_loss", ())])):
         return Verdict(
             "diverged", "The loss became nan: the training diverged. Try a learning rate ten "
             "times smaller (headstart lr PHOTOS shows which).",
@@ -47,14 +48,17 @@ def verdict(
         return None
     low, high = looked_at.accuracy_interval or (0.0, 1.0)
     gap = training.accuracy - looked_at.accuracy
-    told = (
+    both = (
         f"training {training.accuracy:.1%}, validation {looked_at.accuracy:.1%} "
         f"(95% interval {low:.1%} to {high:.1%})"
     )
-    since = _turning(list(history.get("val_loss", ())), losses)
-    if training.accuracy < _low(len(training.classes)) and gap <= high - looked_at.accuracy:
+    since = _find_turn(list(history.get("val_loss", ())), losses)
+    if (
+        training.accuracy < _lowest_learned(len(training.classes))
+        and gap <= high - looked_at.accuracy
+    ):
         return Verdict(
-            "underfitting", f"Underfitting: {told}. The head has not learned its own images. Try "
+            "underfitting", f"Underfitting: {both}. The head has not learned its own images. Try "
             "more epochs, a higher learning rate, a wider head or less augmentation.",
         )  # fmt: skip
     if training.accuracy > high or since is not None:
@@ -62,7 +66,7 @@ def verdict(
         if since:
             when = f" since epoch {since}: validation loss rose while training loss fell"
         return Verdict(
-            "overfitting", f"Overfitting{when}; {told}: {gap:.1%} better on images it has seen. "
+            "overfitting", f"Overfitting{when}; {both}: {gap:.1%} better on images it has seen. "
             + ("Try more photos or more augmentation." if tuned else "Try more photos, "
                "augmentation, dropout or a smaller head; headstart remedies RUN tries them."),
             since,
@@ -72,15 +76,16 @@ def verdict(
         f" With {looked_at.n:,} validation images a gap below {wide / 2:.1%} cannot be told from "
         "chance."
     )
-    return Verdict("fitting", f"Fitting: {told}; no sign of overfitting.{enough}")
+    return Verdict("fitting", f"Fitting: {both}; no sign of overfitting.{enough}")
 
 
-def _low(classes: int) -> float:
+def _lowest_learned(classes: int) -> float:
+    """The training accuracy below which a head has not learned its own images."""
     chance = 1 / max(2, classes)
     return chance + LOW * (1 - chance)
 
 
-def _turning(validation: list[float], training: list[float]) -> int | None:
+def _find_turn(validation: list[float], training: list[float]) -> int | None:
     """The epoch, from 1, since which smoothed validation loss rises while training loss falls."""
     if len(validation) < SMOOTH + 2 or len(validation) != len(training):
         return None

@@ -28,6 +28,7 @@ from headstart.metrics.classification import Metrics
 from headstart.metrics.multilabel import MultiMetrics
 from headstart.recipe import Recipe, load_recipe
 from headstart.system.atomic import write_atomically
+from headstart.system.json import dumps
 
 FORMAT = 1
 
@@ -87,10 +88,10 @@ class Run:
 
         Its input is normalised pixels, as `headstart.tuning.keras_model.normalised` makes them.
         """
-        from headstart.heads.neural import backend
+        from headstart.heads.neural import prepare_keras
         from headstart.tuning.keras_model import keras_model
 
-        backend()
+        prepare_keras()
         about = self.classifier.description
         recipe, tuned = self.recipe, self.folder / "backbone.weights.h5"
         if tuned.is_file():
@@ -211,7 +212,8 @@ def finish(folder: Path) -> None:
     """There is nothing to go on with any more."""
     for name in ("started.json", "checkpoint.safetensors", "best.safetensors"):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "stages", ignore_errors=True)
+    for name in ("stages", "folds"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _new_folder(source: str | Path, out: str | Path | None) -> Path:
@@ -242,16 +244,4 @@ def write_table(path: Path, header: list[str], rows: Iterable[Iterable[Any]]) ->
 
 def write_json(path: Path, content: Any) -> None:
     """A JSON file, whole or not at all; JSON has no nan, so null stands for it."""
-    text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, (text + "\n").encode())
-
-
-def finite(content: Any) -> Any:
-    """`content` with None in the place of nan and infinities, which JSON does not have."""
-    if isinstance(content, dict):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [finite(value) for value in content]
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    return content
+    write_atomically(path, (dumps(content, indent=2) + "\n").encode())

@@ -13,6 +13,8 @@ from headstart.errors import BadImage, DatasetError, RecipeError
 from headstart.features.extract import Features, extract, open_cache
 from headstart.features.extractor import Extractor, open_extractor
 from headstart.features.views import FreshViews
+from headstart.heads.callbacks import check_callbacks
+from headstart.heads.ensemble import check_ensemble
 from headstart.heads.examples import Examples, Labels
 from headstart.heads.fit import Trained, fit_ensemble, fit_linear, fit_neural, needs_images_apart
 from headstart.images.augment import NONE
@@ -159,9 +161,10 @@ def _check_classes(dataset: Dataset, items: Sequence[Item]) -> None:
         )
 
 
-def check_suits(task: Task, recipe: Recipe) -> None:
-    """Raises RecipeError for what images in several classes cannot have, MissingExtra where the
-    recipe needs Keras and there is none: before anything slow is done.
+def check_suits(task: Task, recipe: Recipe, callbacks: Sequence[Any] = ()) -> None:
+    """Raises RecipeError for what images in several classes cannot have, for layers whose heads
+    cannot be averaged and for callbacks that are not served, MissingExtra where the recipe needs
+    Keras and there is none: before anything slow is done.
     """
     if task.multilabel and (recipe.head == "neural" or recipe.finetune or recipe.ensemble):
         more = "".join(f" and {name}" for name in ("finetune", "ensemble") if getattr(recipe, name))
@@ -170,10 +173,13 @@ def check_suits(task: Task, recipe: Recipe) -> None:
             f"classes, found head = {recipe.head!r}{more}. "
             "Type: headstart train TABLE"
         )
+    check_callbacks(callbacks, recipe)
+    if recipe.head == "neural" and recipe.ensemble:
+        check_ensemble(recipe.layers)
     if recipe.head == "neural" or recipe.finetune:
-        from headstart.heads.neural import backend
+        from headstart.heads.neural import prepare_keras
 
-        backend()
+        prepare_keras()
 
 
 def label(items: Sequence[Item], task: Task, recipe: Recipe) -> Labels:
@@ -234,7 +240,7 @@ def train_head(
             f"accuracy {row['accuracy']:.1%}{told}  ({row['seconds']:.1f} s)"
         )
 
-    if needs_images_apart(recipe) and not recipe.ensemble:
+    if needs_images_apart(recipe, callbacks) and not recipe.ensemble:
         progress.say("a fifth of the training images tells when to stop, and is not trained on")
     _say_how_to_go_on(folder, progress)
     with progress.stage("head", recipe.epochs, "epochs"):

@@ -30,7 +30,8 @@ def train(
     source: a folder with one folder per class, a table, or an archive of these. recipe: a name, a
     TOML file or a Recipe; `choices` override single fields of it (`backbone="inception_v3"`).
     out: the run's folder, new; by default runs/NAME-N. strict: stop at an unusable image.
-    callbacks: Keras callbacks for a neural head, such as TensorBoard's.
+    callbacks: Keras callbacks for a neural head, such as TensorBoard or EarlyStopping; the model
+    that they see is the head. A RecipeError says which are not served.
     Raises a HeadstartError that says what was expected, what was found and what to type next.
     """
     recipe = load_recipe(recipe, **choices)
@@ -72,7 +73,8 @@ def resume(
 ) -> Run:
     """Go on with a training that was stopped: from the features and the last epoch it kept.
 
-    The result is that of a training that was never stopped. A finished run is returned as it is.
+    The result is that of a training that was never stopped; what callbacks noted of the epochs
+    before is theirs to keep. A finished run is returned as it is.
     Raises ClassifierError if `run` is not the folder of a training.
     """
     folder = Path(run)
@@ -96,7 +98,7 @@ def _carry_out(
 ) -> Run:
     """The whole story; with `folder`, of a training that had begun there."""
     dataset = steps.read_dataset(source, recipe, progress)
-    steps.check_suits(dataset.task, recipe)
+    steps.check_suits(dataset.task, recipe, callbacks)
     resumed = folder is not None
     if folder is not None:
         runs.check_unchanged(folder, dataset.fingerprint())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headstart.heads.epochs import judged
+from headstart.heads.epochs import validation_scores
 from headstart.metrics.comparison import compare
 from headstart.metrics.intervals import Z
 from headstart.metrics.losses import CrossEntropy
@@ -31,7 +31,7 @@ def not_kept(done: Sequence[Stage], before: np.ndarray, labels: np.ndarray) -> s
     if not done:
         return "No stage of the fine-tuning was finished: the linear head is kept."
     best = min(done, key=lambda stage: (np.isnan(stage.log_loss), stage.log_loss))
-    told = judged(before, labels)
+    told = validation_scores(before, labels)
     return (
         f"Fine-tuning does not pay here: of {len(done)} stages none took {GAIN:.0%} off the log "
         f"loss of {len(labels):,} training images that it had not seen ({told['val_loss']:.3f}, at "

@@ -14,7 +14,7 @@ from headstart.backbones.cut import Cut
 from headstart.backbones.keras_builder import keras_backbone
 from headstart.backbones.weights import resolve
 from headstart.features.graph import grid_field
-from headstart.heads.head import Affine, Dense, Head
+from headstart.heads.head import Affine, Dense, Head, Layer
 from headstart.heads.neural import parse_layer
 from headstart.recipe import Recipe
 
@@ -37,8 +37,9 @@ def normalised(pixels: np.ndarray, recipe: Recipe) -> np.ndarray:
 def keras_model(recipe: Recipe, head: Head, cuts: tuple[Cut, ...]) -> Any:
     """A Keras model of frozen backbone and trained head, on this process' Keras backend.
 
-    Dropout layers stand where the recipe has them; they do nothing in prediction. Layers of the
-    backbone are not trainable. Raises WeightsError if the recipe's weights are no longer there.
+    A neural head has the recipe's layers, dropout too, which does nothing in prediction; the mean
+    of several heads has the layers that compute it. Layers of the backbone are not trainable.
+    Raises WeightsError if the recipe's weights are no longer there.
     """
     import keras
 
@@ -65,15 +66,30 @@ def keras_model(recipe: Recipe, head: Head, cuts: tuple[Cut, ...]) -> Any:
 
 
 def _head_layers(recipe: Recipe, head: Head) -> list[Any]:
-    """The head's Keras layers, as they were trained."""
+    """The head's Keras layers: as they were trained, or as the arrays of a mean of heads say."""
     from keras import layers
 
     last = head.layers[-1]
     assert isinstance(last, Dense)
-    texts = recipe.layers if recipe.head == "neural" else ()
-    parsed = [parse_layer(text, recipe) for text in texts]
+    if recipe.head == "neural" and not recipe.ensemble:
+        parsed = [parse_layer(text, recipe) for text in recipe.layers]
+        hidden = [layer for layer in parsed if layer is not None]
+    else:
+        hidden = [made for layer in head.layers[:-1] for made in _hidden_layers(layer)]
     predictions = layers.Dense(last.weight.shape[1], activation=last.activation, name="predictions")
-    return [*(layer for layer in parsed if layer is not None), predictions]
+    return [*hidden, predictions]
+
+
+def _hidden_layers(layer: Layer) -> list[Any]:
+    """One or two Keras layers of the same form."""
+    from keras import layers
+
+    if isinstance(layer, Dense):
+        return [layers.Dense(layer.weight.shape[1], activation=layer.activation)]
+    scaling = layers.BatchNormalization()
+    return [scaling] if layer.activation == "linear" else [
+        scaling, layers.Activation(layer.activation)
+    ]  # fmt: skip
 
 
 def _set_weights(made: list[Any], head: Head) -> None:

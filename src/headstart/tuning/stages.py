@@ -26,7 +26,7 @@ from headstart.features.extract import extract_features
 from headstart.features.extractor import Extractor, open_extractor
 from headstart.heads import linear, neural
 from headstart.heads.calibration import apply_temperature, calibrate, smoothing_temperature
-from headstart.heads.epochs import CachedViews, judged, run_epochs
+from headstart.heads.epochs import CachedViews, run_epochs, validation_scores
 from headstart.heads.examples import Examples
 from headstart.heads.folds import assign_folds
 from headstart.heads.head import Dense, Head
@@ -88,7 +88,7 @@ def finetune(
     network keeps. folder: of the run; stages are kept below it, so that a killed training goes on.
     Raises BackboneError for a boundary that does not lie below the earliest cut.
     """
-    neural.backend()
+    neural.prepare_keras()
     plan = boundaries(recipe, extractor.cuts)
     if not plan:
         text = f"Too little lies below {extractor.cuts[0]} to be tuned: the linear head is kept."
@@ -207,7 +207,7 @@ class _Tuner:
         stands, None where no stage was kept.
         """
         self.before = CrossEntropy().of_probabilities(before, self.labels[judging])
-        lowest = judged(before, self.labels[judging])["val_loss"]
+        lowest = validation_scores(before, self.labels[judging])["val_loss"]
         standing: np.ndarray | None = None
         for number, (boundary, blocks) in enumerate(plan):
             if self.over(DESCENT):
@@ -224,7 +224,7 @@ class _Tuner:
                 self.untried += [name for name, _ in plan[number:]]
                 break
             probabilities, heat = calibrate(probabilities, self.labels[judging])
-            told = judged(probabilities, self.labels[judging])
+            told = validation_scores(probabilities, self.labels[judging])
             pays = told["val_loss"] < lowest * (1 - GAIN)
             self.done.append(Stage(boundary, blocks, epochs, told["val_loss"],
                                    told["val_accuracy"], seconds, pays))  # fmt: skip
@@ -308,7 +308,7 @@ class _Tuner:
             model, lambda epoch, order: views(epoch, learning[order]), self.labels[learning],
             recipe, folder=folder, resume=self.resume, on_epoch=tell,
             judge=None if judging is None else (
-                lambda: judged(judged_now(), self.labels[judging])
+                lambda: validation_scores(judged_now(), self.labels[judging])
             ),
             over=over,
         )  # fmt: skip
