@@ -22,6 +22,7 @@ import numpy as np
 from headstart.errors import ClassifierError
 from headstart.heads.callbacks import Hooks
 from headstart.heads.schedule import compute_learning_rate
+from headstart.metrics.losses import CrossEntropy
 from headstart.recipe import Recipe
 from headstart.system.atomic import write_atomically
 from headstart.system.json import dumps
@@ -171,9 +172,9 @@ def _class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
 
 def validation_scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """val_loss and val_accuracy of (M, C) probabilities of images with (M,) class numbers."""
-    own = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), 1e-7, 1)
+    losses = CrossEntropy().of_probabilities(probabilities, labels)
     right = probabilities.argmax(axis=1) == labels
-    return {"val_loss": float(-np.log(own).mean()), "val_accuracy": float(right.mean())}
+    return {"val_loss": float(losses.mean()), "val_accuracy": float(right.mean())}
 
 
 def _has_converged(history: dict[str, list[float]], recipe: Recipe) -> bool:
