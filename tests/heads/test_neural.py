@@ -369,8 +369,8 @@ def test_a_killed_training_is_resumed_to_the_same_result(tiny: Path, tmp_path: P
     program = """
 import sys, headstart
 from headstart.runs.training import resume
-from headstart.heads import epochs
-epochs.SHARE = 1e9
+from headstart.heads import checkpoint
+checkpoint.SHARE = 1e9
 if sys.argv[1] == "resume":
     resume(sys.argv[3])
 else:

@@ -11,7 +11,7 @@ from PIL import Image
 
 import headstart
 from headstart.errors import RecipeError
-from headstart.heads import epochs
+from headstart.heads import checkpoint
 from headstart.runs.training import resume
 from headstart.selection import heads as head_selection
 from headstart.system.progress import Silent
@@ -180,7 +180,7 @@ class StopAfter(Silent):
 def test_a_stopped_ensemble_is_resumed_to_the_same_bytes(
     sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(epochs, "SHARE", 1e9)  # a checkpoint after each epoch
+    monkeypatch.setattr(checkpoint, "SHARE", 1e9)  # a checkpoint after each epoch
     choices = {**QUICK, "head": "neural", "ensemble": True, "epochs": 3}
     whole = headstart.train(sources["three"], out=tmp_path / "whole", **choices)
     with pytest.raises(KeyboardInterrupt):  # in the middle of the second fold

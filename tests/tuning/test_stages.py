@@ -382,7 +382,7 @@ def test_a_stage_that_plainly_loses_ends_the_descent(hard: Path, tmp_path: Path)
 def test_a_stopped_tuning_goes_on_to_the_same_result(
     hard: Path, tmp_path: Path, always: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headstart.heads.epochs.SHARE", 1e9)
+    monkeypatch.setattr("headstart.heads.checkpoint.SHARE", 1e9)
 
     class Killed(Exception):
         pass

@@ -1,4 +1,4 @@
-"""Epochs of a Keras model on batches of features, with checkpoints.
+"""Epochs of a Keras model on batches of features.
 
 What an epoch does depends on the seed, the epoch and the weights alone (order, dropout and
 learning rate are functions of them), so a training resumed from its last checkpoint ends with the
@@ -8,9 +8,6 @@ Letters: N images, V views, D features, B images of a batch.
 
 import csv
 import io
-import json
-import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,17 +16,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from headstart.errors import ClassifierError
 from headstart.heads.callbacks import Hooks
+from headstart.heads.checkpoint import Checkpoint, best_epoch
 from headstart.heads.schedule import compute_learning_rate
 from headstart.metrics.losses import CrossEntropy
 from headstart.recipe import Recipe
 from headstart.system.atomic import write_atomically
-from headstart.system.json import dumps
-
-SHARE = 0.05  # of the time that checkpoints may take
-CHECKPOINT = "checkpoint.safetensors"
-BEST = "best.safetensors"
 
 
 class Batches(Protocol):
@@ -64,7 +56,7 @@ def run_epochs(
     """
     outputs = int(model.output_shape[-1])
     history: dict[str, list[float]] = {}
-    checkpoint = _Checkpoint(folder, model)
+    checkpoint = Checkpoint(folder, model)
     if resume:
         history = checkpoint.load()
         if checkpoint.kept_epoch is not None:
@@ -95,7 +87,7 @@ def run_epochs(
             break
     kept_epoch = len(history["loss"])
     if recipe.patience and judge is not None:
-        kept_epoch = _best_epoch(history["val_loss"]) + 1
+        kept_epoch = best_epoch(history["val_loss"]) + 1
         checkpoint.load_best()
     if callbacks:
         kept_epoch = hooks.train_end(kept_epoch)
@@ -182,12 +174,7 @@ def _has_converged(history: dict[str, list[float]], recipe: Recipe) -> bool:
     losses = history.get("val_loss", [])
     if not recipe.patience or not losses:
         return False
-    return len(losses) - 1 - _best_epoch(losses) >= recipe.patience
-
-
-def _best_epoch(losses: list[float]) -> int:
-    """The epoch, from 0, of the lowest loss; nan, of one that diverged, is never it."""
-    return int(np.nan_to_num(np.array(losses), nan=np.inf).argmin())
+    return len(losses) - 1 - best_epoch(losses) >= recipe.patience
 
 
 def _write_history(path: Path, history: dict[str, list[float]]) -> None:
@@ -197,98 +184,6 @@ def _write_history(path: Path, history: dict[str, list[float]]) -> None:
     for number, row in enumerate(zip(*history.values(), strict=True), 1):
         writer.writerow([number, *(f"{value:.6g}" for value in row)])
     write_atomically(path, buffer.getvalue().encode())
-
-
-class _Checkpoint:
-    """Weights, optimizer and history after an epoch: one file, replaced whole."""
-
-    def __init__(self, folder: Path, model: Any) -> None:
-        self.folder, self.model = folder, model
-        self.saved, self.cost = time.perf_counter(), 0.0
-        self.best: list[np.ndarray] | None = None
-        self.unsaved_best = False
-        self.kept_epoch: int | None = None
-
-    def save(
-        self,
-        history: dict[str, list[float]],
-        recipe: Recipe,
-        *,
-        last: bool,
-        kept_epoch: int | None = None,
-    ) -> None:
-        """Keep the state, unless writing it would take too large a share of the time.
-
-        kept_epoch: once callbacks have had the last word, what came of it: the training is over.
-        """
-        losses = history.get("val_loss", [])
-        if recipe.patience and losses and _best_epoch(losses) == len(losses) - 1:
-            self.best, self.unsaved_best = self.model.get_weights(), True
-        if not last and time.perf_counter() - self.saved < self.cost / SHARE:
-            return
-        started = time.perf_counter()
-        if self.unsaved_best and self.best is not None:
-            arrays = {f"{i:04}": a for i, a in enumerate(self.best)}
-            _save(self.folder / BEST, arrays, {})
-            self.unsaved_best = False
-        arrays = {f"w{i:04}": a for i, a in enumerate(self.model.get_weights())}
-        arrays |= {f"o{i:04}": np.asarray(a) for i, a in enumerate(self._optimizer_values())}
-        metadata = {"history": dumps(history)}
-        if kept_epoch is not None:
-            metadata["kept_epoch"] = dumps(kept_epoch)
-        _save(self.folder / CHECKPOINT, arrays, metadata)
-        self.saved = time.perf_counter()
-        self.cost = self.saved - started
-
-    def _optimizer_values(self) -> list[np.ndarray]:
-        import keras
-
-        return [keras.ops.convert_to_numpy(v) for v in self.model.optimizer.variables]
-
-    def load(self) -> dict[str, list[float]]:
-        """Put the kept state back; the history so far, empty if nothing was kept."""
-        from safetensors import safe_open
-
-        path = self.folder / CHECKPOINT
-        if not path.is_file():
-            return {}
-        try:
-            with safe_open(path, "numpy") as file:
-                metadata = file.metadata()
-                history = {
-                    name: [math.nan if value is None else value for value in values]
-                    for name, values in json.loads(metadata["history"]).items()
-                }
-                names = sorted(file.keys())
-                arrays = {name: file.get_tensor(name) for name in names}
-        except Exception as error:
-            raise ClassifierError(f"{path} is damaged: {error}. Train anew") from error
-        self.model.optimizer.build(self.model.trainable_variables)
-        self.model.set_weights([arrays[name] for name in names if name[0] == "w"])
-        state = [arrays[name] for name in names if name[0] == "o"]
-        for variable, value in zip(self.model.optimizer.variables, state, strict=True):
-            variable.assign(value.reshape(variable.shape))
-        self.kept_epoch = json.loads(metadata.get("kept_epoch", "null"))
-        return history
-
-    def load_best(self) -> None:
-        """Put the best epoch's weights into the model."""
-        from safetensors.numpy import load_file
-
-        if self.best is None and (self.folder / BEST).is_file():
-            arrays = load_file(self.folder / BEST)
-            self.best = [arrays[name] for name in sorted(arrays)]
-        if self.best is not None:
-            self.model.set_weights(self.best)
-
-
-def _save(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    from safetensors.numpy import save_file
-
-    temporary = path.with_name(f".{path.name}")
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_file(whole, temporary, metadata=metadata)
-    os.replace(temporary, path)
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,8 @@ def train_head(
     if needs_images_apart(recipe, callbacks) and not recipe.ensemble:
         progress.say("a fifth of the training images tells when to stop, and is not trained on")
     _say_how_to_go_on(folder, progress)
-    with progress.stage("head", recipe.epochs, "epochs"):
+    heads = recipe.folds if recipe.ensemble else 1
+    with progress.stage("head", heads * recipe.epochs, "epochs"):
         if recipe.ensemble:
             return fit_ensemble(examples, recipe, folder, resume=resumed, on_epoch=tell)
         validation = fresh = None

@@ -26,11 +26,11 @@ def normalisation_of(recipe: Recipe) -> Normalisation:
 
 def normalised(pixels: np.ndarray, recipe: Recipe) -> np.ndarray:
     """(N, H, W, 3) uint8 as the Keras model's float32 input."""
-    found = normalisation_of(recipe)
+    rule = normalisation_of(recipe)
     x = pixels.astype(np.float32)
-    if found.bgr:
+    if rule.bgr:
         x = x[..., ::-1]
-    result: np.ndarray = (x - np.array(found.mean, np.float32)) / np.array(found.std, np.float32)
+    result: np.ndarray = (x - np.array(rule.mean, np.float32)) / np.array(rule.std, np.float32)
     return result
 
 
