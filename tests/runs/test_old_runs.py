@@ -18,10 +18,8 @@ import headstart
 from headstart.data.dataset import load
 from headstart.errors import ClassifierError, DatasetError
 from headstart.report.words import summary
-from headstart.runs.compare import compare_runs
 from headstart.runs.evaluate import evaluate_views
-from headstart.runs.folder import Run
-from headstart.runs.training import resume
+from headstart.system.progress import Progress
 
 OLD = Path(__file__).parents[1] / "data_of_old_runs"
 VERSIONS = sorted(path.name for path in OLD.iterdir() if (path / "photos.zip").is_file())
@@ -79,7 +77,7 @@ def test_there_are_runs_of_the_first_version() -> None:
 @pytest.mark.parametrize("name", FINISHED)
 def test_it_predicts_what_it_predicted(version: Path, photos: Path, name: str) -> None:
     expected = probabilities_of(version, name)
-    assert_predicts(Run(version / name).classifier, photos, expected)
+    assert_predicts(headstart.Run(version / name).classifier, photos, expected)
     assert_predicts(headstart.load(version / name / "classifier"), photos, expected)
 
 
@@ -93,7 +91,7 @@ def test_the_classifier_alone_is_enough(
 
 @pytest.mark.parametrize("name", FINISHED)
 def test_its_predictions_decide_as_its_table_says(version: Path, photos: Path, name: str) -> None:
-    run = Run(version / name)
+    run = headstart.Run(version / name)
     lines = (run.folder / "predictions.csv").read_text().splitlines()
     assert len(lines) == 1 + run.record["images"]["validation"]
     for line in lines[1:]:
@@ -103,7 +101,7 @@ def test_its_predictions_decide_as_its_table_says(version: Path, photos: Path, n
 
 
 def test_a_linear_run_is_read_whole(version: Path) -> None:
-    run = Run(version / "linear")
+    run = headstart.Run(version / "linear")
     assert run.record["classes"] == ["disc", "plain"]
     assert run.record["source"] == "/photos"
     assert (run.recipe.head, run.recipe.cut) == ("linear", ("block1a_project_bn",))
@@ -119,7 +117,7 @@ def test_a_linear_run_is_read_whole(version: Path) -> None:
 
 
 def test_a_run_of_several_classes_keeps_its_thresholds(version: Path, photos: Path) -> None:
-    run = Run(version / "several_classes")
+    run = headstart.Run(version / "several_classes")
     classifier = run.classifier
     assert classifier.task.multilabel
     assert classifier.classes == ("dark", "disc")
@@ -137,7 +135,7 @@ def test_a_run_of_several_classes_keeps_its_thresholds(version: Path, photos: Pa
 
 
 def test_a_neural_run_has_its_history(version: Path) -> None:
-    run = Run(version / "neural")
+    run = headstart.Run(version / "neural")
     assert run.recipe.layers == ("batchnorm", "dense 8 relu")
     assert run.record["kept_epoch"] == 4
     assert set(run.history) >= {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"}
@@ -150,7 +148,7 @@ def test_it_is_measured_as_it_was(
     version: Path, photos: Path, folders: Path, tmp_path: Path, name: str
 ) -> None:
     """On its validation images alone: the same figures as in its metrics."""
-    run = Run(version / name)
+    run = headstart.Run(version / name)
     rows = (run.folder / "predictions.csv").read_text().splitlines()[1:]
     if name == "several_classes":
         source = tmp_path / "validation.csv"
@@ -173,7 +171,7 @@ def test_it_is_measured_as_it_was(
 
 
 def test_images_it_was_trained_on_are_known(version: Path, folders: Path) -> None:
-    run = Run(version / "linear")
+    run = headstart.Run(version / "linear")
     (warning,) = evaluate_views(run.folder, folders, 1).warnings
     assert f"{run.record['images']['train']} of these 64 images were trained on" in warning
 
@@ -181,10 +179,10 @@ def test_images_it_was_trained_on_are_known(version: Path, folders: Path) -> Non
 def test_old_runs_are_compared_with_one_another_and_with_a_new_one(
     version: Path, folders: Path, tmp_path: Path
 ) -> None:
-    linear, neural = Run(version / "linear"), Run(version / "neural")
+    linear, neural = headstart.Run(version / "linear"), headstart.Run(version / "neural")
     new = headstart.train(folders, out=tmp_path / "run", size=64, cut="block1a_project_bn",
                           precision="f32")  # fmt: skip
-    compared = compare_runs([linear, neural, new])
+    compared = headstart.compare(linear, neural, new)
     assert compared.recipes["head"] == ("linear", "neural", "linear")
     with_neural, with_new = compared.pairs
     n = linear.record["images"]["validation"]
@@ -203,7 +201,17 @@ def test_the_recipe_of_an_old_run_trains_the_same(
                                     ("several_classes", photos / "labels.csv", 2e-3)):  # fmt: skip
         run = headstart.train(source, version / name / "recipe.toml", out=tmp_path / name)
         assert_predicts(run.classifier, photos, probabilities_of(version, name), tolerance)
-        assert run.record["dataset"] == Run(version / name).record["dataset"]
+        assert run.record["dataset"] == headstart.Run(version / name).record["dataset"]
+
+
+class Listener(Progress):
+    """Notes what is said of the epochs that are trained."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines += [text] if text.startswith("epoch") else []
 
 
 @pytest.fixture
@@ -221,10 +229,11 @@ def stopped(version: Path, folders: Path, tmp_path: Path) -> Path:
 def test_a_stopped_training_goes_on_to_where_it_would_have_ended(
     version: Path, stopped: Path, photos: Path
 ) -> None:
-    epochs: list[int] = []
-    run = resume(stopped, callbacks=[_noted(epochs)])
-    assert epochs == [2, 3]  # the first two are those of the old version
-    unbroken = Run(version / "neural")
+    listener = Listener()
+    run = headstart.resume(stopped, progress=listener)
+    # The first two are those of the old version.
+    assert [line[:11] for line in listener.lines] == ["epoch   3/4", "epoch   4/4"]
+    unbroken = headstart.Run(version / "neural")
     for name in ("loss", "val_loss"):
         assert run.history[name][:2] == unbroken.history[name][:2]
         assert run.history[name] == pytest.approx(unbroken.history[name], abs=1e-4)
@@ -234,22 +243,12 @@ def test_a_stopped_training_goes_on_to_where_it_would_have_ended(
     assert not (stopped / "started.json").exists()
 
 
-def _noted(epochs: list[int]) -> Any:
-    """A Keras callback that notes the epochs that are trained."""
-    from headstart.heads.neural import backend
-
-    backend()
-    import keras
-
-    return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch))
-
-
 def test_a_stopped_training_whose_images_are_gone_says_so(version: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(version / "stopped", tmp_path / "stopped")
     with pytest.raises(DatasetError, match="/photos"):
-        resume(folder)
+        headstart.resume(folder)
     with pytest.raises(ClassifierError, match=r"expected a finished run, found no run\.json"):
-        _ = Run(folder).record
+        _ = headstart.Run(folder).record
 
 
 def test_a_stopped_training_does_not_go_on_with_other_images(stopped: Path, folders: Path) -> None:
@@ -260,4 +259,4 @@ def test_a_stopped_training_does_not_go_on_with_other_images(stopped: Path, fold
     assert load(folders).fingerprint() == begun["dataset"]
     (stopped / "started.json").write_text(json.dumps({**begun, "source": str(fewer)}))
     with pytest.raises(ClassifierError, match="expected the images with which the training"):
-        resume(stopped)
+        headstart.resume(stopped)
