@@ -127,9 +127,15 @@ def test_where_it_does_not_pay_the_linear_head_is_kept(tiny: Path, tmp_path: Pat
 
 
 def tune(
-    source: Path, folder: Path, *, swapped: bool = False, groups: int = 0, **choices: Any
-) -> tuple[Tuning, list[str]]:
-    """Fine-tune on the training images of a folder; what came of it and what was said.
+    source: Path,
+    folder: Path,
+    progress: Progress,
+    *,
+    swapped: bool = False,
+    groups: int = 0,
+    **choices: Any,
+) -> Tuning:
+    """Fine-tune on the training images of a folder.
 
     swapped: the unseen images show what they are not. groups: so many.
     """
@@ -148,31 +154,54 @@ def tune(
         shown[first], shown[second] = np.resize(second, len(first)), np.resize(first, len(second))
         items, examples = items[shown], replace(examples, values=values[shown])
     folder.mkdir()
-    progress = Lines()
-    return finetune(list(items), examples, extractor, chosen, folder, progress), progress.lines
+    return finetune(list(items), examples, extractor, chosen, folder, progress)
+
+
+@pytest.fixture(scope="module")
+def paying(mirrored: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuning:
+    """A tuning that pays, whose images and features are gone before all is trained once more."""
+    folder = tmp_path_factory.mktemp("paying")
+    images = shutil.copytree(mirrored, folder / "images")
+    with pytest.MonkeyPatch.context() as patch:
+
+        class Remover(Silent):
+            def say(self, text: str) -> None:
+                if text == "once more with all training images":
+                    shutil.rmtree(images)
+                    patch.setenv("HEADSTART_CACHE", str(folder / "another cache"))
+
+        tuning = tune(images, folder / "run", Remover())
+    assert not images.exists()
+    return tuning
+
+
+@needs_tensorflow
+def test_the_last_activations_are_not_read_twice(paying: Tuning) -> None:
+    assert paying.kept
+    assert paying.head is not None
 
 
 @needs_tensorflow
 def test_the_verdict_is_of_images_on_which_nothing_was_chosen(
-    mirrored: Path, tmp_path: Path
+    mirrored: Path, paying: Tuning, tmp_path: Path
 ) -> None:
-    right, _ = tune(mirrored, tmp_path / "right")
-    wrong, _ = tune(mirrored, tmp_path / "wrong", swapped=True)
-    assert right.kept
+    wrong = tune(mirrored, tmp_path / "wrong", Silent(), swapped=True)
+    assert paying.kept
     assert not wrong.kept  # the better the network, the worse the verdict
     assert wrong.text.startswith("Fine-tuning does not pay here: accuracy -")
     # Yet all that was trained and chosen is the same.
     assert [replace(stage, seconds=0) for stage in wrong.stages] == [
-        replace(stage, seconds=0) for stage in right.stages
+        replace(stage, seconds=0) for stage in paying.stages
     ]
     assert wrong.stages[0].kept
 
 
 @needs_tensorflow
 def test_too_few_groups_leave_the_linear_head(mirrored: Path, tmp_path: Path) -> None:
-    tuning, lines = tune(mirrored, tmp_path / "three", groups=3)
+    progress = Lines()
+    tuning = tune(mirrored, tmp_path / "three", progress, groups=3)
     assert "four groups or more" in tuning.text
-    assert lines == [tuning.text]
+    assert progress.lines == [tuning.text]
     assert tuning.untried == ("block6a_project_bn",)
     assert tuning.recipe == recipe()
     assert tuning.head is None
@@ -180,10 +209,10 @@ def test_too_few_groups_leave_the_linear_head(mirrored: Path, tmp_path: Path) ->
 
 @needs_tensorflow
 def test_above_the_first_cut_there_is_nothing_to_tune(tiny: Path, tmp_path: Path) -> None:
-    tuning, lines = tune(tiny, tmp_path / "early", cut="block1a_project_bn", boundary="auto")
-    assert lines == [
+    tuning = tune(tiny, tmp_path / "early", Silent(), cut="block1a_project_bn", boundary="auto")
+    assert tuning.text == (
         "Too little lies below block1a_project_bn to be tuned: the linear head is kept."
-    ]
+    )
     assert not tuning.kept
 
 
