@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from samples import mirrored_letters
 
 import headstart
 from headstart.data.dataset import load
@@ -51,26 +52,14 @@ class Lines(Silent):
 
 @pytest.fixture(scope="module")
 def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """200 pictures of an L or of its mirror image, turned, in any colour: a backbone was trained to
-    see no difference there, and is quickly taught to.
-    """
-    from PIL import Image, ImageDraw
+    """200 pictures on which fine-tuning pays."""
+    from PIL import Image
 
     folder = tmp_path_factory.mktemp("mirrored")
-    rng = np.random.default_rng(0)
-    outline = np.array([(-14, -20), (-4, -20), (-4, 10), (14, 10), (14, 20), (-14, 20)], float)
-    for index in range(200):
-        image = Image.new("RGB", (64, 64), (128, 128, 128))
-        corners = outline * ((-1, 1) if index % 2 else (1, 1))
-        angle = rng.uniform(-0.6, 0.6)
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        corners = corners @ turn + 32 + rng.uniform(-5, 5, 2)
-        colour = tuple(rng.integers(0, 256, 3).tolist())
-        ImageDraw.Draw(image).polygon([tuple(corner) for corner in corners], fill=colour)
-        pixels = np.asarray(image) + rng.normal(0, 30, (64, 64, 3))
-        target = folder / ("l", "mirror image")[index % 2] / f"{index}.png"
+    for index, (picture, label) in enumerate(zip(*mirrored_letters(200), strict=True)):
+        target = folder / ("l", "mirror image")[label] / f"{index}.png"
         target.parent.mkdir(exist_ok=True)
-        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(target)
+        Image.fromarray(picture).save(target)
     return folder
 
 

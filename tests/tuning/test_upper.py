@@ -58,10 +58,10 @@ def whole(base: Any, head: Any, boundary: str, cut: str) -> Any:
 
 @needs_tensorflow
 def test_cached_boundaries_train_as_the_whole_network_does(images: np.ndarray) -> None:
-    from headstart.heads.neural import backend
+    from headstart.heads.neural import prepare_keras
     from headstart.tuning.keras_model import normalised
 
-    backend()
+    prepare_keras()
     chosen = recipe(tune_learning_rate=1e-4)  # a larger one makes rounding grow
     boundary, cut = "block6a_project_bn", "block6d_add"
     labels = np.eye(2, dtype="f4")[np.arange(len(images)) % 2]
@@ -104,9 +104,9 @@ def statistics(base: Any) -> list[np.ndarray]:
 
 @needs_tensorflow
 def test_a_network_is_put_back_to_what_it_knew(images: np.ndarray) -> None:
-    from headstart.heads.neural import backend
+    from headstart.heads.neural import prepare_keras
 
-    backend()
+    prepare_keras()
     chosen, boundary = recipe(), "block6b_add"
     network = build_network(chosen, *HEAD)
     before = network.state()
@@ -126,9 +126,9 @@ def test_a_network_is_put_back_to_what_it_knew(images: np.ndarray) -> None:
 @needs_tensorflow
 def test_blocks_further_down_learn_more_slowly() -> None:
     from headstart.backbones.keras_builder import keras_backbone
-    from headstart.heads.neural import backend
+    from headstart.heads.neural import prepare_keras
 
-    backend()
+    prepare_keras()
     base = keras_backbone("efficientnet_lite0", 64, None)
     shares = learning_rate_shares(base, recipe(tune_decay=0.5))
     by_layer = {path.rsplit("/", 2)[-2]: share for path, share in shares.items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from headstart.heads.epochs import validation_scores
 from headstart.heads.examples import Labels
 from headstart.heads.folds import assign_folds
 from headstart.metrics.comparison import compare, standard_errors
@@ -77,9 +78,8 @@ def can_choose(labels: Labels, parts: Parts) -> bool:
 
 def score(probabilities: np.ndarray, targets: np.ndarray) -> Score:
     """Of (M, C) probabilities and (M,) class numbers."""
-    losses = CrossEntropy().of_probabilities(probabilities, targets)
-    right = probabilities.argmax(axis=1) == targets
-    return Score(float(losses.mean()), float(right.mean()))
+    row = validation_scores(probabilities, targets)
+    return Score(row["val_loss"], row["val_accuracy"])
 
 
 def gains(after: np.ndarray, before: np.ndarray, targets: np.ndarray) -> bool:

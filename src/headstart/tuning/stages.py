@@ -22,7 +22,7 @@ from headstart.data.item import Item
 from headstart.features.extractor import Extractor
 from headstart.heads import linear, neural
 from headstart.heads.calibration import calibrate, smoothing_temperature
-from headstart.heads.epochs import CachedViews, run_epochs
+from headstart.heads.epochs import CachedViews, run_epochs, validation_scores
 from headstart.heads.examples import Examples, Labels
 from headstart.heads.head import Head
 from headstart.recipe import Recipe
@@ -37,7 +37,6 @@ from headstart.tuning.judge import (
     judge,
     judge_without_gain,
     part_images,
-    score,
 )
 from headstart.tuning.upper import Network, State, build_network, build_upper, compile_upper
 
@@ -101,7 +100,7 @@ def finetune(
     network keeps. folder: of the run; stages are kept below it, so that a killed training goes on.
     Raises BackboneError for a boundary that does not lie below the earliest cut.
     """
-    neural.backend()
+    neural.prepare_keras()
     plan = plan_descent(recipe, extractor.cuts)
     parts = part_images(examples, recipe.seed)
     refusal = _refuse(plan, parts, examples, extractor)
@@ -222,8 +221,7 @@ def _try_stage(
 
     def score_now() -> dict[str, float]:
         probabilities, _ = calibrate(_predict(model, activations, parts.judging), targets)
-        worth = score(probabilities, targets)
-        return {"val_loss": worth.log_loss, "val_accuracy": worth.accuracy}
+        return validation_scores(probabilities, targets)
 
     history, epochs = _train(
         setting, model, boundary.layer, activations, parts.learning, score_now=score_now, over=over
