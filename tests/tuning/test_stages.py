@@ -219,7 +219,7 @@ def test_groups_of_a_training_reach_its_tuning(tiny: Path, tmp_path: Path) -> No
 def test_a_tuning_killed_twice_goes_on_to_the_same_bytes(
     mirrored: Path, tuned: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headstart.heads.epochs.SHARE", 1e9)  # a checkpoint after each epoch
+    monkeypatch.setattr("headstart.heads.checkpoint.SHARE", 1e9)  # a checkpoint after each epoch
 
     class Killed(Exception):
         pass
