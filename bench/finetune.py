@@ -10,18 +10,15 @@ import time
 
 import numpy as np
 
-from headstart.backbones.catalogue import backbone
 from headstart.backbones.cut import Cut
-from headstart.backbones.keras_builder import keras_backbone
-from headstart.backbones.weights import resolve
 from headstart.data.dataset import load
 from headstart.features.extractor import open_extractor
 from headstart.heads.neural import prepare_keras
 from headstart.recipe import load_recipe
 from headstart.tuning.keras_model import normalised
-from headstart.tuning.upper import compile_upper, upper
+from headstart.tuning.upper import build_network, build_upper, compile_upper
 
-NAME, CUT, BATCH = "efficientnet_lite0", "top_relu", 32
+CUT, BATCH = "top_relu", 32
 
 
 def main() -> None:
@@ -45,28 +42,26 @@ def main() -> None:
     activations = np.stack(list(extractor.run(images)))
     once = time.perf_counter() - begun
 
-    def built(cached: bool):
-        weights = resolve(backbone(NAME))
-        base = keras_backbone(NAME, extractor.geometry.height, str(weights.path), weights.kind)
-        head = keras.layers.Dense(len(names), activation="softmax", name="predictions")
+    def build(cached: bool):
+        rng = np.random.default_rng(0)
+        weight = rng.normal(0, 0.01, (1280, len(names))).astype(np.float32)
+        network = build_network(recipe, weight, np.zeros(len(names), np.float32))
+        base = network.base
         if cached:
-            shape = tuple(base.get_layer(asked.boundary).output.shape[1:])
-            model = upper(base, head, asked.boundary, shape, (Cut(CUT),), recipe)
+            model = build_upper(network, asked.boundary, (Cut(CUT),), recipe)
         else:
             for layer in base.layers:
                 layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
             for layer in base.layers[: base.layers.index(base.get_layer(asked.boundary)) + 1]:
                 layer.trainable = False
             x = keras.layers.GlobalAveragePooling2D()(base.get_layer(CUT).output)
-            model = keras.Model(base.input, head(x))
-        rng = np.random.default_rng(0)
-        head.set_weights([rng.normal(0, 0.01, (1280, len(names))), np.zeros(len(names))])
+            model = keras.Model(base.input, network.head(x))
         compile_upper(model, base, recipe)
         return model
 
     losses: dict[bool, list[float]] = {True: [], False: []}
     seconds: dict[bool, list[float]] = {True: [], False: []}
-    models = {cached: built(cached) for cached in (True, False)}
+    models = {cached: build(cached) for cached in (True, False)}
     for epoch in range(asked.rounds + 1):
         order = np.random.default_rng(epoch).permutation(len(items))
         for cached, model in models.items():

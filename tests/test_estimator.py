@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import pytest
 from PIL import Image
+from samples import mirrored_letters
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning, NotFittedError, SkipTestWarning
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
@@ -229,26 +230,20 @@ def test_the_head_may_be_measured(
 
 
 @trains_with_keras
-def test_the_thorough_recipe_is_tuned(
-    pixels: np.ndarray, labels: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from headstart.tuning import stages
-
-    monkeypatch.setattr(stages, "GAIN", -1e9)
-    monkeypatch.setattr(stages, "judge", lambda *_: ("it pays", True))
-    choices = {"cut": "block2b_add", "size": 32, "views": 1, "boundary": "block2a_project_bn",
-               "tune_epochs": 1}  # fmt: skip
-    noise = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
-    kinds = np.arange(40) % 2
-    recipe = load_recipe("thorough", **choices)
-    tuned = headstart.ImageClassifier(recipe).fit(noise, kinds)
-    plain = headstart.ImageClassifier(recipe.changed(finetune=False)).fit(noise, kinds)
-    ours, theirs = tuned.predict_proba(noise[:8]), plain.predict_proba(noise[:8])
+def test_the_thorough_recipe_is_tuned() -> None:
+    pictures, kinds = mirrored_letters(200)
+    recipe = load_recipe(
+        "thorough", cut="block6d_add", size=64, views=1, augmentation={}, precision="f32",
+        boundary="block6a_project_bn", tune_epochs=3, tune_learning_rate=3e-3, batch_size=8,
+    )  # fmt: skip
+    tuned = headstart.ImageClassifier(recipe).fit(pictures, kinds)
+    plain = headstart.ImageClassifier(recipe.changed(finetune=False)).fit(pictures, kinds)
+    ours, theirs = tuned.predict_proba(pictures[:8]), plain.predict_proba(pictures[:8])
     assert np.abs(ours - theirs).max() > 1e-3
     extractors = [model.classifier_.description["extractor"] for model in (tuned, plain)]
     assert extractors[0] != extractors[1]
     again = pickle.loads(pickle.dumps(tuned))  # its weights were in a folder that is gone
-    assert again.predict_proba(noise[:8]).tolist() == ours.tolist()
+    assert again.predict_proba(pictures[:8]).tolist() == ours.tolist()
 
 
 # --- among scikit-learn's tools -----------------------------------------------------------

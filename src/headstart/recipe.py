@@ -141,7 +141,7 @@ class Recipe(BaseModel):
     tune_epochs: int = Field(4, ge=1)  # of each stage, at most
     tune_learning_rate: float = Field(1e-3, gt=0)  # of the head; each block below has less
     tune_decay: float = Field(0.85, gt=0, le=1)  # of the learning rate, a block down
-    tune_budget: float = Field(600.0, ge=0)  # seconds; see finetune.DESCENT
+    tune_budget: float = Field(600.0, ge=0)  # seconds; see tuning.stages.DESCENT
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":

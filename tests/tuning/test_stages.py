@@ -1,26 +1,27 @@
-"""Fine-tuning from cached boundary activations, against the same training of the whole network."""
+"""Fine-tuning from end to end."""
 
-import time
+import shutil
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from samples import mirrored_letters
 
 import headstart
-from headstart.backbones.cut import Cut
-from headstart.errors import BackboneError, RecipeError
+from headstart.data.dataset import load
+from headstart.errors import RecipeError
+from headstart.features.extract import extract_features
 from headstart.features.extractor import open_extractor
-from headstart.heads.calibration import smoothing_temperature
-from headstart.metrics.comparison import compare
+from headstart.heads.examples import Examples
 from headstart.recipe import Recipe, load_recipe
-from headstart.runs import training as pipeline
-from headstart.system.progress import Recorder, Silent
-from headstart.tuning import stages as finetune
-from headstart.tuning import upper as upper_module
-from headstart.tuning.boundaries import boundaries
-from headstart.tuning.upper import compile_upper, upper
+from headstart.runs import training
+from headstart.runs.folder import Run
+from headstart.system.progress import Progress, Silent
+from headstart.tuning.judge import part_images
+from headstart.tuning.stages import Tuning, finetune
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -30,8 +31,8 @@ needs_tensorflow = pytest.mark.skipif(
     find_spec("tensorflow") is None, reason="needs TensorFlow: pip install 'headstart[tensorflow]'"
 )
 SMALL: dict[str, Any] = {
-    "cut": "block6d_add", "size": 64, "precision": "f32", "views": 2, "tune_epochs": 2,
-    "boundary": "block6a_project_bn", "batch_size": 8,
+    "cut": "block6d_add", "size": 64, "precision": "f32", "views": 1, "augmentation": {},
+    "tune_epochs": 3, "tune_learning_rate": 3e-3, "boundary": "block6a_project_bn", "batch_size": 8,
 }  # fmt: skip
 
 
@@ -39,21 +40,33 @@ def recipe(**choices: Any) -> Recipe:
     return load_recipe("thorough", **{**SMALL, **choices})
 
 
-def test_boundaries_go_down_from_the_earliest_cut() -> None:
-    chosen = recipe(boundary="auto", cut="last:avg+block6b_add:grid")
-    assert boundaries(chosen, (Cut("top_relu", "avg"), Cut("block6b_add", "grid"))) == [
-        ("block5c_add", 2), ("block5a_project_bn", 4), ("block4a_project_bn", 7),
-    ]  # fmt: skip
-    # No large maps: of 64 pixels an eighth is the third stage.
-    assert boundaries(recipe(boundary="auto"), (Cut("block5a_project_bn"),))[-1] == (
-        "block3a_project_bn", 5
-    )  # fmt: skip
-    assert boundaries(recipe(), (Cut("block6d_add"),)) == [("block6a_project_bn", 3)]
+class Lines(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
 
 
-def test_a_boundary_above_the_cut_is_refused() -> None:
-    with pytest.raises(BackboneError, match="expected a boundary below the cut block6d_add"):
-        boundaries(recipe(boundary="top_relu"), (Cut("block6d_add"),))
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 pictures on which fine-tuning pays."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("mirrored")
+    for index, (picture, label) in enumerate(zip(*mirrored_letters(200), strict=True)):
+        target = folder / ("l", "mirror image")[label] / f"{index}.png"
+        target.parent.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(target)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tuned(mirrored: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run in which fine-tuning pays."""
+    return headstart.train(mirrored, recipe(), out=tmp_path_factory.mktemp("tuned") / "run")
 
 
 def test_it_begins_from_a_linear_head() -> None:
@@ -61,354 +74,184 @@ def test_it_begins_from_a_linear_head() -> None:
         load_recipe("classic", finetune=True)
 
 
-def test_the_verdict_needs_more_than_chance() -> None:
-    labels = np.arange(200) % 2
-    sure = np.where(np.eye(2)[labels] == 1, 0.9, 0.1)
-    unsure = np.where(np.eye(2)[labels] == 1, 0.6, 0.4)
-    noisy = unsure.copy()
-    noisy[::2] = unsure[::2] + np.tile([[0.01, -0.01], [-0.01, 0.01]], (50, 1))
-    assert finetune.judge(sure, unsure, labels)[1]
-    text, kept = finetune.judge(noisy, unsure, labels)
-    assert not kept
-    assert "The linear head is kept" in text
-    assert compare(sure, unsure, labels).verdict == "the data cannot tell"  # accuracies are alike
-
-
-def test_a_head_surer_than_smoothed_labels_is_cooled_to_them() -> None:
-    scores = np.array([[10.0, 0.0], [0.0, 10.0], [0.0, 10.0]])
-    labels = np.array([0, 1, 1])
-    heat = smoothing_temperature(scores, labels, smoothing=0.1)
-    # Of two classes a smoothed label gives its own 0.95: a logit of ln(0.95 / 0.05).
-    assert 10 / heat == pytest.approx(np.log(19), rel=0.03)
-    assert smoothing_temperature(scores, labels, smoothing=0.0) == 1
-    assert smoothing_temperature(scores / 10, labels, smoothing=0.1) == 1  # not sure enough
-
-
-class Stubbed(finetune._Tuner):
-    """A tuner whose stages give what they are told to give; its weights are a number."""
-
-    def __init__(self, labels: np.ndarray, given: list[tuple[np.ndarray, np.ndarray]]) -> None:
-        self.labels, self.given, self.weights = labels, given, 0
-        self.recipe, self.progress = recipe(), Recorder()
-        self.done, self.untried, self.history = [], [], {}
-        self.started, self.heat = time.perf_counter(), np.float32(1)
-
-    def _stage(self, *_: Any) -> Any:
-        self.weights += 1
-        return *self.given[len(self.done)], 2, 0.1
-
-    def _weights(self) -> Any:
-        return self.weights
-
-    def _restore(self, weights: Any) -> None:
-        self.weights = weights
-
-    def start(self, *_: Any) -> None:
-        self.weights = -1
-
-
-def sure(labels: np.ndarray, of_own: float) -> np.ndarray:
-    found = np.full((len(labels), 2), 1 - of_own)
-    found[np.arange(len(labels)), labels] = of_own
-    return found
-
-
-def test_the_verdict_is_of_the_network_that_stands() -> None:
-    labels = np.arange(30) % 2
-    judging, unseen, learning = np.split(np.arange(30), 3)
-    # The second stage is better, but by less than a stage must be: it is undone.
-    given = [(sure(labels[judging], 0.8), sure(labels[unseen], 0.7)),
-             (sure(labels[judging], 0.801), sure(labels[unseen], 0.99))]  # fmt: skip
-    tuner = Stubbed(labels, given)
-    plan = [("one", 2), ("two", 4)]
-    after = tuner.stages(plan, learning, judging, unseen, sure(labels[judging], 0.6))
-    assert [stage.kept for stage in tuner.done] == [True, False]
-    assert tuner.weights == 1
-    assert after is not None
-    assert after == pytest.approx(sure(labels[unseen], 0.7))
-
-
-def test_a_stage_that_diverged_is_passed_over() -> None:
-    labels = np.arange(30) % 2
-    judging, unseen, learning = np.split(np.arange(30), 3)
-    nothing = np.full((10, 2), np.nan)
-    given = [(nothing, nothing), (sure(labels[judging], 0.9), sure(labels[unseen], 0.9))]
-    tuner = Stubbed(labels, given)
-    before = sure(labels[judging], 0.6)
-    after = tuner.stages([("one", 2), ("two", 4)], learning, judging, unseen, before)
-    assert [stage.kept for stage in tuner.done] == [False, True]
-    assert after == pytest.approx(sure(labels[unseen], 0.9))
-    none = Stubbed(labels, given[:1])
-    assert none.stages([("one", 2)], learning, judging, unseen, before) is None
-    text = finetune.not_kept(none.done, before, labels[judging])
-    assert "of 1 stages none took 2% off" in text
-    assert finetune.not_kept([], before, labels[judging]).startswith("No stage")
-
-
-def test_what_stops_the_last_training_leaves_the_judged_network() -> None:
-    labels = np.arange(30) % 2
-    judging, unseen, learning = np.split(np.arange(30), 3)
-    tuner = Stubbed(labels, [(sure(labels[judging], 0.9), sure(labels[unseen], 0.9))])
-    tuner.stages([("one", 2)], learning, judging, unseen, sure(labels[judging], 0.6))
-
-    def stopped(*_: Any) -> Any:
-        raise KeyboardInterrupt
-
-    tuner._stage = stopped  # type: ignore[method-assign]
-    tuner.again(None, np.zeros((30, 1, 3)))  # type: ignore[arg-type]
-    assert tuner.weights == 1
-    assert any("three fifths" in warning for warning in tuner.progress.warnings)
-
-
-def test_above_the_first_cut_there_is_nothing_to_tune() -> None:
-    assert boundaries(recipe(boundary="auto"), (Cut("block1a_project_bn"),)) == []
-
-
-@pytest.fixture(scope="module")
-def images() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), np.uint8)
-
-
-def whole(base: Any, head: Any, boundary: str, cut: str) -> Any:
-    """The network from the image on, frozen up to the boundary."""
-    import keras
-
-    for layer in base.layers:
-        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-    for layer in base.layers[: base.layers.index(base.get_layer(boundary)) + 1]:
-        layer.trainable = False
-    x = keras.layers.GlobalAveragePooling2D()(base.get_layer(cut).output)
-    return keras.Model(base.input, head(x))
-
-
 @needs_tensorflow
-def test_cached_boundaries_train_as_the_whole_network_does(images: np.ndarray) -> None:
-    from headstart.backbones.catalogue import backbone
-    from headstart.backbones.keras_builder import keras_backbone
-    from headstart.backbones.weights import resolve
-    from headstart.heads.neural import prepare_keras
-    from headstart.tuning.keras_model import normalised
-
-    prepare_keras()
-    import keras
-
-    chosen = recipe(tune_learning_rate=1e-4)  # a larger one makes rounding grow
-    boundary, cut = "block6a_project_bn", "block6d_add"
-    labels = np.eye(2, dtype="f4")[np.arange(len(images)) % 2]
-    extractor = open_extractor(chosen.changed(cut=f"{boundary}:flatten"))
-    activations = np.stack(list(extractor.run(images)))
-    pixels = normalised(images, chosen)
-    losses = {}
-    for kind in ("cached", "whole"):
-        keras.utils.set_random_seed(0)
-        weights = resolve(backbone(chosen.backbone))
-        base = keras_backbone(chosen.backbone, 64, str(weights.path), weights.kind)
-        head = keras.layers.Dense(2, activation="softmax", name="predictions")
-        if kind == "cached":
-            shape = tuple(base.get_layer(boundary).output.shape[1:])
-            model = upper(base, head, boundary, shape, (Cut(cut),), chosen)
-            values = activations
-        else:
-            model, values = whole(base, head, boundary, cut), pixels
-        head.set_weights([np.full((192, 2), [0.01, -0.01], "f4"), np.zeros(2, "f4")])
-        compile_upper(model, base, chosen)
-        before = statistics(base)
-        found = []
-        for step in range(10):
-            rows = np.arange(step * 8, step * 8 + 8) % len(images)
-            model.reset_metrics()
-            found.append(float(model.train_on_batch(values[rows], labels[rows])[0]))
-        losses[kind] = found
-        assert found[-1] < found[0]
-        for one, other in zip(before, statistics(base), strict=True):
-            assert np.array_equal(one, other)
-    assert losses["cached"] == pytest.approx(losses["whole"], abs=1e-3)
-
-
-def statistics(base: Any) -> list[np.ndarray]:
-    """Everything that batch normalisation holds."""
-    import keras
-
-    return [
-        np.array(value)
-        for layer in base.layers
-        if isinstance(layer, keras.layers.BatchNormalization)
-        for value in layer.get_weights()
-    ]
-
-
-@needs_tensorflow
-def test_blocks_further_down_learn_more_slowly() -> None:
-    from headstart.backbones.keras_builder import keras_backbone
-
-    base = keras_backbone("efficientnet_lite0", 64, None)
-    scales = upper_module._scales(base, recipe(tune_decay=0.5))
-    by_name = {path.rsplit("/", 2)[-2]: scale for path, scale in scales.items()}
-    assert by_name["block7a_project_conv"] == 0.25
-    assert by_name["block6d_project_conv"] == 0.125
-
-
-@pytest.fixture
-def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the tuning brings, it is kept."""
-    monkeypatch.setattr(finetune, "GAIN", -1e9)
-    monkeypatch.setattr(finetune, "judge", lambda *_: ("kept", True))
-
-
-@pytest.fixture(scope="module")
-def hard(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes that differ in nothing: noise, so that a linear head is far from sure."""
-    from PIL import Image
-
-    folder = tmp_path_factory.mktemp("hard")
-    rng = np.random.default_rng(0)
-    for index in range(60):
-        target = folder / ("a", "b")[index % 2] / f"{index}.png"
-        target.parent.mkdir(exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(target)
-    return folder
+def test_where_it_pays_the_tuned_network_is_better_on_new_images(
+    mirrored: Path, tuned: Run, tmp_path: Path
+) -> None:
+    record = tuned.record["tuning"]
+    assert record["kept"]
+    assert record["verdict"].startswith("Fine-tuning pays: accuracy +")
+    assert [stage["boundary"] for stage in record["stages"]] == ["block6a_project_bn"]
+    assert not (tuned.folder / "stages").exists()
+    plain = headstart.train(mirrored, recipe(finetune=False), out=tmp_path / "plain")
+    accuracies = [run.metrics["validation"].accuracy for run in (plain, tuned)]
+    assert accuracies[0] < 0.8 < accuracies[1]
 
 
 @needs_tensorflow
 def test_tuned_and_frozen_parts_are_one_classifier_and_one_keras_model(
-    hard: Path, tmp_path: Path, always: None
+    mirrored: Path, tuned: Run, tmp_path: Path
 ) -> None:
-    import shutil
-
     from headstart.images.geometry import prepare
     from headstart.tuning.keras_model import normalised
 
-    run = headstart.train(hard, recipe(tune_learning_rate=3e-3), out=tmp_path / "run")
-    record = run.record["tuning"]
-    assert [stage["boundary"] for stage in record["stages"]] == ["block6a_project_bn"]
-    paths = sorted(hard.glob("*/*"))[:6]
-    pixels = np.stack([prepare(p.read_bytes(), run.classifier.geometry) for p in paths])
+    paths = sorted(mirrored.glob("*/*"))[::30]
+    pixels = np.stack([prepare(p.read_bytes(), tuned.classifier.geometry) for p in paths])
     moved = tmp_path / "elsewhere"
-    shutil.copytree(run.folder / "classifier", moved)  # it stands for itself
+    shutil.copytree(tuned.folder / "classifier", moved)  # it stands for itself
     ours = headstart.load(moved).predict_proba(paths)
-    theirs = np.asarray(run.keras_model()(normalised(pixels, run.recipe)))
+    theirs = np.asarray(tuned.keras_model()(normalised(pixels, tuned.recipe)))
     assert np.abs(ours - theirs).max() < 1e-3
-    plain = headstart.train(hard, recipe(finetune=False), out=tmp_path / "plain")
-    assert np.abs(ours - plain.classifier.predict_proba(paths)).max() > 1e-3
-    assert (run.folder / "model.keras").is_file()
-    assert not (run.folder / "stages").exists()
+    assert (tuned.folder / "model.keras").is_file()
 
 
 @needs_tensorflow
 def test_where_it_does_not_pay_the_linear_head_is_kept(tiny: Path, tmp_path: Path) -> None:
     run = headstart.train(tiny, out=tmp_path / "run", cut="block6d_add", size=64)
-    tuned = pipeline.finetune(run, out=tmp_path / "tuned", boundary="block6b_add", tune_epochs=1)
-    assert not tuned.record["tuning"]["kept"]
-    assert "The linear head is kept" in tuned.record["tuning"]["verdict"]
-    assert not (tuned.folder / "backbone.weights.h5").exists()
-    assert tuned.metrics["validation"].accuracy == 1
+    kept = training.finetune(run, out=tmp_path / "kept", boundary="block6b_add", tune_epochs=1)
+    assert not kept.record["tuning"]["kept"]
+    assert "The linear head is kept" in kept.record["tuning"]["verdict"]
+    assert not (kept.folder / "backbone.weights.h5").exists()
+    assert kept.metrics["validation"].accuracy == 1
+
+
+def tune(
+    source: Path,
+    folder: Path,
+    progress: Progress,
+    *,
+    swapped: bool = False,
+    groups: int = 0,
+    **choices: Any,
+) -> Tuning:
+    """Fine-tune on the training images of a folder.
+
+    swapped: the unseen images show what they are not. groups: so many.
+    """
+    dataset, chosen = load(source), recipe(**choices)
+    items = np.array(dataset.split("train"), object)
+    targets = dataset.task.targets([item.labels for item in items])
+    extractor = open_extractor(chosen)
+    values = extract_features(list(items), extractor, chosen).values
+    examples = Examples(values=values, targets=targets, task=dataset.task)
+    if groups:
+        examples = replace(examples, groups=np.arange(len(items)) // 2 % groups)
+    if swapped:
+        unseen = part_images(examples, chosen.seed).unseen
+        first, second = (unseen[targets[unseen] == label] for label in (0, 1))
+        shown = np.arange(len(items))
+        shown[first], shown[second] = np.resize(second, len(first)), np.resize(first, len(second))
+        items, examples = items[shown], replace(examples, values=values[shown])
+    folder.mkdir()
+    return finetune(list(items), examples, extractor, chosen, folder, progress)
+
+
+@pytest.fixture(scope="module")
+def paying(mirrored: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuning:
+    """A tuning that pays, whose images and features are gone before all is trained once more."""
+    folder = tmp_path_factory.mktemp("paying")
+    images = shutil.copytree(mirrored, folder / "images")
+    with pytest.MonkeyPatch.context() as patch:
+
+        class Remover(Silent):
+            def say(self, text: str) -> None:
+                if text == "once more with all training images":
+                    shutil.rmtree(images)
+                    patch.setenv("HEADSTART_CACHE", str(folder / "another cache"))
+
+        tuning = tune(images, folder / "run", Remover())
+    assert not images.exists()
+    return tuning
 
 
 @needs_tensorflow
-def test_groups_stay_together_in_the_folds_of_the_tuning(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-    real = finetune.assign_folds
-
-    def seen(labels: Any, groups: Any, folds: int, seed: int) -> np.ndarray:
-        asked.append((folds, groups))
-        return real(labels, groups, folds, seed)
-
-    monkeypatch.setattr(finetune, "assign_folds", seen)
-    headstart.train(tiny, recipe(tune_budget=0), out=tmp_path / "run", groups=r"/(\d)")
-    assert asked
-    for _, groups in asked:
-        assert groups is not None
-        assert len(set(groups.tolist())) <= 10  # first digits
+def test_the_last_activations_are_not_read_twice(paying: Tuning) -> None:
+    assert paying.kept
+    assert paying.head is not None
 
 
 @needs_tensorflow
-def test_too_few_groups_leave_the_linear_head(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_verdict_is_of_images_on_which_nothing_was_chosen(
+    mirrored: Path, paying: Tuning, tmp_path: Path
 ) -> None:
-    real = finetune.assign_folds
-    monkeypatch.setattr(  # as with images of two groups
-        finetune, "assign_folds", lambda *asked: real(*asked) % 2
+    wrong = tune(mirrored, tmp_path / "wrong", Silent(), swapped=True)
+    assert paying.kept
+    assert not wrong.kept  # the better the network, the worse the verdict
+    assert wrong.text.startswith("Fine-tuning does not pay here: accuracy -")
+    # Yet all that was trained and chosen is the same.
+    assert [replace(stage, seconds=0) for stage in wrong.stages] == [
+        replace(stage, seconds=0) for stage in paying.stages
+    ]
+    assert wrong.stages[0].kept
+
+
+@needs_tensorflow
+def test_too_few_groups_leave_the_linear_head(mirrored: Path, tmp_path: Path) -> None:
+    progress = Lines()
+    tuning = tune(mirrored, tmp_path / "three", progress, groups=3)
+    assert "four groups or more" in tuning.text
+    assert progress.lines == [tuning.text]
+    assert tuning.untried == ("block6a_project_bn",)
+    assert tuning.recipe == recipe()
+    assert tuning.head is None
+
+
+@needs_tensorflow
+def test_above_the_first_cut_there_is_nothing_to_tune(tiny: Path, tmp_path: Path) -> None:
+    tuning = tune(tiny, tmp_path / "early", Silent(), cut="block1a_project_bn", boundary="auto")
+    assert tuning.text == (
+        "Too little lies below block1a_project_bn to be tuned: the linear head is kept."
     )
-    run = headstart.train(tiny, recipe(), out=tmp_path / "run")
+    assert not tuning.kept
+
+
+@needs_tensorflow
+def test_groups_of_a_training_reach_its_tuning(tiny: Path, tmp_path: Path) -> None:
+    # By tens there are five groups; three of them are for training.
+    chosen = recipe(groups=r"(\d?)\d\.", validation_fraction=0.4)
+    run = headstart.train(tiny, chosen, out=tmp_path / "run")
     assert "four groups or more" in run.record["tuning"]["verdict"]
     assert run.record["tuning"]["untried"] == ["block6a_project_bn"]
     assert run.metrics["validation"].accuracy == 1
 
 
 @needs_tensorflow
-def test_the_verdict_is_of_images_on_which_nothing_was_chosen(
-    hard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_tuning_killed_twice_goes_on_to_the_same_bytes(
+    mirrored: Path, tuned: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen_on, judged_on, parts = [], [], {}
-    calibrated, judge, stages = finetune.calibrate, finetune.judge, finetune._Tuner.stages
-
-    def choosing(probabilities: np.ndarray, labels: np.ndarray) -> Any:
-        chosen_on.append(labels)
-        return calibrated(probabilities, labels)
-
-    def judging(after: np.ndarray, before: np.ndarray, labels: np.ndarray) -> tuple[str, bool]:
-        judged_on.append(labels)
-        assert not np.allclose(after, before)  # the tuned network was asked
-        return judge(after, before, labels)
-
-    def descending(self: Any, plan: Any, learning: Any, judging: Any, unseen: Any, before: Any):
-        parts.update(learning=learning, judging=judging, unseen=unseen, labels=self.labels)
-        return stages(self, plan, learning, judging, unseen, before)
-
-    monkeypatch.setattr(finetune, "calibrate", choosing)
-    monkeypatch.setattr(finetune, "judge", judging)
-    monkeypatch.setattr(finetune._Tuner, "stages", descending)
-    monkeypatch.setattr(finetune, "GAIN", -100)  # whatever a stage gives, it is kept
-    headstart.train(hard, recipe(tune_learning_rate=3e-3), out=tmp_path / "run")
-    labels = parts.pop("labels")
-    assert sorted(np.concatenate(list(parts.values()))) == list(range(len(labels)))
-    assert [found.tolist() for found in judged_on] == [labels[parts["unseen"]].tolist()]
-    assert {tuple(found) for found in chosen_on} == {tuple(labels[parts["judging"]])}
-
-
-@needs_tensorflow
-def test_a_stage_that_plainly_loses_ends_the_descent(hard: Path, tmp_path: Path) -> None:
-    chosen = recipe(boundary="auto", tune_learning_rate=0.3, tune_epochs=4)
-    run = headstart.train(hard, chosen, out=tmp_path / "run")
-    tuning = run.record["tuning"]
-    assert not tuning["kept"]
-    assert len(tuning["stages"]) == 1
-    assert len(tuning["untried"]) == 2
-
-
-@needs_tensorflow
-def test_a_stopped_tuning_goes_on_to_the_same_result(
-    hard: Path, tmp_path: Path, always: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("headstart.heads.checkpoint.SHARE", 1e9)
+    monkeypatch.setattr("headstart.heads.checkpoint.SHARE", 1e9)  # a checkpoint after each epoch
 
     class Killed(Exception):
         pass
 
-    class Progress(Silent):
+    class Killer(Progress):
+        def __init__(self, line: str) -> None:
+            self.line = line
+
         def say(self, text: str) -> None:
-            if "epoch 2/3" in text:
+            if self.line in text:
                 raise Killed
 
-    chosen = recipe(tune_epochs=3, boundary="block6c_add")
+    out = tmp_path / "run"
     with pytest.raises(Killed):
-        headstart.train(hard, chosen, out=tmp_path / "broken", progress=Progress())
-    assert (tmp_path / "broken" / "stages").is_dir()
-    resumed = pipeline.resume(tmp_path / "broken")
-    unbroken = headstart.train(hard, chosen, out=tmp_path / "whole")
+        headstart.train(mirrored, recipe(), out=out, progress=Killer("epoch 2/3"))
+    assert (out / "stages" / "block6a_project_bn-judged" / "checkpoint.safetensors").is_file()
+    with pytest.raises(Killed):
+        training.resume(out, progress=Killer("epoch 1/2"))
+    assert (out / "stages" / "block6a_project_bn-whole" / "checkpoint.safetensors").is_file()
+    resumed = training.resume(out)
     for name in ("head.safetensors", "model.bin"):
-        kept = (resumed.folder / "classifier" / name).read_bytes()
-        assert kept == (unbroken.folder / "classifier" / name).read_bytes()
+        again = (resumed.folder / "classifier" / name).read_bytes()
+        assert again == (tuned.folder / "classifier" / name).read_bytes()
 
 
 @needs_tensorflow
 def test_without_time_the_linear_head_is_the_answer(tiny: Path, tmp_path: Path) -> None:
-    told: list[str] = []
-    progress = Recorder()
-    progress.say = told.append  # type: ignore[method-assign]
+    progress = Lines()
     run = headstart.train(tiny, recipe(tune_budget=0), out=tmp_path / "run", progress=progress)
     assert run.record["tuning"]["untried"] == ["block6a_project_bn"]
-    assert any("block6a_project_bn was not tried. With more of it: --budget 60s" in t for t in told)
+    assert (
+        "the time for measuring how far down it pays is up, and block6a_project_bn was not tried. "
+        "With more of it: --budget 60s"
+    ) in progress.lines
     assert run.metrics["validation"].accuracy == 1

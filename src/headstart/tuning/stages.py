@@ -10,40 +10,39 @@ Letters: N images, V views, D features, C classes.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headstart.backbones.catalogue import backbone
-from headstart.backbones.keras_builder import keras_backbone
-from headstart.backbones.weights import resolve
 from headstart.data.item import Item
-from headstart.errors import ClassifierError
-from headstart.features.extract import extract_features
-from headstart.features.extractor import Extractor, open_extractor
+from headstart.features.extractor import Extractor
 from headstart.heads import linear, neural
-from headstart.heads.calibration import apply_temperature, calibrate, smoothing_temperature
+from headstart.heads.calibration import calibrate, smoothing_temperature
 from headstart.heads.epochs import CachedViews, run_epochs, validation_scores
-from headstart.heads.examples import Examples
-from headstart.heads.folds import assign_folds
-from headstart.heads.head import Dense, Head
-from headstart.metrics.comparison import standard_errors
-from headstart.metrics.losses import CrossEntropy
+from headstart.heads.examples import Examples, Labels
+from headstart.heads.head import Head
 from headstart.recipe import Recipe
 from headstart.system.progress import Progress
-from headstart.tuning.boundaries import boundaries
-from headstart.tuning.judge import GAIN, Stage, judge, not_kept
-from headstart.tuning.upper import compile_upper, upper
+from headstart.tuning.boundaries import Boundary, compute_activations, plan_descent
+from headstart.tuning.descent import Descent, Trial, descend, repeat_stages
+from headstart.tuning.judge import (
+    Parts,
+    Stage,
+    Verdict,
+    can_choose,
+    judge,
+    judge_without_gain,
+    part_images,
+)
+from headstart.tuning.upper import Network, State, build_network, build_upper, compile_upper
 
-INNER = 5  # of so many folds one judges the stages and another one gives the verdict
 WEIGHTS = "backbone.weights.h5"
-PLAINLY = 2  # standard errors by which a stage loses after which no deeper one is tried
-
-
 DESCENT = 3 / 8  # of the time for the stages: once more on all images takes up to 5/3 of theirs
+PREDICTED = 64  # images at a time
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,19 @@ class Tuning:
         }
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What all stages of a tuning share. folder: for what a killed one goes on from."""
+
+    items: Sequence[Item]
+    examples: Examples
+    extractor: Extractor
+    recipe: Recipe
+    folder: Path
+    progress: Progress
+    resume: bool
+
+
 def finetune(
     items: Sequence[Item],
     examples: Examples,
@@ -89,248 +101,187 @@ def finetune(
     Raises BackboneError for a boundary that does not lie below the earliest cut.
     """
     neural.prepare_keras()
-    plan = boundaries(recipe, extractor.cuts)
-    if not plan:
-        text = f"Too little lies below {extractor.cuts[0]} to be tuned: the linear head is kept."
-        progress.say(text)
-        return Tuning(recipe, None, False, text)
-    groups, labels = examples.groups, examples.targets
-    fold_of = assign_folds(labels, groups, INNER, recipe.seed)
-    judging, unseen, learning = (np.flatnonzero(part) for part in
-                                 (fold_of == 0, fold_of == 1, fold_of > 1))  # fmt: skip
-    if len(learning) == 0 or (groups is not None and len(np.unique(groups[learning])) < 2):
-        # A head whose strength cannot be chosen would make any network look good.
-        text = "Fine-tuning takes training images in four groups or more: the linear head is kept."
-        progress.say(text)
-        return Tuning(recipe, None, False, text, untried=tuple(name for name, _ in plan))
-    first = _fit_linear(examples.take(learning), recipe)
-    judged, before = (first.head().probabilities(examples.values[rows, 0])
-                      for rows in (judging, unseen))  # fmt: skip
-    tuner = _Tuner(items, examples, extractor, recipe, folder, progress, resume)
+    plan = plan_descent(recipe, extractor.cuts)
+    parts = part_images(examples, recipe.seed)
+    refusal = _refuse(plan, parts, examples, extractor)
+    if refusal:
+        progress.say(refusal)
+        return Tuning(recipe, None, False, refusal, untried=tuple(one.layer for one in plan))
+    setting = Setting(items, examples, extractor, recipe, folder / "stages", progress, resume)
+    head = _fit_linear(examples.take(parts.learning), recipe)
     with progress.stage("finetune", len(plan) * recipe.tune_epochs, "epochs"):
-        tuner.start(first, examples.values[learning], labels[learning])
-        after = tuner.stages(plan, learning, judging, unseen, judged)
-        if tuner.over(DESCENT):
-            left = f", and {', '.join(tuner.untried)} was not tried" if tuner.untried else ""
-            progress.say(
-                f"the time for measuring how far down it pays is up{left}. With more of it: "
-                f"--budget {max(60, 2 * recipe.tune_budget):.0f}s"
-            )
-        if after is None:
-            verdict, kept = not_kept(tuner.done, judged, labels[judging]), False
-        else:
-            verdict, kept = judge(after, before, labels[unseen])
-        if kept:
+        descent, verdict = _descend_and_judge(setting, plan, parts, head)
+        if verdict.pays:
             progress.say("once more with all training images")
-            tuner.again(_fit_linear(examples, recipe), examples.values)
-    progress.say(verdict)
-    tuned = recipe
-    if kept:
-        tuner.base.save_weights(folder / WEIGHTS)
-        tuned = recipe.changed(weights=str((folder / WEIGHTS).absolute()), finetune=False)
+            network, state = _train_once_more(setting, descent)
+    progress.say(verdict.text)
+    if not verdict.pays:
+        return Tuning(recipe, None, False, verdict.text, descent.stages, {}, descent.untried)
+    network.load(state)
+    network.base.save_weights(folder / WEIGHTS)
     return Tuning(
-        tuned, tuner.plain_head() if kept else None, kept, verdict, tuple(tuner.done),
-        tuner.history if kept else {}, tuple(tuner.untried),
+        recipe.changed(weights=str((folder / WEIGHTS).absolute()), finetune=False),
+        state.plain_head(), True, verdict.text, descent.stages, descent.history, descent.untried,
     )  # fmt: skip
+
+
+def _refuse(plan: Sequence[Boundary], parts: Parts, labels: Labels, extractor: Extractor) -> str:
+    """Why there is nothing to tune or nothing to judge by, in words; empty where there is both."""
+    if not plan:
+        return f"Too little lies below {extractor.cuts[0]} to be tuned: the linear head is kept."
+    if not can_choose(labels, parts):
+        # A head whose strength cannot be chosen would make any network look good.
+        return "Fine-tuning takes training images in four groups or more: the linear head is kept."
+    return ""
+
+
+def _descend_and_judge(
+    setting: Setting, plan: tuple[Boundary, ...], parts: Parts, head: linear.LinearFit
+) -> tuple[Descent, Verdict]:
+    """Trained on the learning images from their linear head, chosen by the judging ones; the
+    verdict by the unseen.
+    """
+    examples, recipe = setting.examples, setting.recipe
+    judging, unseen = (head.head().probabilities(examples.values[rows, 0])
+                       for rows in (parts.judging, parts.unseen))  # fmt: skip
+    judging_targets = examples.targets[parts.judging]
+    started = time.perf_counter()
+
+    def over() -> bool:
+        return time.perf_counter() - started > DESCENT * recipe.tune_budget
+
+    network, start = _start(head, examples.take(parts.learning), recipe)
+    descent = descend(
+        plan, start, judging, judging_targets, partial(_try_stage, setting, network, parts, over),
+        over=over, progress=setting.progress,
+    )  # fmt: skip
+    if over():
+        left = f", and {', '.join(descent.untried)} was not tried" if descent.untried else ""
+        setting.progress.say(
+            f"the time for measuring how far down it pays is up{left}. With more of it: "
+            f"--budget {max(60, 2 * recipe.tune_budget):.0f}s"
+        )
+    if descent.unseen is None:
+        return descent, judge_without_gain(descent.stages, judging, judging_targets)
+    return descent, judge(descent.unseen, unseen, examples.targets[parts.unseen])
+
+
+def _train_once_more(setting: Setting, descent: Descent) -> tuple[Network, State]:
+    """The stages that paid, for the epochs that served them best, on all images, from their
+    linear head.
+    """
+    examples, recipe = setting.examples, setting.recipe
+    network, start = _start(_fit_linear(examples, recipe), examples, recipe)
+    rows = np.arange(len(examples))
+
+    def train(state: State, stage: Stage) -> State:
+        activations = descent.activations
+        if activations is None or stage is not descent.kept[-1]:
+            activations = compute_activations(setting.items, stage.boundary, recipe)
+        network.load(state)
+        model = _compile(setting, network, stage.boundary)
+        _train(setting, model, stage.boundary, activations, rows, epochs=stage.epochs)
+        return network.state()
+
+    return network, repeat_stages(descent, start, train, setting.progress)
 
 
 def _fit_linear(examples: Examples, recipe: Recipe) -> linear.LinearFit:
     return linear.fit(examples, folds=3, seed=recipe.seed)
 
 
-class _Tuner:
-    """One Keras backbone and its head, trained in stages."""
+def _start(head: linear.LinearFit, examples: Examples, recipe: Recipe) -> tuple[Network, State]:
+    """The backbone as it comes, and on top of it the linear head of these training images.
 
-    def __init__(
-        self,
-        items: Sequence[Item],
-        examples: Examples,
-        extractor: Extractor,
-        recipe: Recipe,
-        folder: Path,
-        progress: Progress,
-        resume: bool,
-    ) -> None:
-        self.items, self.labels = items, examples.targets
-        self.classes = len(examples.task.classes)
-        self.cuts, self.recipe, self.progress = extractor.cuts, recipe, progress
-        self.folder, self.resume = folder / "stages", resume
-        self.started = time.perf_counter()
-        self.done: list[Stage] = []
-        self.untried: list[str] = []
-        self.history: dict[str, list[float]] = {}
-        self.heat = 1.0  # what the logits are divided by
-        self.before = np.empty(0)  # losses of the judging images before the stage
+    A head that is surer of them than smoothed labels would have it is cooled first: otherwise
+    the first steps do nothing but push its numbers together, and the network's with them.
+    """
+    logits = examples.rows() @ head.weight + head.bias
+    temperature = smoothing_temperature(
+        logits, examples.repeat(examples.targets), recipe.label_smoothing
+    )
+    network = build_network(recipe, head.weight / temperature, head.bias / temperature)
+    return network, network.state()
 
-    def over(self, share: float = 1.0) -> bool:
-        """Whether that share of the time is up."""
-        return time.perf_counter() - self.started > share * self.recipe.tune_budget
 
-    def start(self, head: linear.LinearFit, values: np.ndarray, labels: np.ndarray) -> None:
-        """The backbone as it comes, and on top of it the linear head of these training images.
+def _try_stage(
+    setting: Setting,
+    network: Network,
+    parts: Parts,
+    over: Callable[[], bool],
+    state: State,
+    boundary: Boundary,
+) -> Trial:
+    """From a state of the network, the layers above a boundary trained on the learning images."""
+    begun = time.perf_counter()
+    activations = compute_activations(setting.items, boundary.layer, setting.recipe)
+    network.load(state)
+    model = _compile(setting, network, boundary.layer)
+    targets = setting.examples.targets[parts.judging]
 
-        A head that is surer of them than smoothed labels would have it is cooled first: otherwise
-        the first steps do nothing but push its numbers together, and the network's with them.
-        """
-        import keras
+    def score_now() -> dict[str, float]:
+        probabilities, _ = calibrate(_predict(model, activations, parts.judging), targets)
+        return validation_scores(probabilities, targets)
 
-        entry = backbone(self.recipe.backbone)
-        weights = resolve(entry, self.recipe.weights)
-        size = self.recipe.geometry(entry.size).height
-        path = str(weights.path) if weights.path else None
-        keras.utils.set_random_seed(0 if path is None else self.recipe.seed)
-        self.base = keras_backbone(entry.name, size, path, weights.kind)
-        self.head = keras.layers.Dense(self.classes, activation="softmax", name="predictions")
-        self.head.build((None, len(head.weight)))
-        rows = values.reshape(-1, values.shape[2])
-        scores = rows @ head.weight + head.bias
-        heat = smoothing_temperature(
-            scores, np.repeat(labels, values.shape[1]), self.recipe.label_smoothing
-        )
-        self.head.set_weights([head.weight / heat, head.bias / heat])
+    history, epochs = _train(
+        setting, model, boundary.layer, activations, parts.learning, score_now=score_now, over=over
+    )  # fmt: skip
+    seconds = time.perf_counter() - begun
+    judging, unseen = (_predict(model, activations, rows)
+                       for rows in (parts.judging, parts.unseen))  # fmt: skip
+    return Trial(network.state(), judging, unseen, epochs, seconds, history, activations)
 
-    def plain_head(self) -> Head:
-        """The head as plain arrays, calibrated on the judging images."""
-        weight, bias = (np.asarray(v, np.float32) / self.heat for v in self.head.get_weights())
-        return Head((Dense(weight, bias, "softmax"),))
 
-    def stages(
-        self,
-        plan: list[tuple[str, int]],
-        learning: np.ndarray,
-        judging: np.ndarray,
-        unseen: np.ndarray,
-        before: np.ndarray,
-    ) -> np.ndarray | None:
-        """Go down the plan, keeping what pays on the judging images, whose probabilities by the
-        linear head are `before`; (M, C) probabilities of the unseen ones by the network as it then
-        stands, None where no stage was kept.
-        """
-        self.before = CrossEntropy().of_probabilities(before, self.labels[judging])
-        lowest = validation_scores(before, self.labels[judging])["val_loss"]
-        standing: np.ndarray | None = None
-        for number, (boundary, blocks) in enumerate(plan):
-            if self.over(DESCENT):
-                self.untried += [name for name, _ in plan[number:]]
-                break
-            kept = self._weights()
-            try:
-                probabilities, told_last, epochs, seconds = self._stage(
-                    boundary, blocks, learning, judging, unseen
-                )
-            except KeyboardInterrupt:
-                self.progress.warn("the tuning is stopped: going on with the stages before")
-                self._restore(kept)
-                self.untried += [name for name, _ in plan[number:]]
-                break
-            probabilities, heat = calibrate(probabilities, self.labels[judging])
-            told = validation_scores(probabilities, self.labels[judging])
-            pays = told["val_loss"] < lowest * (1 - GAIN)
-            self.done.append(Stage(boundary, blocks, epochs, told["val_loss"],
-                                   told["val_accuracy"], seconds, pays))  # fmt: skip
-            if pays:
-                lowest, self.heat = told["val_loss"], heat
-                standing = apply_temperature(told_last, heat)
-                self.before = CrossEntropy().of_probabilities(probabilities, self.labels[judging])
-                continue
-            self._restore(kept)
-            if self._plainly_worse(probabilities, judging):
-                self.untried += [name for name, _ in plan[number + 1 :]]
-                break
-        return standing
+def _compile(setting: Setting, network: Network, boundary: str) -> Any:
+    """What lies above the boundary, ready to be trained."""
+    model = build_upper(network, boundary, setting.extractor.cuts, setting.recipe)
+    compile_upper(model, network.base, setting.recipe)
+    return model
 
-    def _plainly_worse(self, probabilities: np.ndarray, judging: np.ndarray) -> bool:
-        """Than what was there before the stage: then deeper stages do not help."""
-        losses = CrossEntropy().of_probabilities(probabilities, self.labels[judging])
-        return standard_errors(losses, self.before) > PLAINLY
 
-    def again(self, head: linear.LinearFit, values: np.ndarray) -> None:
-        """The stages that paid, for the epochs that served them best, on all images, from their
-        linear head. If that is stopped, the network is what it was, which the verdict is about.
-        """
-        judged = self._weights()
-        self.start(head, values, self.labels)
-        rows = np.arange(len(self.labels))
-        try:
-            for stage in [stage for stage in self.done if stage.kept]:
-                self._stage(stage.boundary, stage.blocks, rows, None, None, stage.epochs)
-        except KeyboardInterrupt:
-            self.progress.warn("stopped: keeping what was trained on three fifths of the images")
-            self._restore(judged)
+def _train(
+    setting: Setting,
+    model: Any,
+    boundary: str,
+    activations: np.ndarray,
+    rows: np.ndarray,
+    *,
+    epochs: int | None = None,
+    score_now: Callable[[], dict[str, float]] | None = None,
+    over: Callable[[], bool] = lambda: False,
+) -> tuple[dict[str, list[float]], int]:
+    """Train on some of the images; the history, and the epoch, from 1, whose weights the model has.
 
-    def _stage(
-        self,
-        boundary: str,
-        blocks: int,
-        learning: np.ndarray,
-        judging: np.ndarray | None,
-        unseen: np.ndarray | None,
-        epochs: int | None = None,
-    ) -> tuple[np.ndarray, np.ndarray, int, float]:
-        """Probabilities of the judging images and of the unseen ones, epochs kept, seconds."""
-        begun = time.perf_counter()
-        folder = self.folder / f"{boundary}-{'judged' if epochs is None else 'whole'}"
-        folder.mkdir(parents=True, exist_ok=True)
-        values, shape = self._activations(boundary)
-        model = upper(self.base, self.head, boundary, shape, self.cuts, self.recipe)
-        compile_upper(model, self.base, self.recipe)
-        recipe = self.recipe.changed(
-            finetune=False, epochs=epochs or self.recipe.tune_epochs, schedule="cosine",
-            learning_rate=self.recipe.tune_learning_rate,
-            # The rate falls to the end, and only then is it seen what a stage is worth: none is
-            # stopped before, but the best epoch is kept.
-            patience=0 if epochs else self.recipe.tune_epochs,
-        )  # fmt: skip
+    epochs: as many and no other, or the recipe's, of which the best by `score_now` is kept.
+    """
+    progress = setting.progress
+    folder = setting.folder / f"{boundary}-{'judged' if epochs is None else 'whole'}"
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = setting.recipe.changed(
+        finetune=False, epochs=epochs or setting.recipe.tune_epochs, schedule="cosine",
+        learning_rate=setting.recipe.tune_learning_rate,
+        # The rate falls to the end, and only then is it seen what a stage is worth: none is
+        # stopped before, but the best epoch is kept.
+        patience=0 if epochs else setting.recipe.tune_epochs,
+    )  # fmt: skip
 
-        def probabilities(rows: np.ndarray | None) -> np.ndarray:
-            parts = [
-                np.asarray(model.predict_on_batch(values[rows[start : start + 64], 0]))
-                for start in range(0, len(rows), 64)
-            ] if rows is not None else []  # fmt: skip
-            return np.concatenate(parts) if parts else np.empty((0, self.classes))
+    def tell(row: dict[str, float]) -> None:
+        progress.advance()
+        accuracy = f", judged {row['val_accuracy']:.1%}" if "val_accuracy" in row else ""
+        progress.say(f"{boundary} epoch {row['epoch']}/{recipe.epochs}  loss "
+                     f"{row['loss']:.4f}{accuracy}  ({row['seconds']:.1f} s)")  # fmt: skip
 
-        def tell(row: dict[str, float]) -> None:
-            self.progress.advance()
-            told = f", judged {row['val_accuracy']:.1%}" if "val_accuracy" in row else ""
-            self.progress.say(f"{boundary} epoch {row['epoch']}/{recipe.epochs}  loss "
-                              f"{row['loss']:.4f}{told}  ({row['seconds']:.1f} s)")  # fmt: skip
+    views = CachedViews(activations, recipe.batch_size)
+    return run_epochs(
+        model, lambda epoch, order: views(epoch, rows[order]), setting.examples.targets[rows],
+        recipe, judge=score_now, folder=folder, resume=setting.resume, on_epoch=tell,
+        over=lambda _: over(),
+    )  # fmt: skip
 
-        def judged_now() -> np.ndarray:
-            assert judging is not None
-            return calibrate(probabilities(judging), self.labels[judging])[0]
 
-        def over(_: int) -> bool:
-            # Half-trained on all images it would not be what the verdict is about.
-            return judging is not None and self.over(DESCENT)
-
-        views = CachedViews(values, recipe.batch_size)
-        history, kept = run_epochs(
-            model, lambda epoch, order: views(epoch, learning[order]), self.labels[learning],
-            recipe, folder=folder, resume=self.resume, on_epoch=tell,
-            judge=None if judging is None else (
-                lambda: validation_scores(judged_now(), self.labels[judging])
-            ),
-            over=over,
-        )  # fmt: skip
-        for name, column in history.items():
-            if epochs is None:
-                self.history.setdefault(name, []).extend(column)
-        seconds = time.perf_counter() - begun
-        return probabilities(judging), probabilities(unseen), kept, seconds
-
-    def _activations(self, boundary: str) -> tuple[np.ndarray, tuple[int, ...]]:
-        """(N, V, H * W * channels) activations at the boundary, each view computed once."""
-        recipe = self.recipe.changed(cut=[f"{boundary}:flatten"])
-        found = extract_features(self.items, open_extractor(recipe), recipe)
-        if found.bad:
-            item, reason = found.bad[0]
-            raise ClassifierError(f"{item.name} changed while it was trained on: {reason}")
-        shape = tuple(int(side) for side in self.base.get_layer(boundary).output.shape[1:])
-        return found.values, shape
-
-    def _weights(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        return self.base.get_weights(), self.head.get_weights()
-
-    def _restore(self, weights: tuple[list[np.ndarray], list[np.ndarray]]) -> None:
-        self.base.set_weights(weights[0])
-        self.head.set_weights(weights[1])
+def _predict(model: Any, activations: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(M, C) probabilities of some of the images as they are, without augmentation."""
+    batches = [rows[start : start + PREDICTED] for start in range(0, len(rows), PREDICTED)]
+    return np.concatenate(
+        [np.asarray(model.predict_on_batch(activations[batch, 0])) for batch in batches]
+    )
