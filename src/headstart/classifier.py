@@ -158,7 +158,9 @@ class Classifier:
                     yield pixels
                     own = content_hash(pixels.tobytes()) if count > 1 else b""
                     for k in range(1, count):
-                        yield augment.view(pixels, augmentation, seed=0, image_hash=own, view=k)
+                        yield augment.make_view(
+                            pixels, augmentation, seed=0, image_hash=own, view=k
+                        )
 
         with ThreadPoolExecutor(cores()) as pool:
             given = 0

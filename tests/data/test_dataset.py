@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from headstart.data.dataset import Dataset, images_in, load
-from headstart.data.item import Item, content_hash, natural
+from headstart.data.item import Item, content_hash, natural_key
 from headstart.errors import DatasetError
 
 
@@ -76,7 +76,7 @@ def test_links_that_loop_do_not_hang(tmp_path: Path) -> None:
 
 
 def test_natural_order() -> None:
-    assert sorted(["10", "2", "a10", "a9", "B", "1"], key=natural) == [
+    assert sorted(["10", "2", "a10", "a9", "B", "1"], key=natural_key) == [
         "1", "2", "10", "a9", "a10", "B",
     ]  # fmt: skip
 

@@ -9,7 +9,15 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from headstart.errors import RecipeError
-from headstart.images.augment import FLIP, LESSON, NONE, Augmentation, distinct_views, draw, view
+from headstart.images.augment import (
+    FLIP,
+    LESSON,
+    NONE,
+    Augmentation,
+    distinct_views,
+    draw,
+    make_view,
+)
 from headstart.images.transform import Draw, apply
 from headstart.report.contact_sheet import contact_sheet
 
@@ -34,7 +42,7 @@ def image() -> np.ndarray:
 
 def seen(image: np.ndarray, augmentation: Augmentation, number: int, **changed) -> np.ndarray:
     arguments = {"seed": 7, "image_hash": b"0123456789abcdef", "view": number, **changed}
-    return view(image, augmentation, **arguments)
+    return make_view(image, augmentation, **arguments)
 
 
 # Hand-written numbers

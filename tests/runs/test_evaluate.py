@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import headstart
-from headstart.images.augment import FLIP, view
+from headstart.images.augment import FLIP, make_view
 from headstart.images.geometry import prepare
 from headstart.runs.evaluate import evaluate, evaluate_views
 from headstart.system.progress import Recorder
@@ -21,7 +21,7 @@ def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> headstart.Run:
 def test_without_augmentation_the_views_are_flips(run: headstart.Run, tiny: Path) -> None:
     path = tiny / "red" / "0.jpg"
     pixels = prepare(path.read_bytes(), run.classifier.geometry)
-    flipped = view(pixels, FLIP, seed=0, image_hash=b"", view=1)
+    flipped = make_view(pixels, FLIP, seed=0, image_hash=b"", view=1)
     assert np.array_equal(flipped, pixels[:, ::-1])
     alone = run.classifier.predict_proba([pixels, flipped])
     both = run.classifier.predict(path, views=2).probabilities

@@ -37,8 +37,8 @@ def test_more_photos_of_the_class_that_still_learns() -> None:
     labels = np.repeat([0, 1], 500)
     found = curve(right, labels, ["slow", "done"], SIZES)
     assert found.forecasts[0].name == "slow"
-    assert found.forecasts[0].told
-    assert not found.forecasts[1].told
+    assert found.forecasts[0].is_clear
+    assert not found.forecasts[1].is_clear
     low, high = found.forecasts[0].gain_interval
     assert low < 2 * (800**-0.5 - 1600**-0.5) < high
     assert found.sizes[-1] == 800
@@ -56,7 +56,7 @@ def test_few_groups_are_refused_and_uneven_ones_make_the_curve_shorter() -> None
 def test_chance_is_not_taken_for_a_gain() -> None:
     right = drawn(np.full(6, 0.3), 60)
     found = curve(right, np.arange(60) % 2, ["a", "b"], SIZES)
-    assert not found.overall.told
+    assert not found.overall.is_clear
 
 
 def test_on_features_it_rises_and_ends_where_cross_validation_is() -> None:

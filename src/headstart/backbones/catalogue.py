@@ -161,13 +161,13 @@ def backbone(name: str) -> Backbone:
     Raises BackboneError for an unknown name, offering the near ones.
     """
     by_class = {entry.application.lower(): entry for entry in _ALL if entry.application}
-    found = CATALOGUE.get(name) or by_class.get(name.lower().replace("_", ""))
-    if found is None:
+    entry = CATALOGUE.get(name) or by_class.get(name.lower().replace("_", ""))
+    if entry is None:
         raise BackboneError(
             f"no backbone is called {name!r}. {_near(name, list(CATALOGUE))}"
             "Type: headstart backbones"
         )
-    return found
+    return entry
 
 
 def cut_error(entry: Backbone, cut: str, layers: list[str]) -> BackboneError:

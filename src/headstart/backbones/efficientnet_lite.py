@@ -45,16 +45,16 @@ class Ops(Protocol):
 def blocks(number: int) -> list[tuple[str, int, int, int, int]]:
     """Name, kernel, stride, expansion and filters of each block, in order."""
     width, depth = SCALING[number]
-    found = []
+    rows = []
     for stage, (repeats, kernel, stride, expansion, filters) in enumerate(STAGES, 1):
         # Lite keeps the first and the last stage at their depth.
         count = repeats if stage in (1, len(STAGES)) else math.ceil(repeats * depth)
         for index in range(count):
             name = f"block{stage}{chr(97 + index)}"
-            found.append(
+            rows.append(
                 (name, kernel, stride if index == 0 else 1, expansion, _round(filters * width))
             )
-    return found
+    return rows
 
 
 def _round(filters: float) -> int:

@@ -117,11 +117,11 @@ def _load_legacy(model: Any, group: Any, path: Path) -> None:
     ours = [layer for layer in model.layers if layer.weights]
     for layer, (name, values) in zip(ours, stored, strict=False):
         expected = [tuple(weight.shape) for weight in layer.weights]
-        found = [tuple(value.shape) for value in values]
-        if expected != found:
+        shapes = [tuple(value.shape) for value in values]
+        if expected != shapes:
             raise WeightsError(
                 f"{path.name} does not fit {model.name}: layer {layer.name!r} expects "
-                f"{expected}, found {found} (in the file: {name!r})"
+                f"{expected}, found {shapes} (in the file: {name!r})"
             )
     if len(ours) != len(stored):
         raise WeightsError(
@@ -147,20 +147,20 @@ def _transfer(model: Any, path: Path) -> None:
                 f"{path.name} does not fit {model.name}: it has no layer {layer.name!r}"
             )
         expected = [tuple(weight.shape) for weight in layer.weights]
-        found = [tuple(weight.shape) for weight in source.weights]
-        if expected != found:
+        shapes = [tuple(weight.shape) for weight in source.weights]
+        if expected != shapes:
             raise WeightsError(
                 f"{path.name} does not fit {model.name}: layer {layer.name!r} expects "
-                f"{expected}, found {found}"
+                f"{expected}, found {shapes}"
             )
         layer.set_weights(source.get_weights())
 
 
 def _flat(model: Any) -> list[Any]:
-    found = []
+    layers = []
     for layer in model.layers:
-        found += _flat(layer) if hasattr(layer, "layers") else [layer]
-    return found
+        layers += _flat(layer) if hasattr(layer, "layers") else [layer]
+    return layers
 
 
 def _layer_table(model: Any, channels_first: bool) -> list[dict[str, Any]]:
@@ -197,7 +197,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     return {"cuts": cuts, "channels_first": channels_first}
 
 
-class _Asked(Exception):
+class _Question(Exception):
     """Keras wants to fetch a file: where from, and its checksum."""
 
 
@@ -206,14 +206,14 @@ def _address(entry: Backbone) -> dict[str, Any]:
     import keras
     from keras.src.utils import file_utils
 
-    def asked(*names: Any, **options: Any) -> None:
+    def raise_question(*names: Any, **options: Any) -> None:
         url = options.get("origin") or names[1]
-        raise _Asked(url, options.get("file_hash") or options.get("md5_hash"))
+        raise _Question(url, options.get("file_hash") or options.get("md5_hash"))
 
-    file_utils.get_file = asked
+    file_utils.get_file = raise_question
     try:
         getattr(keras.applications, entry.application)(include_top=False, weights="imagenet")
-    except _Asked as question:
+    except _Question as question:
         url, md5 = question.args
         return {"url": url, "md5": md5}
     raise WeightsError(f"Keras names no address for the weights of {entry.name}")

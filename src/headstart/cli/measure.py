@@ -139,19 +139,19 @@ def _print_curve(curve: "LearningCurve") -> None:
         [Column("class", left=True), Column("images"), Column("accuracy"), Column("gain"), INTERVAL,
          Column("", left=True)],
         [(f.name, f"{f.images:,}", format_share(f.accuracy), f"{f.gain:+.1%}",
-          format_interval(f.gain_interval, "+"), "" if f.told else "perhaps chance")
+          format_interval(f.gain_interval, "+"), "" if f.is_clear else "perhaps chance")
          for f in curve.forecasts[:10]],
     )  # fmt: skip
 
 
 def _advice(curve: "LearningCurve") -> str:
-    if not curve.overall.told:
+    if not curve.overall.is_clear:
         return "The data cannot tell whether more photos of this kind would help."
-    certain = [forecast for forecast in curve.forecasts if forecast.told]
+    certain = [forecast for forecast in curve.forecasts if forecast.is_clear]
     if not certain:
         return "More photos help; of which class most cannot be told yet."
     first = curve.forecasts[0]
-    more = "" if first.told else f" (perhaps more of {first.name}, which cannot be told yet)"
+    more = "" if first.is_clear else f" (perhaps more of {first.name}, which cannot be told yet)"
     return f"New photos help most of: {certain[0].name}{more}"
 
 

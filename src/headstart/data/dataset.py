@@ -13,8 +13,14 @@ from pathlib import Path
 
 from headstart.data.archive import is_archive, unpack
 from headstart.data.folder import ARRANGE, entries_in, files_in, folder_items
-from headstart.data.item import Item, natural, printable, some
-from headstart.data.split import divided, grouped, in_training, leaks, thin
+from headstart.data.item import Item, list_first, natural_key, to_printable
+from headstart.data.split import (
+    assign_groups,
+    assign_sides,
+    default_to_training,
+    find_leaks,
+    find_unvalidated_classes,
+)
 from headstart.data.table import TABLES, table_items
 from headstart.errors import DatasetError
 from headstart.metrics.task import MultiLabel, SingleLabel, Task
@@ -75,7 +81,7 @@ def load(
     is the group; then whole groups are split.
     Raises DatasetError if there is nothing to learn from, saying how images are to be arranged.
     """
-    path = _existing(Path(source))
+    path = _resolve_source(Path(source))
     folder, hold = unpack(path) if is_archive(path) else (path, None)
     table = _table(folder, path)
     items, warnings = table_items(table, groups) if table else folder_items(folder)
@@ -86,16 +92,16 @@ def load(
     _hash_all(items)
     task = _task(items)
     if groups is not None:
-        items, more = grouped(items, groups)
+        items, more = assign_groups(items, groups)
         warnings += more
     if split:
         warnings += _check(items, task.classes, path)
         if not any(item.split == "validation" for item in items):
-            items = divided(items, validation_fraction, seed)
-            warnings += thin(items, task.classes)
+            items = assign_sides(items, validation_fraction, seed)
+            warnings += find_unvalidated_classes(items, task.classes)
         else:
-            items = [in_training(item) for item in items]
-        warnings += leaks(items)
+            items = [default_to_training(item) for item in items]
+        warnings += find_leaks(items)
     return Dataset(tuple(items), task, tuple(warnings))
 
 
@@ -104,23 +110,23 @@ def images_in(sources: Iterable[str | Path]) -> list[Item]:
 
     Raises DatasetError for a path that does not exist.
     """
-    found: list[Item] = []
+    items: list[Item] = []
     for source in sources:
-        path = _existing(Path(source))
+        path = _resolve_source(Path(source))
         if is_archive(path):
             folder, hold = unpack(path)
-            found += [
-                Item(file, printable(f"{path}/{file.relative_to(folder).as_posix()}"), hold=hold)
+            items += [
+                Item(file, to_printable(f"{path}/{file.relative_to(folder).as_posix()}"), hold=hold)
                 for file in files_in(folder)
             ]
         elif path.is_dir():
-            found += [Item(file, printable(str(file))) for file in files_in(path)]
+            items += [Item(file, to_printable(str(file))) for file in files_in(path)]
         else:
-            found.append(Item(path, printable(str(path))))
-    return found
+            items.append(Item(path, to_printable(str(path))))
+    return items
 
 
-def _existing(path: Path) -> Path:
+def _resolve_source(path: Path) -> Path:
     path = path.expanduser()
     if path.exists():
         return path
@@ -160,7 +166,7 @@ def _hash_all(items: Sequence[Item]) -> None:
 
 def _task(items: Sequence[Item]) -> Task:
     """Several classes an image where one image has several; the classes in natural order."""
-    classes = tuple(sorted({name for item in items for name in item.labels}, key=natural))
+    classes = tuple(sorted({name for item in items for name in item.labels}, key=natural_key))
     several = any(len(item.labels) != 1 for item in items)  # or none, where others have several
     return MultiLabel(classes) if several else SingleLabel(classes)
 
@@ -184,6 +190,6 @@ def _check(items: Sequence[Item], classes: tuple[str, ...], path: Path) -> list[
         labels[item.content_hash].setdefault(item.label, item.name)
     twice = [names for names in labels.values() if len(names) > 1]
     if twice:
-        shown = some([" = ".join(names.values()) for names in twice])
+        shown = list_first([" = ".join(names.values()) for names in twice])
         warnings.append(f"{len(twice)} images are the same under two labels: {shown}")
     return warnings

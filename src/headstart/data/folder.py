@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from headstart.data.item import Item, class_name, natural, printable, some
+from headstart.data.item import Item, list_first, natural_key, to_class_name, to_printable
 from headstart.data.split import SPLIT_NAMES
 from headstart.errors import DatasetError
 
@@ -42,7 +42,7 @@ def folder_items(path: Path) -> tuple[list[Item], list[str]]:
                 f"and no class folders. {ARRANGE}"
             )
         warnings.append(f"{len(loose)} images outside the class folders are passed over: "
-                        f"{some([file.name for file in loose])}")  # fmt: skip
+                        f"{list_first([file.name for file in loose])}")  # fmt: skip
     return items, warnings
 
 
@@ -63,8 +63,8 @@ def _class_folders(folder: Path, split: str | None, root: Path) -> list[Item]:
                 f"expected images in every class folder, found none in {entry}. "
                 "Add images or remove the folder"
             )
-        label = class_name(entry.name)
-        names = [printable(file.relative_to(root).as_posix()) for file in files]
+        label = to_class_name(entry.name)
+        names = [to_printable(file.relative_to(root).as_posix()) for file in files]
         items += [Item(f, name, (label,), split) for f, name in zip(files, names, strict=True)]
     return items
 
@@ -75,12 +75,12 @@ def entries_in(folder: Path) -> list[Path]:
         entries = list(folder.iterdir())
     except OSError as error:
         raise DatasetError(f"cannot read the folder {folder}: {error.strerror}") from error
-    kept = [
+    visible = [
         entry
         for entry in entries
         if not entry.name.startswith(".") and entry.name.lower() not in PASSED_OVER
     ]
-    return sorted(kept, key=lambda entry: natural(entry.name))
+    return sorted(visible, key=lambda entry: natural_key(entry.name))
 
 
 def _is_candidate(file: Path) -> bool:

@@ -56,19 +56,19 @@ class Item:
             return content_hash(b"unreadable " + str(self.path).encode("utf-8", "replace"))
 
 
-def moved(item: Item, **changes: Any) -> Item:
+def change_item(item: Item, **changes: Any) -> Item:
     """The same file with another split or group; it is not read again."""
     result = replace(item, **changes)
     result.__dict__["content_hash"] = item.content_hash  # already read
     return result
 
 
-def printable(name: str) -> str:
+def to_printable(name: str) -> str:
     """A file's name as text that can be written anywhere: bytes that are not UTF-8 are escaped."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """A sort key by which "2" comes before "10"."""
     parts, digits = [], ""
     for character in [*name, ""]:
@@ -91,10 +91,10 @@ def group_numbers(items: Sequence[Item]) -> np.ndarray | None:
     return np.unique(keys, return_inverse=True)[1]
 
 
-def some(names: Sequence[str], most: int = 5) -> str:
+def list_first(names: Sequence[str], most: int = 5) -> str:
     """The first of the names, for a message."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
-def class_name(text: str) -> str:
-    return unicodedata.normalize("NFC", printable(text))
+def to_class_name(text: str) -> str:
+    return unicodedata.normalize("NFC", to_printable(text))

@@ -9,11 +9,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from headstart.data.item import Item, moved, some
+from headstart.data.item import Item, change_item, list_first
 from headstart.errors import DatasetError
 
 
-def grouped(items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:
+def assign_groups(items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:
     """Each image in its group: that of the table, or what the pattern finds in its name."""
     warnings = []
     if all(item.group is None for item in items):
@@ -24,18 +24,20 @@ def grouped(items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]
                 f"expected --groups to be a column of a table or a regular expression, "
                 f"found {pattern!r}: {error}"
             ) from None
-        found = [compiled.search(item.name) for item in items]
-        if not any(found):
+        matches = [compiled.search(item.name) for item in items]
+        if not any(matches):
             raise DatasetError(
                 f"expected --groups {pattern!r} to be a column of the table or to match names such "
                 f"as {items[0].name}: it matches none"
             )
-        alone = [item.name for item, match in zip(items, found, strict=True) if not match]
+        alone = [item.name for item, match in zip(items, matches, strict=True) if not match]
         if alone:
-            warnings.append(f"{len(alone)} images are in no group, each by itself: {some(alone)}")
+            warnings.append(
+                f"{len(alone)} images are in no group, each by itself: {list_first(alone)}"
+            )
         items = [
-            moved(item, group=match.group(1 if compiled.groups else 0)) if match else item
-            for item, match in zip(items, found, strict=True)
+            change_item(item, group=match.group(1 if compiled.groups else 0)) if match else item
+            for item, match in zip(items, matches, strict=True)
         ]
     names = {item.group for item in items}
     if len(names) < 2:
@@ -43,12 +45,12 @@ def grouped(items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]
     return list(items), warnings
 
 
-def in_training(item: Item) -> Item:
+def default_to_training(item: Item) -> Item:
     """The same item, in training if it was in no split."""
-    return item if item.split else moved(item, split="train")
+    return item if item.split else change_item(item, split="train")
 
 
-def divided(items: Sequence[Item], fraction: float, seed: int) -> list[Item]:
+def assign_sides(items: Sequence[Item], fraction: float, seed: int) -> list[Item]:
     """Put each image that has no split on the side that its own content says.
 
     An image's place is a number in 0..1 made of its bytes and the seed, and it is a validation
@@ -78,7 +80,7 @@ def divided(items: Sequence[Item], fraction: float, seed: int) -> list[Item]:
         if all(sides[key] == "validation" for key in members):
             sides[max(members, key=lambda key: places[key])] = "train"
     return [
-        item if item.split else moved(item, split=sides[key])
+        item if item.split else change_item(item, split=sides[key])
         for item, key in zip(items, keys, strict=True)
     ]
 
@@ -114,7 +116,7 @@ def _place(key: bytes, seed: int) -> float:
     return int.from_bytes(digest, "little") / 2**64
 
 
-def thin(items: Sequence[Item], classes: tuple[str, ...]) -> list[str]:
+def find_unvalidated_classes(items: Sequence[Item], classes: tuple[str, ...]) -> list[str]:
     """Classes that cannot be measured, without a test split either."""
     held = [item for item in items if item.split != "train"]
     counts = Counter(name for item in held for name in item.labels)
@@ -124,7 +126,7 @@ def thin(items: Sequence[Item], classes: tuple[str, ...]) -> list[str]:
     return [f"too few images to validate: {', '.join(lacking)} (no validation image)"]
 
 
-def leaks(items: Sequence[Item]) -> list[str]:
+def find_leaks(items: Sequence[Item]) -> list[str]:
     """Warnings of images and groups that are on both sides of a given split."""
     training = {item.content_hash for item in items if item.split == "train"}
     leaked = [i.name for i in items if i.split != "train" and i.content_hash in training]
@@ -132,14 +134,14 @@ def leaks(items: Sequence[Item]) -> list[str]:
     if leaked:
         warnings.append(
             f"{len(leaked)} validation or test images are also training images, which flatters "
-            f"the figures: {some(leaked)}"
+            f"the figures: {list_first(leaked)}"
         )
     known = {item.group for item in items if item.split == "train" and item.group is not None}
     shared = sorted({i.group or "" for i in items if i.split != "train" and i.group in known})
     if shared:
         warnings.append(
             f"{len(shared)} groups are on both sides of the given split, which flatters the "
-            f"figures: {some(shared)}"
+            f"figures: {list_first(shared)}"
         )
     return warnings
 

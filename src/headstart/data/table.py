@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headstart.data.item import Item, class_name, natural, some
+from headstart.data.item import Item, list_first, natural_key, to_class_name
 from headstart.data.split import SPLIT_NAMES
 from headstart.errors import DatasetError, MissingExtra
 
@@ -34,7 +34,7 @@ class Row:
 def has_column(path: Path, name: str) -> bool:
     """Whether the table has a column of that name."""
     records = _records(path)
-    return name.strip().lower() in map(_lowered, _names(records))
+    return name.strip().lower() in map(_lower, _names(records))
 
 
 def _names(records: Sequence[tuple[int, Mapping[str, Any]]]) -> list[str]:
@@ -42,7 +42,7 @@ def _names(records: Sequence[tuple[int, Mapping[str, Any]]]) -> list[str]:
     return list(dict.fromkeys(name for _, record in records for name in record if name is not None))
 
 
-def _lowered(name: object) -> str:
+def _lower(name: object) -> str:
     return str(name).strip().lower()
 
 
@@ -54,11 +54,11 @@ def read_table(path: Path, group: str | None = None) -> list[Row]:
     records = _records(path)
     if not records:
         raise DatasetError(f"expected rows in {path}, found none")
-    found = _names(records)
-    names = {part: _column(part, found, path) for part in COLUMNS}
+    columns = _names(records)
+    names = {part: _column(part, columns, path) for part in COLUMNS}
     required = ["path", "label"]
     if group is not None:
-        names["group"] = next(name for name in found if _lowered(name) == group.strip().lower())
+        names["group"] = next(name for name in columns if _lower(name) == group.strip().lower())
         required.append("group")
     rows, empty = [], 0
     for line, record in records:
@@ -82,17 +82,17 @@ def read_table(path: Path, group: str | None = None) -> list[Row]:
     return rows
 
 
-def _column(part: str, found: list[str], path: Path) -> str | None:
-    lowered = {name.strip().lower(): name for name in found}
+def _column(part: str, columns: list[str], path: Path) -> str | None:
+    by_lower = {name.strip().lower(): name for name in columns}
     for synonym in COLUMNS[part]:
-        if synonym in lowered:
-            return lowered[synonym]
+        if synonym in by_lower:
+            return by_lower[synonym]
     if part == "split":
         return None
-    near = difflib.get_close_matches(part, lowered, n=1)
-    hint = f" Did you mean {lowered[near[0]]!r}?" if near else ""
+    near = difflib.get_close_matches(part, by_lower, n=1)
+    hint = f" Did you mean {by_lower[near[0]]!r}?" if near else ""
     raise DatasetError(
-        f"expected a column {part!r} in {path}, found {', '.join(map(repr, found))}.{hint} "
+        f"expected a column {part!r} in {path}, found {', '.join(map(repr, columns))}.{hint} "
         f"Name it {part}"
     )
 
@@ -164,14 +164,16 @@ def table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
                 f"expected a split among train, validation and test, found {row.split!r} "
                 f"in line {row.line} of {path}"
             )
-        names = {class_name(part.strip()) for part in row.label.replace("|", ";").split(";")} - {""}
+        names = {to_class_name(part.strip()) for part in row.label.replace("|", ";").split(";")} - {
+            ""
+        }
         before = seen.get(file)
         if before is not None:
             if names <= set(before.labels):
                 repeated += 1
                 continue
             names |= set(before.labels)
-        labels = tuple(sorted(names, key=natural))
+        labels = tuple(sorted(names, key=natural_key))
         seen[file] = Item(file, row.path, labels, split, row.group)
     items = list(seen.values())
     warnings = []
@@ -181,7 +183,7 @@ def table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
                 f"expected paths relative to {path.parent}, found none of the {len(missing)} "
                 f"files, such as {missing[0]}"
             )
-        warnings.append(f"{len(missing)} files of the table are missing: {some(missing)}")
+        warnings.append(f"{len(missing)} files of the table are missing: {list_first(missing)}")
     if repeated:
         warnings.append(f"{repeated} rows of the table are repeated: each counted once")
     return items, warnings

@@ -50,11 +50,11 @@ def _ends(graph: Any, extractor: Extractor) -> dict[Cut, Any]:
     if len(extractor.slices) == 1:
         return dict.fromkeys(extractor.slices, joined)
     node = joined.get_node()
-    found, start = {}, 0
+    by_end, start = {}, 0
     for part in (node.input_value(i) for i in range(node.get_input_size())):
         start += part.get_shape()[1]
-        found[start] = part
-    return {cut: found[place.stop] for cut, place in extractor.slices.items()}
+        by_end[start] = part
+    return {cut: by_end[place.stop] for cut, place in extractor.slices.items()}
 
 
 def speeds(extractor: Extractor, seconds: float = 0.3) -> dict[Cut, float]:
@@ -68,7 +68,7 @@ def speeds(extractor: Extractor, seconds: float = 0.3) -> dict[Cut, float]:
     graph = extractor.graph()
     shape = (extractor.geometry.height, extractor.geometry.width, 3)
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    found: dict[Cut, float] = {}
+    rates: dict[Cut, float] = {}
     for cut, end in _ends(graph, extractor).items():
         model = openvino.Model([end], graph.get_parameters(), str(cut))
         engine = openvino_engine.OpenVinoEngine(model, extractor.description["precision"])
@@ -79,5 +79,5 @@ def speeds(extractor: Extractor, seconds: float = 0.3) -> dict[Cut, float]:
             for _ in engine.run(repeat(image, count)):
                 pass
             spent = time.perf_counter() - begun
-        found[cut] = count / spent
-    return found
+        rates[cut] = count / spent
+    return rates

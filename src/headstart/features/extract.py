@@ -19,7 +19,7 @@ from headstart.data.item import Item
 from headstart.errors import BadImage, CacheError
 from headstart.features.cache import FeatureCache, Space
 from headstart.features.extractor import Extractor
-from headstart.images.augment import NONE, Augmentation, view
+from headstart.images.augment import NONE, Augmentation, make_view
 from headstart.recipe import Recipe
 from headstart.system.places import cache_folder
 from headstart.system.progress import Progress, Silent
@@ -95,12 +95,12 @@ def open_space(extractor: Extractor, cache: FeatureCache, progress: Progress) ->
     for warning in space.warnings:
         progress.warn(warning)
     computed = extractor.canary().tobytes()
-    kept = space.canary()
+    recorded = space.canary()
     try:
-        if kept is not None and kept != computed:
+        if recorded is not None and recorded != computed:
             progress.warn(space.set_aside("this processor or library gives other numbers"))
-            kept = None
-        if kept is None:
+            recorded = None
+        if recorded is None:
             space.set_canary(computed)
     except CacheError as error:
         progress.warn(f"the feature cache is not written to: {error}")
@@ -124,19 +124,19 @@ def extract(
     over: the time is up; images not begun by then are left out without a word.
     """
     progress = progress or Silent()
-    values = _room((len(items), views, extractor.dimensions))
+    values = _allocate((len(items), views, extractor.dimensions))
     keys = [_key(item, augmentation, seed, k) for item in items for k in range(views)]
-    found = np.zeros(len(keys), bool)
+    cached = np.zeros(len(keys), bool)
     if space is not None and keys:
-        found = space.get_into(keys, values.reshape(len(keys), -1).view(np.uint8))
-    work = _missing(items, found.reshape(-1, views))
+        cached = space.get_into(keys, values.reshape(len(keys), -1).view(np.uint8))
+    work = _list_missing(items, cached.reshape(-1, views))
     bad: dict[int, str] = {}
     missing = {one.index: len(one.views) for one in work}
     if work:
-        progress.advance(int(found.sum()))
+        progress.advance(int(cached.sum()))
         keeper = _Keeper(space, progress)
         try:
-            for index, k, vector in _computed(work, extractor, augmentation, seed, bad, over):
+            for index, k, vector in _compute(work, extractor, augmentation, seed, bad, over):
                 values[index, k] = vector
                 missing[index] -= 1
                 keeper.add(keys[index * views + k], vector)
@@ -147,10 +147,10 @@ def extract(
         progress.advance(len(keys))
     left_out = {index for index, count in missing.items() if count}
     return Features(
-        values=_without(values, left_out),
+        values=_drop_rows(values, left_out),
         items=tuple(item for index, item in enumerate(items) if index not in left_out),
         bad=tuple((items[index], reason) for index, reason in sorted(bad.items())),
-        hits=int(found.sum()),
+        hits=int(cached.sum()),
         misses=sum(len(one.views) for one in work if one.index not in left_out),
     )
 
@@ -163,18 +163,18 @@ def _key(item: Item, augmentation: Augmentation, seed: int, k: int) -> bytes:
     return item.content_hash + hashlib.blake2b(drawn, digest_size=8).digest()
 
 
-def _missing(items: Sequence[Item], found: np.ndarray) -> list[_Work]:
-    rows = np.flatnonzero(~found.all(axis=1))
-    return [_Work(i, items[i], np.flatnonzero(~found[i]).tolist()) for i in rows.tolist()]
+def _list_missing(items: Sequence[Item], cached: np.ndarray) -> list[_Work]:
+    rows = np.flatnonzero(~cached.all(axis=1))
+    return [_Work(i, items[i], np.flatnonzero(~cached[i]).tolist()) for i in rows.tolist()]
 
 
-def _computed(
+def _compute(
     work: list[_Work], extractor: Extractor, augmentation: Augmentation, seed: int,
     bad: dict[int, str], over: Callable[[], bool],
 ) -> Iterator[tuple[int, int, np.ndarray]]:  # fmt: skip
     """Image index, view and (D,) vector of all that is missing; notes what is `bad`."""
 
-    def decoded(one: _Work) -> list[np.ndarray] | str:
+    def decode(one: _Work) -> list[np.ndarray] | str:
         try:
             pixels = one.item.prepare(extractor.geometry)
         except BadImage as error:
@@ -182,12 +182,14 @@ def _computed(
         except OSError as error:
             return f"cannot be read: {error.strerror or error}"
         hashed = one.item.content_hash
-        return [view(pixels, augmentation, seed=seed, image_hash=hashed, view=k) for k in one.views]
+        return [
+            make_view(pixels, augmentation, seed=seed, image_hash=hashed, view=k) for k in one.views
+        ]
 
     running: deque[tuple[int, int]] = deque()
 
     def images(pool: ThreadPoolExecutor) -> Iterator[np.ndarray]:
-        for one, result in zip(work, map_ahead(pool, decoded, work), strict=True):
+        for one, result in zip(work, map_ahead(pool, decode, work), strict=True):
             if over():
                 return
             if isinstance(result, str):
@@ -202,7 +204,7 @@ def _computed(
             yield *running.popleft(), vector
 
 
-def _room(shape: tuple[int, int, int]) -> np.ndarray:
+def _allocate(shape: tuple[int, int, int]) -> np.ndarray:
     """An empty (N, V, D) float32 array: in memory, or in a file without a name if it is large."""
     size = 4 * int(np.prod(shape, dtype=np.int64))
     if size <= IN_MEMORY:
@@ -253,14 +255,14 @@ class _Keeper:
         self.writer.shutdown()
 
 
-def _without(values: np.ndarray, left_out: set[int]) -> np.ndarray:
+def _drop_rows(values: np.ndarray, left_out: set[int]) -> np.ndarray:
     """The other rows, moved together in place: no second copy of the features."""
     if not left_out:
         return values
-    kept = 0
+    count = 0
     for index in range(len(values)):
         if index not in left_out:
-            if kept != index:
-                values[kept] = values[index]
-            kept += 1
-    return values[:kept]
+            if count != index:
+                values[count] = values[index]
+            count += 1
+    return values[:count]

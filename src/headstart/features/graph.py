@@ -48,21 +48,21 @@ def build(
     """Write the extractor's model and what must be known of it into `folder`."""
     import openvino
 
-    wanted = list(dict.fromkeys(cut.layer for cut in recipe.cuts))
+    layers = list(dict.fromkeys(cut.layer for cut in recipe.cuts))
     with TemporaryDirectory() as scratch:
         if not entry.application and weights.kind == "package":
-            parameter, outputs = _lite_network(entry, weights, geometry, wanted)
+            parameter, outputs = _lite_network(entry, weights, geometry, layers)
             channels_first = True
         else:
             target = Path(scratch) / "network.xml"
             request = build_request("export", entry, weights, geometry.height)
-            answer = in_child({**request, "cuts": wanted, "target": str(target)})
+            answer = in_child({**request, "cuts": layers, "target": str(target)})
             channels_first = answer["channels_first"]
-            parameter, outputs = _exported_network(target, answer["cuts"], geometry, channels_first)
+            parameter, outputs = _read_exported(target, answer["cuts"], geometry, channels_first)
         image, pixels = _input(geometry, normalisation, channels_first)
         parameter.output(0).replace(pixels.output(0))
         # "last" has become the name of the layer that it is.
-        maps = dict(zip(wanted, outputs, strict=True))
+        maps = dict(zip(layers, outputs, strict=True))
         taps = {
             replace(cut, layer=maps[cut.layer][0]): (
                 maps[cut.layer][1],
@@ -86,17 +86,17 @@ def _lite_network(
     assert weights.path is not None
     ops = efficientnet_lite.OpenVinoOps(lite_number(entry), read_checkpoint(weights.path))
     parameter = op.parameter([1, 3, geometry.height, geometry.width], np.float32)
-    found = efficientnet_lite.network(lite_number(entry), parameter, ops)
+    cuts = efficientnet_lite.network(lite_number(entry), parameter, ops)
     maps = []
     for layer in layers:
         name = "top_relu" if layer == LAST else layer
-        if name not in found:
-            raise cut_error(entry, layer, list(found))
-        maps.append((name, found[name].output(0)))
+        if name not in cuts:
+            raise cut_error(entry, layer, list(cuts))
+        maps.append((name, cuts[name].output(0)))
     return parameter, maps
 
 
-def _exported_network(
+def _read_exported(
     path: Path, cuts: list[str], geometry: Geometry, channels_first: bool
 ) -> tuple[Any, list[tuple[str, Any]]]:
     height, width = geometry.height, geometry.width

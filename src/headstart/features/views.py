@@ -16,7 +16,7 @@ import numpy as np
 
 from headstart.data.item import Item
 from headstart.features.extractor import Extractor
-from headstart.images.augment import Augmentation, view
+from headstart.images.augment import Augmentation, make_view
 from headstart.system.threads import cores, map_ahead
 
 WAITING = 4  # batches computed and not yet taken
@@ -72,9 +72,9 @@ class FreshViews:
             producer.join()
 
     def _batches(self, epoch: int, order: np.ndarray) -> Generator[np.ndarray, None, None]:
-        def drawn(index: int) -> np.ndarray:
+        def draw(index: int) -> np.ndarray:
             item = self.items[index]
-            return view(
+            return make_view(
                 item.prepare(self.extractor.geometry),
                 self.augmentation,
                 seed=self.seed,
@@ -84,7 +84,7 @@ class FreshViews:
 
         with ThreadPoolExecutor(cores(), "draw") as pool:
             rows: list[np.ndarray] = []
-            for vector in self.extractor.run(map_ahead(pool, drawn, order.tolist())):
+            for vector in self.extractor.run(map_ahead(pool, draw, order.tolist())):
                 rows.append(vector)
                 if len(rows) == self.batch_size:
                     yield np.stack(rows)

@@ -175,7 +175,7 @@ def draw(
     )
 
 
-def view(
+def make_view(
     pixels: np.ndarray, augmentation: Augmentation, *, seed: int, image_hash: bytes, view: int
 ) -> np.ndarray:
     """View `view` of `pixels`, (H, W, 3) uint8, same shape; view 0 is `pixels` itself.

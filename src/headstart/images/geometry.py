@@ -67,26 +67,26 @@ def resize(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
     """(H, W, 3) to (height, width, 3), C-contiguous."""
     height, width = geometry.height, geometry.width
     if geometry.resize == "crop":
-        pixels = _centre(pixels, height, width)
+        pixels = _crop_centre(pixels, height, width)
     elif geometry.resize == "pad":
-        return _padded(pixels, geometry)
-    return _interpolated(pixels, height, width, geometry.interpolation)
+        return _pad(pixels, geometry)
+    return _interpolate(pixels, height, width, geometry.interpolation)
 
 
 # --- geometry -----------------------------------------------------------------------------
-def _centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+def _crop_centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """The largest centred part of the proportions height : width."""
     h, w = pixels.shape[:2]
     if h * width > w * height:
-        kept = max(1, round(w * height / width))
-        top = (h - kept) // 2
-        return pixels[top : top + kept]
-    kept = max(1, round(h * width / height))
-    left = (w - kept) // 2
-    return pixels[:, left : left + kept]
+        side = max(1, round(w * height / width))
+        top = (h - side) // 2
+        return pixels[top : top + side]
+    side = max(1, round(h * width / height))
+    left = (w - side) // 2
+    return pixels[:, left : left + side]
 
 
-def _padded(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
+def _pad(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
     """All of the image, its proportions kept, centred on black."""
     h, w = pixels.shape[:2]
     scale = min(geometry.height / h, geometry.width / w)
@@ -94,18 +94,18 @@ def _padded(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
     width = min(geometry.width, max(1, round(w * scale)))
     canvas = np.zeros((geometry.height, geometry.width, 3), np.uint8)
     top, left = (geometry.height - height) // 2, (geometry.width - width) // 2
-    canvas[top : top + height, left : left + width] = _interpolated(
+    canvas[top : top + height, left : left + width] = _interpolate(
         pixels, height, width, geometry.interpolation
     )
     return canvas
 
 
-def _interpolated(pixels: np.ndarray, height: int, width: int, how: Interpolation) -> np.ndarray:
+def _interpolate(pixels: np.ndarray, height: int, width: int, how: Interpolation) -> np.ndarray:
     h, w = pixels.shape[:2]
     if (h, w) == (height, width):
         return np.ascontiguousarray(pixels)
     if how == "nearest":
-        rows, columns = _nearest(h, height), _nearest(w, width)
+        rows, columns = _pick_nearest(h, height), _pick_nearest(w, width)
         return np.ascontiguousarray(pixels[rows[:, None], columns])
     shrinking = h >= height and w >= width
     flag = {
@@ -120,13 +120,13 @@ def _interpolated(pixels: np.ndarray, height: int, width: int, how: Interpolatio
     return result
 
 
-def _nearest(size: int, wanted: int) -> np.ndarray:
+def _pick_nearest(size: int, count: int) -> np.ndarray:
     """The `wanted` places in 0..size-1 that Pillow's NEAREST picks.
 
     They are the centres of the output pixels; Pillow adds up the steps one by one, and so must
     we to be off by the same rounding.
     """
-    step = size / wanted
-    steps = np.full(wanted, step)
+    step = size / count
+    steps = np.full(count, step)
     steps[0] = step * 0.5
     return np.minimum(np.cumsum(steps).astype(np.intp), size - 1)

@@ -82,19 +82,19 @@ def _matrix(draw: Draw, height: int, width: int) -> np.ndarray:
     angle, shear = math.radians(draw.rotation), math.radians(draw.shear)
     cos, sin = math.cos(angle), math.sin(angle)
     rotate = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
-    shift = _moved(draw.shift_x, draw.shift_y)
+    shift = _translate(draw.shift_x, draw.shift_y)
     tilt = np.array([[1, -math.sin(shear), 0], [0, math.cos(shear), 0], [0, 0, 1]])
     zoom = np.diag([draw.zoom_x, draw.zoom_y, 1.0])
     x, y = (width - 1) / 2, (height - 1) / 2
-    matrix = _moved(x, y) @ rotate @ shift @ tilt @ zoom @ _moved(-x, -y)
+    matrix = _translate(x, y) @ rotate @ shift @ tilt @ zoom @ _translate(-x, -y)
     if draw.crop:
         left, top, w, h = draw.crop
         stretch = np.diag([w / width, h / height, 1.0])
-        matrix = _moved(left - 0.5, top - 0.5) @ stretch @ _moved(0.5, 0.5) @ matrix
+        matrix = _translate(left - 0.5, top - 0.5) @ stretch @ _translate(0.5, 0.5) @ matrix
     return matrix[:2]
 
 
-def _moved(x: float, y: float) -> np.ndarray:
+def _translate(x: float, y: float) -> np.ndarray:
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
 
 

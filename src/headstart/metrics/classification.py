@@ -168,10 +168,10 @@ def _brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
 def _roc_auc(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
     """Area under the ROC curve; one class against the rest, averaged, for more than two."""
     count = probabilities.shape[1] if probabilities.ndim == 2 else 0
-    wanted = [1] if count == 2 else range(count)
-    areas = [_auc(probabilities[:, index], labels == index) for index in wanted]
-    told = [area for area in areas if area is not None]
-    return sum(told) / len(told) if told and len(told) == len(areas) else None
+    columns = [1] if count == 2 else range(count)
+    areas = [_auc(probabilities[:, index], labels == index) for index in columns]
+    defined = [area for area in areas if area is not None]
+    return sum(defined) / len(defined) if defined and len(defined) == len(areas) else None
 
 
 def _auc(scores: np.ndarray, positive: np.ndarray) -> float | None:
@@ -188,11 +188,11 @@ def _auc(scores: np.ndarray, positive: np.ndarray) -> float | None:
 def _bins(top: np.ndarray, right: np.ndarray) -> tuple[Bin, ...]:
     """Equal-width bins of the top probability that hold images."""
     index = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
-    found = []
+    bins = []
     for number in range(BINS):
         inside = index == number
         if inside.any():
-            found.append(
+            bins.append(
                 Bin(int(inside.sum()), float(top[inside].mean()), float(right[inside].mean()))
             )
-    return tuple(found)
+    return tuple(bins)

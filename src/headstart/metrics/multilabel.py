@@ -102,17 +102,17 @@ def evaluate_multi(
         _row(name, probabilities[:, c], right[:, c], given[:, c], float(limits[c]))
         for c, name in enumerate(classes)
     ]
-    samples = _bootstrapped(probabilities, right, given) if n else np.empty((0, 3))
-    told = _figures(probabilities, right, given) if n else (np.nan,) * 3
+    samples = _bootstrap(probabilities, right, given) if n else np.empty((0, 3))
+    figures = _figures(probabilities, right, given) if n else (np.nan,) * 3
     ends: list[Interval | None] = [
         (float(np.nanpercentile(column, 2.5)), float(np.nanpercentile(column, 97.5)))
         if n and not np.isnan(column).all() else None
         for column in samples.T
     ]  # fmt: skip
-    found: list[float | None] = [None if np.isnan(value) else float(value) for value in told]
+    values: list[float | None] = [None if np.isnan(value) else float(value) for value in figures]
     return MultiMetrics(
-        n, exact / n if n else None, interval(exact, n), found[0], ends[0], found[1], ends[1],
-        found[2], ends[2], float((given != right).mean()) if n else None, tuple(rows),
+        n, exact / n if n else None, interval(exact, n), values[0], ends[0], values[1], ends[1],
+        values[2], ends[2], float((given != right).mean()) if n else None, tuple(rows),
     )  # fmt: skip
 
 
@@ -162,7 +162,7 @@ def _figures(
         f1.mean())  # fmt: skip
 
 
-def _bootstrapped(probabilities: np.ndarray, right: np.ndarray, given: np.ndarray) -> np.ndarray:
+def _bootstrap(probabilities: np.ndarray, right: np.ndarray, given: np.ndarray) -> np.ndarray:
     """(S, 3) figures of as many images drawn with replacement, seeded.
 
     Sorting is done once: a draw gives each image a weight, how often it was drawn.

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from headstart.errors import RecipeError
-from headstart.images.augment import Augmentation, distinct_views, view
+from headstart.images.augment import Augmentation, distinct_views, make_view
 
 _PAPER, _INK, _FAINT, _LINE = (252, 252, 250), (32, 33, 36), (120, 122, 126), (222, 222, 218)
 _MARGIN, _GAP, _CAPTION = 28, 10, 24  # pixels
@@ -30,8 +30,8 @@ def contact_sheet(
     """
     shapes = {image.shape for image in images}
     if len(shapes) != 1:
-        found = " and ".join(f"{w}x{h}" for h, w, _ in sorted(shapes)) or "no image"
-        raise RecipeError(f"contact sheet: expected images of one size, found {found}. Resize them")
+        sizes = " and ".join(f"{w}x{h}" for h, w, _ in sorted(shapes)) or "no image"
+        raise RecipeError(f"contact sheet: expected images of one size, found {sizes}. Resize them")
     views = min(views, (distinct_views(augmentation) or views + 1) - 1)
     if views < 1:
         raise RecipeError(
@@ -45,7 +45,7 @@ def contact_sheet(
     row_height = lines * (height + _CAPTION) + _GAP
     divider = _MARGIN + width + _GAP  # a line between the images and their views
     sheet_width = max(divider + _GAP + columns * (width + _GAP) - _GAP + _MARGIN, 420)
-    settings = _wrapped(f"{augmentation}, seed {seed}", small, sheet_width - 2 * _MARGIN)
+    settings = _wrap(f"{augmentation}, seed {seed}", small, sheet_width - 2 * _MARGIN)
     top = _MARGIN + 34 + 18 * len(settings) + 16
 
     sheet = Image.new("RGB", (sheet_width, top + row_height * len(images) + _MARGIN // 2), _PAPER)
@@ -60,13 +60,13 @@ def contact_sheet(
         y = top + row * row_height
         caption = names[row] if names else "original"
         sheet.paste(Image.fromarray(pixels), (_MARGIN, y))
-        pen.text((_MARGIN, y + height + 4), _shortened(caption, tiny, width), _INK, tiny)
+        pen.text((_MARGIN, y + height + 4), _shorten(caption, tiny, width), _INK, tiny)
         for number in range(1, views + 1):
             line, column = divmod(number - 1, columns)
             x = divider + _GAP + column * (width + _GAP)
             below = y + line * (height + _CAPTION)
-            seen = view(pixels, augmentation, seed=seed, image_hash=image_hash, view=number)
-            sheet.paste(Image.fromarray(seen), (x, below))
+            changed = make_view(pixels, augmentation, seed=seed, image_hash=image_hash, view=number)
+            sheet.paste(Image.fromarray(changed), (x, below))
             pen.text((x, below + height + 4), f"view {number}", _FAINT, tiny)
     return np.asarray(sheet)
 
@@ -74,7 +74,7 @@ def contact_sheet(
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def _wrapped(text: str, font: _Font, width: int) -> list[str]:
+def _wrap(text: str, font: _Font, width: int) -> list[str]:
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -85,11 +85,11 @@ def _wrapped(text: str, font: _Font, width: int) -> list[str]:
     return lines
 
 
-def _shortened(text: str, font: _Font, width: int) -> str:
+def _shorten(text: str, font: _Font, width: int) -> str:
     """`text` with its middle left out until it fits."""
-    kept = len(text)
+    length = len(text)
     shown = text
-    while font.getlength(shown) > width and kept > 2:
-        kept -= 1
-        shown = f"{text[: kept // 2]}...{text[len(text) - (kept - kept // 2) :]}"
+    while font.getlength(shown) > width and length > 2:
+        length -= 1
+        shown = f"{text[: length // 2]}...{text[len(text) - (length - length // 2) :]}"
     return shown

@@ -13,12 +13,12 @@ def summary(metrics: Mapping[str, Any]) -> str:
     lines = []
     order = ["train", "cross_validation", "validation", "test", "all"]
     for split in sorted(metrics, key=lambda name: order.index(name) if name in order else 9):
-        found = metrics[split]
-        if found.accuracy is None or found.accuracy_interval is None:
+        figures = metrics[split]
+        if figures.accuracy is None or figures.accuracy_interval is None:
             continue
-        low, high = found.accuracy_interval
+        low, high = figures.accuracy_interval
         lines.append(
-            f"{TITLES.get(split, split):<17}{found.accuracy:6.1%} of {found.n:,} images right "
+            f"{TITLES.get(split, split):<17}{figures.accuracy:6.1%} of {figures.n:,} images right "
             f"(95% interval {low:.1%} to {high:.1%})"
         )
     telling = next(
@@ -30,14 +30,14 @@ def summary(metrics: Mapping[str, Any]) -> str:
     return "\n".join(lines + (_details(telling) if telling else []))
 
 
-def _details(found: Metrics) -> list[str]:
+def _details(metrics: Metrics) -> list[str]:
     lines = []
-    supports = [row.support for row in found.classes if row.support]
-    if found.balanced_accuracy is not None and max(supports) > 1.5 * min(supports):
-        lines.append(f"balanced accuracy {found.balanced_accuracy:.1%} (classes count alike)")
-    if len(found.classes) > 2:
+    supports = [row.support for row in metrics.classes if row.support]
+    if metrics.balanced_accuracy is not None and max(supports) > 1.5 * min(supports):
+        lines.append(f"balanced accuracy {metrics.balanced_accuracy:.1%} (classes count alike)")
+    if len(metrics.classes) > 2:
         weakest = min(
-            (row for row in found.classes if row.recall is not None),
+            (row for row in metrics.classes if row.recall is not None),
             key=lambda row: row.recall or 0,
         )
         if weakest.recall is not None and weakest.recall < 1:
@@ -46,19 +46,19 @@ def _details(found: Metrics) -> list[str]:
             )
     confused = sorted(
         (
-            (count, found.classes[i].name, found.classes[j].name)
-            for i, row in enumerate(found.confusion)
+            (count, metrics.classes[i].name, metrics.classes[j].name)
+            for i, row in enumerate(metrics.confusion)
             for j, count in enumerate(row)
             if i != j and count
         ),
         key=lambda entry: -entry[0],
     )[:3]
     if confused:
-        told = ", ".join(f"{a} taken for {b} {count}x" for count, a, b in confused)
-        lines.append(f"most confused: {told}")
-    if found.expected_calibration_error is not None:
+        pairs = ", ".join(f"{a} taken for {b} {count}x" for count, a, b in confused)
+        lines.append(f"most confused: {pairs}")
+    if metrics.expected_calibration_error is not None:
         lines.append(
-            f"log loss {found.log_loss:.3f}; stated probabilities are off by "
-            f"{found.expected_calibration_error:.1%} on average"
+            f"log loss {metrics.log_loss:.3f}; stated probabilities are off by "
+            f"{metrics.expected_calibration_error:.1%} on average"
         )
     return lines

@@ -58,7 +58,7 @@ def _compared(runs: list[Run]) -> Compared:
         if any(table[key] != tables[0][key] for table in tables)
     }
     predictions = [_predictions(run) for run in runs]
-    pairs = tuple(_paired(predictions[0], other) for other in predictions[1:])
+    pairs = tuple(_compare_pair(predictions[0], other) for other in predictions[1:])
     return Compared(tuple(runs), recipes, pairs)
 
 
@@ -71,15 +71,15 @@ def _predictions(run: Run) -> _Rows:
     with (run.folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
         # By position: a class may be called as one of the first five columns is.
         rows = [(row[1], row[2], row[3], row[5:]) for row in list(csv.reader(file))[1:]]
-    wanted = "test" if any(split == "test" for _, split, _, _ in rows) else "validation"
+    judged_split = "test" if any(split == "test" for _, split, _, _ in rows) else "validation"
     return {
         (content, label): (classes.index(label), np.array(probabilities, float))
         for content, split, label, probabilities in rows
-        if split == wanted
+        if split == judged_split
     }
 
 
-def _paired(first: _Rows, second: _Rows) -> Comparison | None:
+def _compare_pair(first: _Rows, second: _Rows) -> Comparison | None:
     keys = sorted(first.keys() & second.keys())
     if not keys:
         return None

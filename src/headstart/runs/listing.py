@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from headstart.data.item import natural
+from headstart.data.item import natural_key
 from headstart.errors import ClassifierError, HeadstartError
 from headstart.runs.folder import Run, started
 
@@ -53,7 +53,7 @@ def list_runs(folder: "str | os.PathLike[str]" = "runs") -> list[RunEntry]:
     runs = [path for path in place.iterdir() if _is_run(path)]
     if not runs and (place / "runs").is_dir():
         runs = [path for path in (place / "runs").iterdir() if _is_run(path)]
-    return [read_entry(path) for path in sorted(runs, key=lambda path: natural(path.name))]
+    return [read_entry(path) for path in sorted(runs, key=lambda path: natural_key(path.name))]
 
 
 def read_entry(folder: Path) -> RunEntry:

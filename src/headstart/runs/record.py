@@ -95,7 +95,7 @@ def write_run(
     if trained.history:
         write_atomically(folder / "curves.png", curves_picture({"": trained.history}))
     runs.write_json(
-        folder / "metrics.json", {split: found.to_dict() for split, found in metrics.items()}
+        folder / "metrics.json", {split: measured.to_dict() for split, measured in metrics.items()}
     )
     tuned = bool((studies["tuning"] or {}).get("kept"))
     judged = verdict(metrics, trained.history, tuned=tuned)

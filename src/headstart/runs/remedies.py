@@ -63,7 +63,7 @@ def candidates(base: Recipe) -> list[tuple[str, dict[str, Any]]]:
     viewed = {"views": 3, "augmentation": lesson}
     pooled = {"pooling": "avg"}
     decay = 1e-4 / base.learning_rate  # what a step takes off each weight is their product
-    found: list[tuple[str, dict[str, Any]]] = [
+    changes = [
         ("linear head, pooled", {**plain, **pooled, "head": "linear"}),
         ("pooling instead of flatten", {**viewed, **pooled}),
         ("pooling, no augmentation", {**plain, **pooled}),
@@ -77,8 +77,8 @@ def candidates(base: Recipe) -> list[tuple[str, dict[str, Any]]]:
         ("augmentation and dropout", {**viewed, "dropout": base.dropout or 0.2}),
     ]
     if base.pooling != "flatten":
-        found = [(n.replace("pooling, ", ""), c) for n, c in found[:1] + found[2:8]]
-    return found
+        changes = [(n.replace("pooling, ", ""), c) for n, c in changes[:1] + changes[2:8]]
+    return changes
 
 
 class Remedies(NamedTuple):
@@ -129,14 +129,14 @@ def remedies(
             continue
         begun = time.perf_counter()
         recipe = base.changed(**changes)
-        found, labels = _cross_validate(dataset, recipe, progress)
-        metrics = evaluate(found, labels, dataset.classes)
+        out_of_fold, labels = _cross_validate(dataset, recipe, progress)
+        metrics = evaluate(out_of_fold, labels, dataset.classes)
         comparison = None
         if probabilities is None:
-            probabilities = found
+            probabilities = out_of_fold
         else:
-            both = ~np.isnan(found[:, 0]) & ~np.isnan(probabilities[:, 0])
-            comparison = compare(found[both], probabilities[both], labels[both])
+            both = ~np.isnan(out_of_fold[:, 0]) & ~np.isnan(probabilities[:, 0])
+            comparison = compare(out_of_fold[both], probabilities[both], labels[both])
         tried.append(Remedy(name, recipe, metrics, time.perf_counter() - begun, comparison))
         if on_result is not None:
             on_result(tried[-1])

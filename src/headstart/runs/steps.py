@@ -40,8 +40,8 @@ def read_dataset(source: str | Path, recipe: Recipe, progress: Progress) -> Data
     for warning in dataset.warnings:
         progress.warn(warning)
     counts = {split: len(dataset.split(split)) for split in SPLITS}
-    told = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
-    progress.say(f"{len(dataset.items):,} images of {len(dataset.classes)} classes: {told}")
+    parts = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
+    progress.say(f"{len(dataset.items):,} images of {len(dataset.classes)} classes: {parts}")
     return dataset
 
 
@@ -234,10 +234,12 @@ def train_head(
 
     def tell(row: dict[str, float]) -> None:
         progress.advance()
-        told = f", validation accuracy {row['val_accuracy']:.1%}" if "val_accuracy" in row else ""
+        validated = (
+            f", validation accuracy {row['val_accuracy']:.1%}" if "val_accuracy" in row else ""
+        )
         progress.say(
             f"epoch {row['epoch']:>3}/{recipe.epochs}  loss {row['loss']:.4f}, "
-            f"accuracy {row['accuracy']:.1%}{told}  ({row['seconds']:.1f} s)"
+            f"accuracy {row['accuracy']:.1%}{validated}  ({row['seconds']:.1f} s)"
         )
 
     if needs_images_apart(recipe, callbacks) and not recipe.ensemble:

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from headstart.selection.score import CutScore, cheapest
+from headstart.selection.score import CutScore, choose_cheapest
 from headstart.system.progress import Progress
 
 
@@ -42,7 +42,7 @@ class Board:
 
     def choose_cut(self) -> None:
         """The best is the cheapest of those that cannot be told from the lowest log loss."""
-        self.best = cheapest(self.on_all or self.on_half)
+        self.best = choose_cheapest(self.on_all or self.on_half)
 
     @property
     def scores(self) -> tuple[CutScore, ...]:

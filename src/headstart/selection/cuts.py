@@ -28,7 +28,14 @@ from headstart.heads.examples import Labels
 from headstart.images.augment import NONE
 from headstart.recipe import Recipe
 from headstart.selection.board import Board
-from headstart.selection.score import PARTNERS, CutScore, are_enough, partners, sample, score_cut
+from headstart.selection.score import (
+    PARTNERS,
+    CutScore,
+    are_enough,
+    choose_partners,
+    sample,
+    score_cut,
+)
 from headstart.selection.variations import LEAST, Variations
 from headstart.system.atomic import write_atomically
 from headstart.system.places import cache_folder
@@ -206,7 +213,7 @@ class _Search:
             Variations(
                 self.items, self.labels, self.given, self.thorough,
                 lambda changes, count: self._extract(changes, count)[0],
-                lambda found, best, changes: self._score(found, best.cuts, changes, best.strength),
+                lambda each, best, changes: self._score(each, best.cuts, changes, best.strength),
             ).search(self.board, values)  # fmt: skip
 
     def _score(
@@ -260,7 +267,7 @@ class _Search:
         singles += sorted(losers, key=lambda score: score.log_loss)
         for _ in range(PARTS - 1):
             pairs: list[CutScore] = []
-            for partner in partners(singles, anchor, self.depths):
+            for partner in choose_partners(singles, anchor, self.depths):
                 cuts = (*anchor.cuts, *partner.cuts)
                 if not board.skips(" + ".join(map(str, cuts))):
                     pairs.append(self._score(values_of(cuts), cuts, {}, anchor.strength))

@@ -31,7 +31,7 @@ TOLERANCE = 1e-2
 class Forecast:
     """Accuracy now and with twice the images, and the gain with its 95% interval.
 
-    told: whether the interval of the gain lies above zero.
+    is_clear: whether the interval of the gain lies above zero.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Forecast:
     gain_interval: Interval
 
     @property
-    def told(self) -> bool:
+    def is_clear(self) -> bool:
         """Whether the data can tell that more images help."""
         return self.gain_interval[0] > 0
 
@@ -74,7 +74,7 @@ class LearningCurve:
 
 def _plain(forecast: Forecast) -> dict[str, Any]:
     return {**forecast.__dict__, "gain_interval": list(forecast.gain_interval),
-            "told": forecast.told}  # fmt: skip
+            "told": forecast.is_clear}  # fmt: skip
 
 
 def learning_curve(examples: Examples, *, seed: int = 0) -> LearningCurve:
@@ -106,7 +106,7 @@ def learning_curve(examples: Examples, *, seed: int = 0) -> LearningCurve:
     loss = examples.task.loss
     columns = loss.columns(len(classes))
     for repeat, fold_of in enumerate(drawn):
-        order = _nested(targets, seed + repeat)
+        order = _nest(targets, seed + repeat)
         for place, size in enumerate(sizes):
             masks = _masks(fold_of, order, targets, int(size))
             # Fewer images want a stronger hand: three candidates, the best by held-out loss.
@@ -147,7 +147,7 @@ def curve(
         _forecast(name, right[:, labels == number], rng, sizes)
         for number, name in enumerate(classes)
     ]
-    forecasts.sort(key=lambda found: -found.gain)
+    forecasts.sort(key=lambda forecast: -forecast.gain)
     n = len(labels)
     return LearningCurve(
         tuple(round(size) for size in sizes),
@@ -161,7 +161,7 @@ def curve(
 
 def power_law(sizes: np.ndarray, errors: np.ndarray, at: float) -> np.ndarray:
     """(B,) errors at size `at` of the best a + b n^-c through (B, S) errors, a and b >= 0."""
-    best, found = np.full(len(errors), np.inf), errors[:, -1].copy()
+    best, errors_then = np.full(len(errors), np.inf), errors[:, -1].copy()
     # Large sizes are nearer to what is asked for.
     share = sizes / sizes.sum()
     for exponent in EXPONENTS:
@@ -176,8 +176,8 @@ def power_law(sizes: np.ndarray, errors: np.ndarray, at: float) -> np.ndarray:
         residual = ((errors - level[:, None] - slope[:, None] * x) ** 2) @ share
         better = residual < best
         best = np.where(better, residual, best)
-        found = np.where(better, level + slope * at**-exponent, found)
-    return found
+        errors_then = np.where(better, level + slope * at**-exponent, errors_then)
+    return errors_then
 
 
 def _forecast(
@@ -202,7 +202,7 @@ def _forecast(
     )  # fmt: skip
 
 
-def _nested(labels: np.ndarray, seed: int) -> np.ndarray:
+def _nest(labels: np.ndarray, seed: int) -> np.ndarray:
     """(N,) places in an order that takes from the classes in turn, each in its share."""
     rng = np.random.default_rng(seed)
     place = np.empty(len(labels))

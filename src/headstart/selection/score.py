@@ -124,7 +124,7 @@ def sample(kinds: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
     return order
 
 
-def cheapest(scores: Sequence[CutScore]) -> CutScore:
+def choose_cheapest(scores: Sequence[CutScore]) -> CutScore:
     """Of those within one standard error of the best the earliest, which is the cheapest; of those
     that cost the same the one with the lowest log loss.
     """
@@ -135,7 +135,7 @@ def cheapest(scores: Sequence[CutScore]) -> CutScore:
     return min(alike, key=lambda score: score.log_loss)
 
 
-def partners(
+def choose_partners(
     singles: Sequence[CutScore], anchor: CutScore, depths: Mapping[Cut, float]
 ) -> list[CutScore]:
     """The first of `singles`, given with the best first, that see something else: the maximum
