@@ -10,7 +10,8 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from headstart.images.decode import decode, from_pixels, reduced
+from headstart.images.decode import decode, from_pixels
+from headstart.images.size import reduce_to
 
 VERSION = 2  # raised when the same bytes give other pixels
 
@@ -60,7 +61,7 @@ def prepare_pixels(image: Any, geometry: Geometry) -> np.ndarray:
     The numbers are those of the file the pixels were decoded from; a large JPEG's, which is
     decoded at reduced scale, differ by the little that its decoder averages differently.
     """
-    return resize(reduced(from_pixels(image), geometry.at_least), geometry)
+    return resize(reduce_to(from_pixels(image), geometry.at_least), geometry)
 
 
 def resize(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
