@@ -8,7 +8,14 @@ from headstart.backbones.cut import Cut
 from headstart.heads import linear
 from headstart.metrics.task import MultiLabel
 from headstart.selection import score as scoring
-from headstart.selection.score import CutScore, are_enough, cheapest, partners, sample, score_cut
+from headstart.selection.score import (
+    CutScore,
+    are_enough,
+    choose_cheapest,
+    choose_partners,
+    sample,
+    score_cut,
+)
 
 
 def scored(name: str, losses: list[float], cost: float = 1.0) -> CutScore:
@@ -25,8 +32,8 @@ def test_within_one_standard_error_the_earliest_wins() -> None:
     best = scored("late:avg", [1, 1, 1, 1])
     alike = scored("early:avg", list(1.05 + noise), cost=0.5)
     worse = scored("first:avg", [2, 2.1, 2, 2.1], cost=0.1)
-    assert cheapest([best, alike, worse]) is alike
-    assert cheapest([best, worse]) is best
+    assert choose_cheapest([best, alike, worse]) is alike
+    assert choose_cheapest([best, worse]) is best
 
 
 def test_of_those_that_cost_the_same_the_best_wins() -> None:
@@ -35,7 +42,7 @@ def test_of_those_that_cost_the_same_the_best_wins() -> None:
     grid = scored("a:grid", list(1.05 + noise), cost=0.5)
     next_one = scored("b:avg", list(1.01 + noise), cost=0.54)
     dearer = scored("c:avg", [1, 1, 1, 1], cost=0.56)
-    assert cheapest([average, grid, next_one, dearer]) is next_one
+    assert choose_cheapest([average, grid, next_one, dearer]) is next_one
 
 
 def test_what_is_joined_sees_something_else() -> None:
@@ -46,7 +53,7 @@ def test_what_is_joined_sees_something_else() -> None:
     ]  # fmt: skip
     named = {"last:avg": 1.0, "last:max": 1.0, "next:avg": 0.97, "far:avg": 0.8, "far:grid": 0.8}
     depths = {Cut.parse(name): depth for name, depth in named.items()}
-    assert partners([anchor, *others], anchor, depths) == [others[0], others[2]]
+    assert choose_partners([anchor, *others], anchor, depths) == [others[0], others[2]]
 
 
 def test_a_sample_keeps_the_shares_of_the_classes() -> None:
