@@ -121,6 +121,17 @@ def test_small_classes_have_an_image_on_each_side(tmp_path: Path) -> None:
         assert set(counts.values()) == {1}, split
 
 
+@pytest.mark.parametrize("fraction", [0.02, 0.98])
+def test_a_folder_called_as_several_classes_is_one_class(tmp_path: Path, fraction: float) -> None:
+    """Every class has an image on each side, whatever it or another one is called."""
+    dataset = load(fill(tmp_path, {"a;b": 3, "c": 3, "d|e": 3}), validation_fraction=fraction)
+    assert dataset.classes == ("a;b", "c", "d|e")
+    assert not dataset.task.multilabel
+    assert not dataset.warnings
+    for split in ("train", "validation"):
+        assert all(dataset.counts()[split].values()), split
+
+
 def test_columns_are_those_of_all_lines(tmp_path: Path) -> None:
     fill(tmp_path, {"a": 6, "b": 6})
     names = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.glob("*/*"))]
