@@ -66,11 +66,15 @@ def test_errors_name_the_choice_and_what_was_found(choices: dict[str, object], t
 
 
 def test_files_that_are_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="cannot read the recipe"):
+    advice = "For one to begin with, type: headstart recipe quick$"
+    with pytest.raises(RecipeError, match=rf"none.toml: expected .*found: No such.*{advice}"):
         load_recipe(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("a = = b")
-    with pytest.raises(RecipeError, match="not valid TOML"):
+    with pytest.raises(RecipeError, match=rf"bad.toml: expected .*TOML, found: Inv.*{advice}"):
         load_recipe(tmp_path / "bad.toml")
+    (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
+    with pytest.raises(RecipeError, match=rf"latin.toml: expected .*found: 'utf-8'.*{advice}"):
+        load_recipe(tmp_path / "latin.toml")
     with pytest.raises(RecipeError, match="Expected one of classic, quick"):
         load_recipe("slow")
 

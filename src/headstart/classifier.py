@@ -18,7 +18,7 @@ import numpy as np
 
 from headstart.data import dataset
 from headstart.data.item import Item, content_hash
-from headstart.errors import BadImage, ClassifierError
+from headstart.errors import BadImage, ClassifierError, cannot_read
 from headstart.features.engine import OpenVinoEngine
 from headstart.heads.head import Head, from_arrays
 from headstart.images import augment
@@ -292,7 +292,9 @@ def load(path: "str | os.PathLike[str]") -> Classifier:
         head = from_arrays(record["head"], load_file(folder / "head.safetensors"))
         for part in ("model.xml", "model.bin"):
             if not (folder / part).is_file():
-                raise ClassifierError(f"{folder} is not whole: {part} is missing")
+                raise ClassifierError(
+                    cannot_read(folder, f"no {part}", "a whole classifier", _AGAIN)
+                )
         geometry = Geometry(**record["geometry"])
         return Classifier(
             record["classes"], geometry, _able(record["precision"]), head, folder / "model.xml",
@@ -302,10 +304,11 @@ def load(path: "str | os.PathLike[str]") -> Classifier:
         raise
     except Exception as error:  # damaged in whatever way
         raise ClassifierError(
-            f"{folder} is damaged ({type(error).__name__}: {error}). Train again, or restore it"
+            cannot_read(folder, f"{type(error).__name__}: {error}", "a whole classifier", _AGAIN)
         ) from error
 
 
+_AGAIN = "Train again, or restore the folder"
 _OWN = {"format", "classes", "geometry", "precision", "head"}
 
 

@@ -16,6 +16,17 @@ Each message says what was expected, what was found and what to type next.
 """
 
 
+def cannot_read(path: object, error: object, expected: str, advice: str) -> str:
+    """The message about a file or folder that cannot be read.
+
+    error: what was found: an exception, of whose text the first line is told, or a few words.
+    advice: what to do or type next, in whole sentences without the last full stop.
+    """
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error).strip()
+    found = reason.splitlines()[0].rstrip(".") if reason else type(error).__name__
+    return f"cannot read {path}: expected {expected}, found: {found}. {advice}"
+
+
 class HeadstartError(Exception):
     """Base of every error headstart raises on purpose."""
 

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from headstart.backbones.cut import AUTO, LAST, Cut, Pooling
-from headstart.errors import RecipeError
+from headstart.errors import RecipeError, cannot_read
 from headstart.images import augment
 from headstart.images.augment import Augmentation
 from headstart.images.geometry import Geometry
@@ -254,22 +254,18 @@ def load_recipe(recipe: "str | Path | Recipe" = "quick", **choices: Any) -> Reci
 def _table(recipe: str | Path) -> dict[str, Any]:
     path = Path(recipe)
     if path.suffix == ".toml":
+        advice = "For one to begin with, type: headstart recipe quick"
         try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
-    elif str(recipe) in recipes():
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise RecipeError(cannot_read(path, error, "a recipe in TOML", advice)) from error
+    if str(recipe) in recipes():
         file = resources.files("headstart") / "recipes" / f"{recipe}.toml"
-        text = file.read_text(encoding="utf-8")
-    else:
-        raise RecipeError(
-            f"no recipe is called {str(recipe)!r}. Expected one of {', '.join(recipes())}, "
-            "or a .toml file"
-        )
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"the recipe {path} is not valid TOML: {error}") from error
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    raise RecipeError(
+        f"no recipe is called {str(recipe)!r}. Expected one of {', '.join(recipes())}, "
+        "or a .toml file"
+    )
 
 
 def seconds(text: str) -> float:

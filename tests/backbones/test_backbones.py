@@ -149,7 +149,9 @@ def test_the_checkpoint_reader_runs_no_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint", pickle.dumps(OrderedDict())])
 def test_a_damaged_checkpoint_is_an_error(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "w.pth").write_bytes(damage)
-    with pytest.raises(WeightsError, match="not a whole checkpoint"):
+    with pytest.raises(
+        WeightsError, match=r"w.pth: expected a whole checkpoint .*found: \S.*--weights FILE"
+    ):
         read_checkpoint(tmp_path / "w.pth")
 
 

@@ -210,7 +210,9 @@ def test_weights_of_another_network_name_layer_and_shapes(inception_weights: Pat
 
 def test_a_file_that_is_no_hdf5(tmp_path: Path) -> None:
     (tmp_path / "w.h5").write_bytes(b"hello")
-    with pytest.raises(WeightsError, match="does not fit vgg16"):
+    with pytest.raises(
+        WeightsError, match=r"w.h5: expected .* fit vgg16, found: .*Type: --weights"
+    ):
         open_extractor(load_recipe(backbone="vgg16", weights=str(tmp_path / "w.h5"), size=64))
 
 

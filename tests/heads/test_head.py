@@ -72,7 +72,9 @@ def test_saved_and_loaded_is_the_same() -> None:
 
 def test_a_missing_array_is_an_error() -> None:
     head = Head((Dense(np.ones((2, 2), "f4"), np.zeros(2, "f4"), "softmax"),))
-    with pytest.raises(ClassifierError, match=r"not whole: '0.bias'"):
+    with pytest.raises(
+        ClassifierError, match=r"whole head, found one without '0.bias'. Train again"
+    ):
         from_arrays(head.description(), {"0.weight": np.ones((2, 2), "f4")})
 
 

@@ -196,7 +196,7 @@ def test_a_newer_classifier_is_refused(run: headstart.Run, tmp_path: Path) -> No
 def test_a_damaged_classifier_is_refused(run: headstart.Run, tmp_path: Path, part: str) -> None:
     shutil.copytree(run.folder / "classifier", tmp_path / "c")
     (tmp_path / "c" / part).write_bytes(b"x")
-    with pytest.raises(headstart.HeadstartError, match=r"damaged|cannot compile"):
+    with pytest.raises(headstart.HeadstartError, match=r"expected a whole .*found: .*Train again"):
         headstart.load(tmp_path / "c").predict(np.zeros((8, 8, 3), np.uint8))
 
 

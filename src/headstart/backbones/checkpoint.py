@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from headstart.errors import WeightsError
+from headstart.errors import WeightsError, cannot_read
 
 MAGIC = 0x1950A86A20F9469CFC6C
 STORAGES = {"FloatStorage": "<f4", "HalfStorage": "<f2", "DoubleStorage": "<f8",
@@ -52,11 +52,14 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
             return _read(file)
-    except OSError as error:
-        raise WeightsError(f"cannot read the weights {path}: {error.strerror}") from error
-    except (pickle.UnpicklingError, ValueError, KeyError, EOFError, TypeError, struct.error,
-            IndexError, AttributeError) as error:  # fmt: skip
-        raise WeightsError(f"{path} is not a whole checkpoint ({error})") from error
+    except (OSError, pickle.UnpicklingError, ValueError, KeyError, EOFError, TypeError,
+            struct.error, IndexError, AttributeError) as error:  # fmt: skip
+        raise WeightsError(
+            cannot_read(
+                path, error, "a whole checkpoint of tensors",
+                "Install the package that it came with again, or type: --weights FILE",
+            )
+        ) from error  # fmt: skip
 
 
 def _read(file: IO[bytes]) -> dict[str, np.ndarray]:

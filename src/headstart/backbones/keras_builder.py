@@ -18,7 +18,15 @@ from typing import Any
 from headstart.backbones import efficientnet_lite
 from headstart.backbones.catalogue import Backbone, backbone, cut_error
 from headstart.backbones.checkpoint import read_checkpoint
-from headstart.errors import BackboneError, EngineError, HeadstartError, WeightsError
+from headstart.errors import (
+    BackboneError,
+    EngineError,
+    HeadstartError,
+    WeightsError,
+    cannot_read,
+)
+
+_OTHERS = "Type: --weights with another file, or --weights default"
 
 
 def in_child(request: dict[str, Any]) -> dict[str, Any]:
@@ -91,16 +99,14 @@ def load_weights(model: Any, path: Path) -> None:
             with h5py.File(path, "r") as file:
                 group = file.get("model_weights", file)
                 if "layer_names" not in group.attrs:
-                    raise WeightsError(
-                        f"{path} is HDF5 but holds no Keras weights (no 'layer_names' in it)"
-                    )
+                    reason = "HDF5 without 'layer_names'"
+                    raise WeightsError(cannot_read(path, reason, "weights by Keras", _OTHERS))
                 _load_legacy(model, group, path)
     except WeightsError:
         raise
     except Exception as error:  # whatever a foreign file makes the loaders raise
-        raise WeightsError(
-            f"{path} does not fit {model.name}: {str(error).strip().splitlines()[0]}"
-        ) from error
+        expected = f"whole weights that fit {model.name}"
+        raise WeightsError(cannot_read(path, error, expected, _OTHERS)) from error
 
 
 def _load_legacy(model: Any, group: Any, path: Path) -> None:
@@ -121,12 +127,12 @@ def _load_legacy(model: Any, group: Any, path: Path) -> None:
         if expected != shapes:
             raise WeightsError(
                 f"{path.name} does not fit {model.name}: layer {layer.name!r} expects "
-                f"{expected}, found {shapes} (in the file: {name!r})"
+                f"{expected}, found {shapes} (in the file: {name!r}). {_OTHERS}"
             )
     if len(ours) != len(stored):
         raise WeightsError(
             f"{path.name} does not fit {model.name}: expected {len(ours)} layers with weights, "
-            f"found {len(stored)}. Are these weights with the top, or of another network?"
+            f"found {len(stored)}. Are these weights with the top, or of another network? {_OTHERS}"
         )
     for layer, (_, values) in zip(ours, stored, strict=True):
         layer.set_weights([value[()] for value in values])
@@ -144,14 +150,15 @@ def _transfer(model: Any, path: Path) -> None:
         source = layers.get(layer.name)
         if source is None:
             raise WeightsError(
-                f"{path.name} does not fit {model.name}: it has no layer {layer.name!r}"
+                f"{path.name} does not fit {model.name}: expected a layer {layer.name!r}, "
+                f"found none. {_OTHERS}"
             )
         expected = [tuple(weight.shape) for weight in layer.weights]
         shapes = [tuple(weight.shape) for weight in source.weights]
         if expected != shapes:
             raise WeightsError(
                 f"{path.name} does not fit {model.name}: layer {layer.name!r} expects "
-                f"{expected}, found {shapes}"
+                f"{expected}, found {shapes}. {_OTHERS}"
             )
         layer.set_weights(source.get_weights())
 

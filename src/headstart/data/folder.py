@@ -5,7 +5,7 @@ from pathlib import Path
 
 from headstart.data.item import Item, list_first, natural_key, to_class_name, to_printable
 from headstart.data.split import SPLIT_NAMES
-from headstart.errors import DatasetError
+from headstart.errors import DatasetError, cannot_read
 
 PASSED_OVER = {"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"}
 SIDE_FILES = {".txt", ".md", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html",
@@ -74,7 +74,12 @@ def entries_in(folder: Path) -> list[Path]:
     try:
         entries = list(folder.iterdir())
     except OSError as error:
-        raise DatasetError(f"cannot read the folder {folder}: {error.strerror}") from error
+        raise DatasetError(
+            cannot_read(
+                folder, error, "a folder that may be listed",
+                f"Allow it (chmod u+rx {folder}) or give another folder",
+            )
+        ) from error  # fmt: skip
     visible = [
         entry
         for entry in entries

@@ -10,7 +10,7 @@ from typing import Any
 
 from headstart.data.item import Item, list_first, natural_key, to_class_name
 from headstart.data.split import SPLIT_NAMES
-from headstart.errors import DatasetError, MissingExtra
+from headstart.errors import DatasetError, MissingExtra, cannot_read
 
 TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}
 COLUMNS = {
@@ -111,9 +111,14 @@ def _records(path: Path) -> list[tuple[int, Mapping[str, Any]]]:
             reader = csv.DictReader(file, delimiter=delimiter)
             return [(reader.line_num, row) for row in reader]
     except UnicodeDecodeError as error:
-        raise DatasetError(f"expected {path} in UTF-8: {error.reason}") from error
-    except csv.Error as error:
-        raise DatasetError(f"{path} is not a table: {error}") from error
+        raise DatasetError(
+            cannot_read(path, error, "text in UTF-8", "Save the table in UTF-8 and try again")
+        ) from error
+    except (OSError, csv.Error) as error:
+        kinds = ", ".join(sorted(TABLES))
+        raise DatasetError(
+            cannot_read(path, error, f"a table ({kinds})", "Save it anew, or give another table")
+        ) from error
 
 
 def _delimiter(sample: str) -> str:
@@ -129,9 +134,17 @@ def _json_lines(file: Iterable[str], path: Path) -> list[tuple[int, Mapping[str,
         try:
             record = json.loads(text)
         except ValueError as error:
-            raise DatasetError(f"line {number} of {path} is not JSON: {error}") from error
+            raise DatasetError(
+                cannot_read(
+                    f"line {number} of {path}", error, "an object in JSON",
+                    'Correct that line: {"path": "1.jpg", "label": "cats"}',
+                )
+            ) from error  # fmt: skip
         if not isinstance(record, dict):
-            raise DatasetError(f"expected an object in line {number} of {path}, found {text[:40]}")
+            raise DatasetError(
+                f"expected an object in line {number} of {path}, found {text.strip()[:40]}. "
+                'Correct that line: {"path": "1.jpg", "label": "cats"}'
+            )
         records.append((number, record))
     return records
 
@@ -144,7 +157,9 @@ def _parquet(path: Path) -> list[Mapping[str, Any]]:
     try:
         rows: list[Mapping[str, Any]] = parquet.read_table(path).to_pylist()
     except Exception as error:  # pyarrow's own
-        raise DatasetError(f"{path} is not Parquet: {error}") from error
+        raise DatasetError(
+            cannot_read(path, error, "a whole Parquet file", "Save it anew, or as CSV")
+        ) from error
     return rows
 
 

@@ -67,7 +67,10 @@ class OpenVinoEngine:
             self.compiled = core().compile_model(model, "CPU", options)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
-            raise EngineError(f"OpenVINO cannot compile the model: {reason}") from error
+            raise EngineError(
+                f"expected a whole model that OpenVINO can compile for this processor, found: "
+                f"{reason}. Train again, or restore the file"
+            ) from error
         self.output = output
 
     def run(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

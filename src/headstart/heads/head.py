@@ -132,7 +132,9 @@ def from_arrays(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
                 )
         return Head(tuple(layers), bool(description["binary"]))
     except (KeyError, TypeError) as error:
-        raise ClassifierError(f"the saved head is not whole: {error} is missing") from error
+        raise ClassifierError(
+            f"expected a whole head, found one without {error}. Train again, or restore its folder"
+        ) from error
 
 
 def activate(x: np.ndarray, name: str) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.errors import ClassifierError
+from headstart.errors import ClassifierError, cannot_read
 from headstart.metrics import comparison
 from headstart.metrics.comparison import Comparison
 from headstart.runs.folder import Run, as_run
@@ -67,16 +67,20 @@ _Rows = dict[tuple[str, str], tuple[int, np.ndarray]]
 
 def _predictions(run: Run) -> _Rows:
     """By content and label: class number and (C,) probabilities; the test split where there is."""
-    classes = run.record["classes"]
-    with (run.folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
-        # By position: a class may be called as one of the first five columns is.
-        rows = [(row[1], row[2], row[3], row[5:]) for row in list(csv.reader(file))[1:]]
-    judged_split = "test" if any(split == "test" for _, split, _, _ in rows) else "validation"
-    return {
-        (content, label): (classes.index(label), np.array(probabilities, float))
-        for content, split, label, probabilities in rows
-        if split == judged_split
-    }
+    classes, file = run.record["classes"], run.folder / "predictions.csv"
+    try:
+        with file.open(encoding="utf-8", newline="") as table:
+            # By position: a class may be called as one of the first five columns is.
+            rows = [
+                (row[2], (row[1], row[3]), (classes.index(row[3]), np.array(row[5:], float)))
+                for row in list(csv.reader(table))[1:]
+            ]
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        expected = "a table of predictions, as headstart train wrote it"
+        advice = "Restore the file, or train again"
+        raise ClassifierError(cannot_read(file, error, expected, advice)) from error
+    judged = "test" if any(split == "test" for split, _, _ in rows) else "validation"
+    return {key: prediction for split, key, prediction in rows if split == judged}
 
 
 def _compare_pair(first: _Rows, second: _Rows) -> Comparison | None:

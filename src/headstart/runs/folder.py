@@ -23,7 +23,7 @@ from typing import Any
 
 from headstart.backbones.cut import Cut
 from headstart.classifier import Classifier, load
-from headstart.errors import ClassifierError, RecipeError
+from headstart.errors import ClassifierError, RecipeError, cannot_read
 from headstart.metrics.classification import Metrics
 from headstart.metrics.multilabel import MultiMetrics
 from headstart.recipe import Recipe, load_recipe
@@ -117,10 +117,10 @@ class Run:
                 f"expected a finished run, found no {name} in {self.folder}. "
                 "Give the folder that headstart train printed"
             ) from None
-        except ValueError as error:
-            raise ClassifierError(f"{self.folder / name} is damaged: {error}") from error
+        except (OSError, ValueError) as error:
+            raise ClassifierError(_damaged(self.folder / name, error)) from error
         if not isinstance(content, dict):
-            raise ClassifierError(f"{self.folder / name} is damaged: expected an object")
+            raise ClassifierError(_damaged(self.folder / name, type(content).__name__))
         return content
 
     def __repr__(self) -> str:
@@ -129,6 +129,11 @@ class Run:
         )
         accuracy = f", accuracy {measured.accuracy:.1%}" if measured and measured.accuracy else ""
         return f"Run({str(self.folder)!r}{accuracy})"
+
+
+def _damaged(file: Path, error: object) -> str:
+    advice = "Restore the file, or train again: headstart train PHOTOS"
+    return cannot_read(file, error, "a whole object in JSON", advice)
 
 
 def as_run(run: "Run | str | os.PathLike[str]") -> Run:
@@ -200,11 +205,13 @@ def started(folder: Path) -> dict[str, Any]:
     """What `start` wrote. Raises ClassifierError if no training began there."""
     try:
         content: dict[str, Any] = json.loads((folder / "started.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ClassifierError(
             f"expected the folder of a training that was stopped, found no started.json in "
             f"{folder}. Give the folder that headstart train printed"
         ) from error
+    except ValueError as error:
+        raise ClassifierError(_damaged(folder / "started.json", error)) from error
     return content
 
 

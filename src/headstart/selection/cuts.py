@@ -100,9 +100,9 @@ def select(
     rows = sample(labels.task.kinds(labels.targets), max(most, OF_EACH * len(labels.task.classes)))
     items, labels = [items[i] for i in rows], labels.take(rows)
     outcome = _outcome_file(items, labels, recipe) if variations and not every_cut else None
-    if outcome is not None and outcome.is_file():
-        known = json.loads(outcome.read_text(encoding="utf-8"))
-        return Selection(plain.changed(**known["recipe"]), None, before=known["selection"])
+    known = _read_outcome(outcome, plain) if outcome is not None else None
+    if known is not None:
+        return known
     search = _Search(items, labels, recipe, progress, every_cut)
     board, stopped = search.board, False
     with progress.stage("selection", search.steps(variations), "candidates"):
@@ -140,6 +140,15 @@ def _outcome_file(items: Sequence[Any], labels: Labels, recipe: Recipe) -> Path:
     if labels.groups is not None:
         digest.update(labels.groups.astype(np.int64).tobytes())
     return cache_folder() / "selections" / f"{digest.hexdigest()[:24]}.json"
+
+
+def _read_outcome(file: Path, plain: Recipe) -> Selection | None:
+    """What `_keep` wrote; None if there is nothing or it is damaged: it is measured again."""
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+        return Selection(plain.changed(**known["recipe"]), None, before=known["selection"])
+    except (OSError, ValueError, KeyError, TypeError):  # a RecipeError is a ValueError
+        return None
 
 
 def _keep(file: Path, selection: Selection) -> None:
