@@ -196,6 +196,44 @@ def test_what_cannot_be_learned_from(tmp_path: Path, layout: dict[str, int], tex
         load(fill(tmp_path, layout))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        (
+            "t.csv",
+            b"path,label\n1.jpg,caf\xe9\n",
+            r"text in UTF-8, found: 'utf-8' .*Save the table",
+        ),
+        ("t.jsonl", b'{"path": 1}\n{"path"', r"line 2 of .*object in JSON, found: .*Correct that"),
+        ("t.jsonl", b"[1, 2]", r"object in line 1 of .*, found \[1, 2\]. Correct that line"),
+        ("t.parquet", b"PAR", r"a whole Parquet file, found: \S.*Save it anew, or as CSV"),
+    ],
+)
+def test_tables_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, text: str) -> None:
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow", reason="pip install 'headstart[parquet]'")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError, match=text):
+        load(tmp_path / name)
+
+
+def test_what_the_system_does_not_let_us_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    fill(tmp_path, {"a": 3, "b": 3})
+    (tmp_path / "t.csv").write_text("path,label\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refuse)
+        with pytest.raises(DatasetError, match=r"folder .*found: Permission denied. Allow it \("):
+            load(tmp_path)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(DatasetError, match=r"a table \(.*found: Permission denied. Save it anew"):
+        load(tmp_path / "t.csv")
+
+
 def test_images_without_class_folders(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.jpg").write_bytes(b"x%d" % number)

@@ -1,6 +1,7 @@
 """A class folder called "a;b" is one class in every command: `;` means several in tables only."""
 
 import csv
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -69,6 +70,20 @@ def test_predictions_are_read_back_and_compared(run: headstart.Run, pictures: Pa
     assert pair is not None
     assert pair.n == run.metrics["validation"].n == run.record["images"]["validation"]
     assert (pair.only_first_right, pair.only_second_right) == (0, 0)  # both all right
+
+
+@pytest.mark.parametrize(
+    "damage", [None, "image\n1.png\n", "i,c,s,l,p,a;b,c\n1,0,validation,b,b,1,0\n"]
+)
+def test_predictions_that_cannot_be_read(
+    run: headstart.Run, tmp_path: Path, damage: str | None
+) -> None:
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    (folder / "predictions.csv").unlink()
+    if damage is not None:
+        (folder / "predictions.csv").write_text(damage)
+    with pytest.raises(headstart.HeadstartError, match=r"table of predictions, .*found: .*Restore"):
+        headstart.compare(run, folder)
 
 
 def test_it_has_a_learning_curve(pictures: Path) -> None:

@@ -19,6 +19,7 @@ from headstart.runs.steps import label
 from headstart.selection import cuts as selection
 from headstart.selection import score as scoring
 from headstart.selection.cuts import Selection, select
+from headstart.system.places import cache_folder
 from headstart.system.progress import Recorder
 
 
@@ -165,6 +166,10 @@ def test_the_run_keeps_what_was_chosen_and_why(sides: Path, tmp_path: Path) -> N
     assert second.record["selection"] == record
     again = headstart.train(sides, run.folder / "recipe.toml", out=tmp_path / "again")
     assert again.metrics["validation"] == run.metrics["validation"]
+    for outcome in (cache_folder() / "selections").iterdir():
+        outcome.write_text('{"recipe"')
+    third = headstart.train(sides, out=tmp_path / "third", size=96)
+    assert third.recipe == run.recipe  # damaged: measured again
 
 
 @pytest.mark.parametrize(("text", "expected"), [("90", 90), ("60s", 60), ("5m", 300), ("1h", 3600)])
