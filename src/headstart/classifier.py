@@ -147,7 +147,7 @@ class Classifier:
         The further views are those of the augmentation that the classifier was trained with, of
         flipping where there was none; V is no more than there are different ones.
         """
-        augmentation = _augmentation(self.description.get("augmentation"))
+        augmentation = _read_augmentation(self.description.get("augmentation"))
         count = min(views, augment.distinct_views(augmentation) or views)
         names: list[tuple[str, str | None]] = []
 
@@ -329,10 +329,10 @@ def _images(source: Any) -> tuple[Iterable[Any], bool]:
     single = isinstance(source, bytes | bytearray | memoryview | Item)
     if single or not isinstance(source, Iterable):
         return [source], True
-    return _expanded(source), False
+    return _expand(source), False
 
 
-def _expanded(sources: Iterable[Any]) -> Iterator[Any]:
+def _expand(sources: Iterable[Any]) -> Iterator[Any]:
     """Folders and archives in a list stand for the images in them."""
     for source in sources:
         if isinstance(source, str | Path):
@@ -341,9 +341,9 @@ def _expanded(sources: Iterable[Any]) -> Iterator[Any]:
             yield source
 
 
-def _augmentation(kept: dict[str, Any] | None) -> augment.Augmentation:
+def _read_augmentation(table: dict[str, Any] | None) -> augment.Augmentation:
     """What it was trained with, from its JSON; flips where there was none."""
-    if not kept:
+    if not table:
         return augment.FLIP
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
     return augment.Augmentation(**values)

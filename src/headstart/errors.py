@@ -23,8 +23,8 @@ def cannot_read(path: object, error: object, expected: str, advice: str) -> str:
     advice: what to do or type next, in whole sentences without the last full stop.
     """
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error).strip()
-    found = reason.splitlines()[0].rstrip(".") if reason else type(error).__name__
-    return f"cannot read {path}: expected {expected}, found: {found}. {advice}"
+    first = reason.splitlines()[0].rstrip(".") if reason else type(error).__name__
+    return f"cannot read {path}: expected {expected}, found: {first}. {advice}"
 
 
 class HeadstartError(Exception):

@@ -128,7 +128,7 @@ def test_an_extractor_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe(backbone="mobilenet_v3_small", weights="none", size=64)
     first = open_extractor(recipe)
     monkeypatch.setattr(
-        "headstart.features.extractor.in_child", lambda request: pytest.fail("built again")
+        "headstart.features.graph.in_child", lambda request: pytest.fail("built again")
     )
     again = open_extractor(recipe)
     assert again.fingerprint == first.fingerprint

@@ -170,6 +170,15 @@ def backbone(name: str) -> Backbone:
     return entry
 
 
+def check_size(entry: Backbone, size: int) -> None:
+    """Raises BackboneError for images of `size` pixels where the network takes none so small."""
+    if size < entry.smallest:
+        raise BackboneError(
+            f"{entry.name} takes images of at least {entry.smallest} pixels, found {size}. "
+            f"Type: --size {entry.smallest} or more"
+        )
+
+
 def cut_error(entry: Backbone, cut: str, layers: list[str]) -> BackboneError:
     """The error for a cut that `entry` does not have, offering the near layer names."""
     return BackboneError(

@@ -42,6 +42,11 @@ class Ops(Protocol):
     def add(self, a: Any, b: Any, name: str) -> Any: ...
 
 
+def read_number(name: str) -> int:
+    """Which of the family the catalogue calls `name`."""
+    return int(name[-1])
+
+
 def blocks(number: int) -> list[tuple[str, int, int, int, int]]:
     """Name, kernel, stride, expansion and filters of each block, in order."""
     width, depth = SCALING[number]

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from headstart.backbones import efficientnet_lite
-from headstart.backbones.catalogue import Backbone, backbone, cut_error
+from headstart.backbones.catalogue import Backbone, backbone, check_size, cut_error
 from headstart.backbones.checkpoint import read_checkpoint
+from headstart.backbones.weights import Weights
 from headstart.errors import (
     BackboneError,
     EngineError,
@@ -27,6 +28,17 @@ from headstart.errors import (
 )
 
 _OTHERS = "Type: --weights with another file, or --weights default"
+
+
+def build_request(task: str, entry: Backbone, weights: Weights, size: int) -> dict[str, Any]:
+    """What `in_child` is asked: task is "layers" or "export"."""
+    return {
+        "task": task,
+        "backbone": entry.name,
+        "size": size,
+        "weights": str(weights.path.absolute()) if weights.path else None,
+        "kind": weights.kind,
+    }
 
 
 def in_child(request: dict[str, Any]) -> dict[str, Any]:
@@ -59,13 +71,9 @@ def keras_backbone(name: str, size: int, weights: str | None, kind: str = "file"
     import keras
 
     entry = backbone(name)
-    if size < entry.smallest:
-        raise BackboneError(
-            f"{entry.name} takes images of at least {entry.smallest} pixels, found {size}. "
-            f"Type: --size {entry.smallest} or more"
-        )
+    check_size(entry, size)
     if not entry.application:
-        number = int(entry.name[-1])
+        number = efficientnet_lite.read_number(entry.name)
         if kind == "file" and weights is not None:
             model = efficientnet_lite.keras_model(number, size, None)
             load_weights(model, Path(weights))

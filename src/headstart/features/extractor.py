@@ -8,7 +8,6 @@ normalisation, network, pooling.
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,38 +15,25 @@ from typing import Any
 
 import numpy as np
 
-from headstart.backbones import efficientnet_lite
 from headstart.backbones.catalogue import (
     NORMALISATIONS,
-    Backbone,
     backbone,
+    check_size,
 )
 from headstart.backbones.cut import Cut
-from headstart.backbones.keras_builder import in_child
-from headstart.backbones.weights import Weights, resolve
-from headstart.errors import BackboneError, EngineError
+from headstart.backbones.layers import Layer, list_layers
+from headstart.backbones.weights import resolve
+from headstart.errors import EngineError
 from headstart.features import engine as openvino_engine
 from headstart.features.engine import Engine
-from headstart.features.graph import build, build_request, lite_number
+from headstart.features.graph import build
 from headstart.images.geometry import Geometry
 from headstart.recipe import Recipe
 from headstart.system.lock import Hold, make_and_hold
 from headstart.system.places import cache_folder
 
-FORMAT = (
-    1  # of what is kept in the cache folder; raised when the same description gives other numbers
-)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer of a backbone: `shape` is (height, width, channels) or (units,)."""
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    parameters: int
-    candidate: bool
+# Of what is kept in the cache folder; raised when the same description gives other numbers.
+FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -113,7 +99,7 @@ def open_extractor(recipe: Recipe) -> Extractor:
     entry = backbone(recipe.backbone)
     weights = resolve(entry, recipe.weights)
     geometry = recipe.geometry(entry.size)
-    _check_size(entry, geometry.height)
+    check_size(entry, geometry.height)
     normalisation = NORMALISATIONS.get(recipe.normalisation, entry.normalisation)
     network = {
         "format": FORMAT,
@@ -160,33 +146,9 @@ def _read(folder: Path) -> tuple[dict[str, Any], Any]:
 
 
 def layers(recipe: Recipe) -> list[Layer]:
-    """Every layer of the recipe's backbone, in order, and which are candidate cuts."""
+    """Every layer of the recipe's backbone at its size. Raises as `list_layers` does."""
     entry = backbone(recipe.backbone)
-    size = recipe.geometry(entry.size).height
-    _check_size(entry, size)
-    if not entry.application:
-        return [
-            Layer(name, "cut", shape, 0, efficientnet_lite.worth_measuring(name, shape, size))
-            for name, shape in efficientnet_lite.cut_shapes(lite_number(entry), size).items()
-        ]
-    table = in_child(build_request("layers", entry, Weights("none", None, "none"), size))["layers"]
-    pattern = re.compile(entry.cuts)
-    last = table[-1]["name"]
-    return [
-        Layer(
-            row["name"], row["kind"], tuple(row["shape"]), row["parameters"],
-            bool(pattern.fullmatch(row["name"])) or row["name"] == last,
-        )
-        for row in table
-    ]  # fmt: skip
-
-
-def _check_size(entry: Backbone, size: int) -> None:
-    if size < entry.smallest:
-        raise BackboneError(
-            f"{entry.name} takes images of at least {entry.smallest} pixels, found {size}. "
-            f"Type: --size {entry.smallest} or more"
-        )
+    return list_layers(entry, recipe.geometry(entry.size).height)
 
 
 def _digest(description: dict[str, Any]) -> str:

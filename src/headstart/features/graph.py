@@ -15,26 +15,12 @@ from headstart.backbones import efficientnet_lite
 from headstart.backbones.catalogue import Backbone, Normalisation, cut_error
 from headstart.backbones.checkpoint import read_checkpoint
 from headstart.backbones.cut import LAST, Cut
-from headstart.backbones.keras_builder import in_child
+from headstart.backbones.keras_builder import build_request, in_child
 from headstart.backbones.weights import Weights
 from headstart.errors import BackboneError
 from headstart.features import engine as openvino_engine
 from headstart.images.geometry import Geometry
 from headstart.recipe import Recipe
-
-
-def lite_number(entry: Backbone) -> int:
-    return int(entry.name[-1])
-
-
-def build_request(task: str, entry: Backbone, weights: Weights, size: int) -> dict[str, Any]:
-    return {
-        "task": task,
-        "backbone": entry.name,
-        "size": size,
-        "weights": str(weights.path.absolute()) if weights.path else None,
-        "kind": weights.kind,
-    }
 
 
 def build(
@@ -84,9 +70,10 @@ def _lite_network(
     from openvino import opset13 as op
 
     assert weights.path is not None
-    ops = efficientnet_lite.OpenVinoOps(lite_number(entry), read_checkpoint(weights.path))
+    number = efficientnet_lite.read_number(entry.name)
+    ops = efficientnet_lite.OpenVinoOps(number, read_checkpoint(weights.path))
     parameter = op.parameter([1, 3, geometry.height, geometry.width], np.float32)
-    cuts = efficientnet_lite.network(lite_number(entry), parameter, ops)
+    cuts = efficientnet_lite.network(number, parameter, ops)
     maps = []
     for layer in layers:
         name = "top_relu" if layer == LAST else layer

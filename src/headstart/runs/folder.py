@@ -77,10 +77,10 @@ class Run:
         """By epoch: loss, accuracy, val_loss, val_accuracy; empty for a linear head. nan where
         the training diverged.
         """
-        kept = self.record.get("history", {})
+        columns = self.record.get("history", {})
         return {
             name: [math.nan if value is None else value for value in values]
-            for name, values in kept.items()
+            for name, values in columns.items()
         }
 
     def keras_model(self) -> Any:

@@ -19,11 +19,12 @@ import numpy as np
 from headstart import __version__
 from headstart.backbones.catalogue import backbone
 from headstart.backbones.cut import AUTO, LAST, Cut
+from headstart.backbones.layers import Layer
 from headstart.backbones.weights import resolve
 from headstart.features.cost import costs
 from headstart.features.engine import version
 from headstart.features.extract import Features, extract_features
-from headstart.features.extractor import Extractor, Layer, layers, open_extractor
+from headstart.features.extractor import Extractor, layers, open_extractor
 from headstart.heads.examples import Labels
 from headstart.images.augment import NONE
 from headstart.recipe import Recipe
