@@ -12,7 +12,7 @@ from headstart.data.dataset import load
 from headstart.features.extract import extract
 from headstart.features.extractor import open_extractor
 from headstart.recipe import load_recipe
-from headstart.selection.cuts import candidates
+from headstart.selection.cuts import list_candidates
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     recipe = load_recipe("quick", backbone=asked.backbone, weights=asked.weights)
-    every = [name for name, _, _ in candidates(recipe)]
+    every = [name for name, _, _ in list_candidates(recipe)]
     items = load(asked.photos).split("train")[: asked.images]
     extractors = {
         "all": open_extractor(recipe.changed(cut=every)),

@@ -49,7 +49,7 @@ def _imported(tree: ast.AST) -> list[tuple[str, str]]:
     """Package and module of every import of our own, also of those inside functions; not of those
     that only type checkers see.
     """
-    found: list[str] = []
+    names: list[str] = []
     hidden = {
         id(inner)
         for node in ast.walk(tree)
@@ -60,10 +60,10 @@ def _imported(tree: ast.AST) -> list[tuple[str, str]]:
         if id(node) in hidden:
             continue
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "headstart":
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names if alias.name.startswith("headstart.")]
-    split = [name.split(".")[1:] for name in found if name != "headstart.__version__"]
+            names += [alias.name for alias in node.names if alias.name.startswith("headstart.")]
+    split = [name.split(".")[1:] for name in names if name != "headstart.__version__"]
     return [(parts[0], parts[1] if len(parts) > 1 else "") for parts in split]
 
 

@@ -215,12 +215,12 @@ def test_the_head_may_be_measured(
 ) -> None:
     from headstart.selection import heads
 
-    candidates = heads.candidates
+    candidates = heads.list_candidates
 
     def two(*arguments: Any) -> Any:
         return [row for row in candidates(*arguments) if row[0] in ("linear", "neural 64")]
 
-    monkeypatch.setattr(heads, "candidates", two)
+    monkeypatch.setattr(heads, "list_candidates", two)
     monkeypatch.setattr(heads, "FOLDS", 2)
     monkeypatch.setattr(heads, "choose_simplest", lambda scores, *_: scores[-1])
     model = headstart.ImageClassifier(head="auto", budget=1e9, **EARLY).fit(paths, labels)

@@ -68,19 +68,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as found:
-        threading.Thread(target=found.serve_forever, args=(0.01,), daemon=True).start()
-        yield found
-        found.shutdown()
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield running
+        running.shutdown()
 
 
 def test_a_file_arrives_with_progress(server: Server, tmp_path: Path) -> None:
-    told: list[tuple[int, int | None]] = []
+    reported: list[tuple[int, int | None]] = []
     target = fetch(
-        server.url, tmp_path / "w.h5", checksum=SHA256, progress=lambda *n: told.append(n)
+        server.url, tmp_path / "w.h5", checksum=SHA256, progress=lambda *n: reported.append(n)
     )
     assert target.read_bytes() == CONTENT
-    assert told[-1] == (len(CONTENT), len(CONTENT))
+    assert reported[-1] == (len(CONTENT), len(CONTENT))
     assert [path.name for path in tmp_path.iterdir()] == ["w.h5"]
     fetch(server.url, target, checksum=SHA256)
     assert len(server.requests) == 1  # it was there already

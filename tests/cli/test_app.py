@@ -99,16 +99,16 @@ def test_train_says_what_it_did(tiny: Path, tmp_path: Path) -> None:
 
 def test_train_as_json(tiny: Path, tmp_path: Path) -> None:
     done = headstart("train", tiny, "--json", "--out", tmp_path / "run")
-    found = json.loads(done.stdout)
-    assert found["run"] == str(tmp_path / "run")
-    assert found["classes"] == ["blue", "red"]
-    assert found["images"]["unreadable"] == 0
-    assert found["metrics"]["validation"]["accuracy"] == 1
-    low, high = found["metrics"]["validation"]["accuracy_interval"]
+    result = json.loads(done.stdout)
+    assert result["run"] == str(tmp_path / "run")
+    assert result["classes"] == ["blue", "red"]
+    assert result["images"]["unreadable"] == 0
+    assert result["metrics"]["validation"]["accuracy"] == 1
+    low, high = result["metrics"]["validation"]["accuracy_interval"]
     assert low < high == 1
-    assert set(found["cache"]) == {"hits", "misses"}
-    assert found["seconds"]["total"] > 0
-    assert {"dataset", "extractor", "features", "head"} <= set(found["seconds"])
+    assert set(result["cache"]) == {"hits", "misses"}
+    assert result["seconds"]["total"] > 0
+    assert {"dataset", "extractor", "features", "head"} <= set(result["seconds"])
 
 
 def test_settings_change_the_recipe(tiny: Path, tmp_path: Path) -> None:
@@ -186,9 +186,9 @@ def test_predict_prints_json_lines_and_goes_on_past_bad_files(
 
 
 def test_evaluate(run: Path, tiny: Path) -> None:
-    found = json.loads(headstart("evaluate", run, tiny, "--json").stdout)
-    assert found["all"]["accuracy"] == 1
-    assert any("were trained on" in warning for warning in found["warnings"])
+    result = json.loads(headstart("evaluate", run, tiny, "--json").stdout)
+    assert result["all"]["accuracy"] == 1
+    assert any("were trained on" in warning for warning in result["warnings"])
     assert "100.0% of 48 images right" in headstart("evaluate", run, tiny).stdout
 
 

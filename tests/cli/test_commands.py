@@ -77,17 +77,17 @@ def test_runs_and_info(runs: Trained, call: Call) -> None:
     assert {row["state"] for row in listed} == {"finished"}
     text = call("runs", runs.first.parent).out
     assert re.search(r"tiny-1 +48 +2 +100\.0%  \(\d\d\.\d% to 100\.0%\) +validation", text)
-    told = call("info", runs.first)
-    assert told.code == 0, told.err
-    assert f'cut=["{CUT}"]' in told.out
-    assert "2: blue, red" in told.out
-    assert f"headstart predict {runs.first} NEW_PHOTOS" in told.out
-    assert "curves.png" not in told.out  # only what is there
-    told = result_of(call("info", runs.first, "--json"))
-    assert told["recipe"] == "quick"
-    assert "size=64" in told["changes"]
-    assert told["metrics"]["validation"]["accuracy"] == 1
-    assert "classifier" in told["files"]
+    shown = call("info", runs.first)
+    assert shown.code == 0, shown.err
+    assert f'cut=["{CUT}"]' in shown.out
+    assert "2: blue, red" in shown.out
+    assert f"headstart predict {runs.first} NEW_PHOTOS" in shown.out
+    assert "curves.png" not in shown.out  # only what is there
+    shown = result_of(call("info", runs.first, "--json"))
+    assert shown["recipe"] == "quick"
+    assert "size=64" in shown["changes"]
+    assert shown["metrics"]["validation"]["accuracy"] == 1
+    assert "classifier" in shown["files"]
 
 
 def test_runs_where_nothing_was_trained(call: Call) -> None:
@@ -187,8 +187,8 @@ def quick_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     """How fast a cut is, measured for an instant."""
     from headstart.features import cost
 
-    real = cost.speeds
-    monkeypatch.setattr(cost, "speeds", lambda extractor: real(extractor, seconds=0.001))
+    real = cost.measure_speeds
+    monkeypatch.setattr(cost, "measure_speeds", lambda extractor: real(extractor, seconds=0.001))
 
 
 @pytest.mark.usefixtures("quick_timing")

@@ -89,9 +89,9 @@ def test_no_image_moves_when_others_come_go_or_change_their_names(tmp_path: Path
     for path in sorted((tmp_path / "one" / "b").iterdir())[:20]:
         path.unlink()
     after = sides(load(tmp_path / "one"))
-    kept = before.keys() & after.keys()
-    assert len(kept) == 100
-    assert all(before[key] == after[key] for key in kept)
+    names = before.keys() & after.keys()
+    assert len(names) == 100
+    assert all(before[key] == after[key] for key in names)
 
 
 def test_the_split_does_not_depend_on_where_the_folder_is(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_identical_images_stay_on_one_side(tmp_path: Path) -> None:
     by_content: dict[bytes, set[str | None]] = {}
     for item in load(tmp_path).items:
         by_content.setdefault(item.content_hash, set()).add(item.split)
-    assert all(len(found) == 1 for found in by_content.values())
+    assert all(len(splits) == 1 for splits in by_content.values())
 
 
 def test_the_seed_makes_another_split(tmp_path: Path) -> None:
@@ -370,6 +370,6 @@ def test_an_item_knows_its_content(tmp_path: Path) -> None:
 def test_real_sets(photos: Path, name: str, classes: int, counts: dict[str, int]) -> None:
     dataset = load(photos / name)
     assert len(dataset.classes) == classes
-    assert {s: sum(found.values()) for s, found in dataset.counts().items()} == counts
+    assert {s: sum(by_class.values()) for s, by_class in dataset.counts().items()} == counts
     if name == "sign_language_digits":
         assert dataset.classes == tuple("0123456789")

@@ -40,7 +40,7 @@ def test_no_group_and_no_content_is_on_both_sides(tmp_path: Path, seed: int) -> 
     for item in dataset.items:
         sides[item.group].add(item.split)
         sides[item.content_hash].add(item.split)
-    assert all(len(found) == 1 for found in sides.values())
+    assert all(len(splits) == 1 for splits in sides.values())
     assert {item.split for item in dataset.items} == {"train", "validation"}
     assert all(dataset.counts()["train"].values())
 
@@ -118,5 +118,5 @@ def test_a_run_keeps_groups_apart_and_says_how_many(tiny: Path, tmp_path: Path) 
 def test_the_estimator_takes_groups(tiny: Path) -> None:
     paths = sorted(tiny.glob("*/*"))[::2]
     labels = [path.parent.name for path in paths]
-    found = headstart.ImageClassifier().fit(paths, labels, groups=[p.stem[0] for p in paths])
-    assert found.score(paths, labels) == 1
+    classifier = headstart.ImageClassifier().fit(paths, labels, groups=[p.stem[0] for p in paths])
+    assert classifier.score(paths, labels) == 1

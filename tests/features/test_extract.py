@@ -36,12 +36,12 @@ def engine_of(extractor: Extractor) -> FakeEngine:
 @pytest.fixture
 def items(tmp_path: Path) -> list[Item]:
     """Six images, each of one colour: red 0, 40, 80, ..., green 10, blue 20."""
-    found = []
+    rows = []
     for number in range(6):
         path = tmp_path / f"{number}.png"
         Image.new("RGB", (SIZE, SIZE), (40 * number, 10, 20)).save(path)
-        found.append(Item(path, path.name, ("a",), "train"))
-    return found
+        rows.append(Item(path, path.name, ("a",), "train"))
+    return rows
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ def through(
 
 
 def test_values_by_hand(extractor: Extractor, items: list[Item]) -> None:
-    found = extract(items, extractor)
-    assert found.values.shape == (6, 1, 3)
-    assert found.values[2, 0] == pytest.approx(np.array([80, 10, 20]) / 255)
-    assert (found.hits, found.misses) == (0, 6)
+    features = extract(items, extractor)
+    assert features.values.shape == (6, 1, 3)
+    assert features.values[2, 0] == pytest.approx(np.array([80, 10, 20]) / 255)
+    assert (features.hits, features.misses) == (0, 6)
 
 
 def test_what_is_kept_is_not_computed_again(
@@ -83,9 +83,9 @@ def test_a_renamed_image_is_known_and_an_altered_one_is_not(
     renamed = items[0].path.rename(items[0].path.with_name("renamed.png"))
     Image.new("RGB", (SIZE, SIZE), (1, 2, 3)).save(items[1].path)
     again = [Item(renamed, "renamed.png"), Item(items[1].path, "1.png")]
-    found, _ = through(cache, extractor, again)
-    assert (found.hits, found.misses) == (1, 1)
-    assert found.values[1, 0] == pytest.approx(np.array([1, 2, 3]) / 255)
+    features, _ = through(cache, extractor, again)
+    assert (features.hits, features.misses) == (1, 1)
+    assert features.values[1, 0] == pytest.approx(np.array([1, 2, 3]) / 255)
 
 
 def test_views_are_kept_by_augmentation_and_seed(
@@ -111,9 +111,9 @@ def test_when_the_time_is_up_what_is_there_is_given(
         asked.append(1)
         return len(asked) > 4
 
-    found, _ = through(cache, extractor, items, over=over)
-    assert found.items == tuple(items[:4])
-    assert (found.values.shape, found.misses, found.bad) == ((4, 1, 3), 4, ())
+    features, _ = through(cache, extractor, items, over=over)
+    assert features.items == tuple(items[:4])
+    assert (features.values.shape, features.misses, features.bad) == ((4, 1, 3), 4, ())
     rest, _ = through(cache, extractor, items)
     assert (rest.hits, rest.misses) == (4, 2)
 
@@ -124,12 +124,12 @@ def test_bad_images_are_left_out_with_their_reason(
     items[1].path.write_bytes(b"")
     items[4].path.unlink()
     again = [Item(item.path, item.name) for item in items]
-    found, _ = through(cache, extractor, again)
-    assert [item.name for item in found.items] == ["0.png", "2.png", "3.png", "5.png"]
-    assert found.values[:, 0, 0] == pytest.approx(np.array([0, 80, 120, 200]) / 255)
-    assert found.bad[0][1] == "empty file"
-    assert found.bad[1][1].startswith("cannot be read: No such file")
-    assert found.misses == 4
+    features, _ = through(cache, extractor, again)
+    assert [item.name for item in features.items] == ["0.png", "2.png", "3.png", "5.png"]
+    assert features.values[:, 0, 0] == pytest.approx(np.array([0, 80, 120, 200]) / 255)
+    assert features.bad[0][1] == "empty file"
+    assert features.bad[1][1].startswith("cannot be read: No such file")
+    assert features.misses == 4
 
 
 def test_other_numbers_from_the_same_extractor_set_the_old_ones_aside(
@@ -142,9 +142,9 @@ def test_other_numbers_from_the_same_extractor_set_the_old_ones_aside(
             for features in super().run(images):
                 yield features + np.float32(1e-3)
 
-    found, progress = through(cache, replace(extractor, engine=Other()), items)
-    assert (found.hits, found.misses) == (0, 6)
-    assert found.values[0, 0, 1] == pytest.approx(10 / 255 + 1e-3)
+    extracted, progress = through(cache, replace(extractor, engine=Other()), items)
+    assert (extracted.hits, extracted.misses) == (0, 6)
+    assert extracted.values[0, 0, 1] == pytest.approx(10 / 255 + 1e-3)
     (warning,) = progress.warnings
     assert "this processor or library gives other numbers" in warning
     assert len(list((cache.folder / "features").glob("fake0.aside-*"))) == 1
@@ -162,8 +162,8 @@ def test_a_full_disk_costs_the_cache_but_not_the_run(
             raise CacheError("no space left")
 
         monkeypatch.setattr(space, "put", full)
-        found = extract(items, extractor, space, progress=progress)
-    assert found.misses == 6
+        features = extract(items, extractor, space, progress=progress)
+    assert features.misses == 6
     assert progress.warnings == ["going on without keeping features: no space left"]
 
 
@@ -189,8 +189,8 @@ def test_an_error_in_the_middle_keeps_what_was_computed(
 
     with pytest.raises(KeyboardInterrupt):
         through(cache, replace(extractor, engine=Breaks()), items)
-    found, _ = through(cache, extractor, items)
-    assert found.hits == 3
+    extracted, _ = through(cache, extractor, items)
+    assert extracted.hits == 3
 
 
 def test_cached_views_are_used_in_turn() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from headstart.backbones.cut import Cut
 from headstart.errors import BackboneError, WeightsError
-from headstart.features.cost import costs, speeds
+from headstart.features.cost import count_costs, measure_speeds
 from headstart.features.extractor import layers, open_extractor
 from headstart.recipe import load_recipe
 
@@ -239,20 +239,22 @@ model.{"save_weights" if "weights" in suffix else "save"}({str(target)!r})
 
 
 def test_wide_maps_near_the_input_can_be_cuts_but_are_not_measured() -> None:
-    found = {layer.name: layer for layer in layers(load_recipe("quick", size=90))}
-    assert not found["block2b_depthwise_relu"].candidate
-    assert found["block2b_add"].candidate
-    assert found["block3a_depthwise_relu"].candidate  # 12 of 90 pixels, rounded up
+    by_name = {layer.name: layer for layer in layers(load_recipe("quick", size=90))}
+    assert not by_name["block2b_depthwise_relu"].candidate
+    assert by_name["block2b_add"].candidate
+    assert by_name["block3a_depthwise_relu"].candidate  # 12 of 90 pixels, rounded up
     wide = open_extractor(load_recipe("quick", size=90, cut="block2b_depthwise_relu"))
     assert wide.dimensions == 144
 
 
 def test_layers_are_listed_with_shapes_and_candidates() -> None:
-    found = {layer.name: layer for layer in layers(load_recipe(backbone="inception_v3", size=150))}
-    assert found["mixed7"].shape == (7, 7, 768)
-    assert found["mixed7"].candidate
-    assert not found["conv2d"].candidate
-    assert sum(layer.candidate for layer in found.values()) == 11
+    by_name = {
+        layer.name: layer for layer in layers(load_recipe(backbone="inception_v3", size=150))
+    }
+    assert by_name["mixed7"].shape == (7, 7, 768)
+    assert by_name["mixed7"].candidate
+    assert not by_name["conv2d"].candidate
+    assert sum(layer.candidate for layer in by_name.values()) == 11
 
 
 @pytest.mark.parametrize("side", [96, 64])
@@ -261,8 +263,8 @@ def test_each_cut_may_have_a_pooling_of_its_own(side: int) -> None:
 
     def features(cut: str) -> np.ndarray:
         recipe = load_recipe("quick", cut=cut, size=side, precision="f32")
-        (found,) = open_extractor(recipe).run([image])
-        return found
+        (vector,) = open_extractor(recipe).run([image])
+        return vector
 
     layer = "block5c_add"
     height = -(-side // 16)
@@ -279,19 +281,19 @@ def test_each_cut_may_have_a_pooling_of_its_own(side: int) -> None:
 
 def test_multiplications_are_counted_up_to_each_cut() -> None:
     cuts = ["block1a_project_bn", "block6d_add", "last:avg", "last:max"]
-    found = costs(open_extractor(load_recipe("quick", cut=cuts, size=64)))
-    assert list(found.values()) == sorted(found.values())
-    assert found[Cut("top_relu", "avg")] == found[Cut("top_relu", "max")] == 1
+    shares = count_costs(open_extractor(load_recipe("quick", cut=cuts, size=64)))
+    assert list(shares.values()) == sorted(shares.values())
+    assert shares[Cut("top_relu", "avg")] == shares[Cut("top_relu", "max")] == 1
     # 64 pixels: stem 32*32*32 outputs of 27, depthwise 32*32*32 of 9, pointwise 32*32*16 of 32
     early = 32 * 32 * (32 * 27 + 32 * 9 + 16 * 32)
-    alone = costs(open_extractor(load_recipe("quick", cut=cuts[0], size=64)))
+    alone = count_costs(open_extractor(load_recipe("quick", cut=cuts[0], size=64)))
     assert alone == {Cut("block1a_project_bn"): 1}
-    total = early / found[Cut("block1a_project_bn")]
+    total = early / shares[Cut("block1a_project_bn")]
     assert total == pytest.approx(0.4e9 * (64 / 224) ** 2, rel=0.1)  # 0.4 billion are published
 
 
 def test_the_speed_of_each_cut_is_measured_without_what_lies_behind() -> None:
     recipe = load_recipe("quick", cut="block1a_project_bn:avg+last:avg+last:max", size=96)
-    found = speeds(open_extractor(recipe), seconds=0.05)
-    assert list(map(str, found)) == ["block1a_project_bn:avg", "top_relu:avg", "top_relu:max"]
-    assert found[Cut("block1a_project_bn", "avg")] > 1.5 * found[Cut("top_relu", "avg")]
+    rates = measure_speeds(open_extractor(recipe), seconds=0.05)
+    assert list(map(str, rates)) == ["block1a_project_bn:avg", "top_relu:avg", "top_relu:max"]
+    assert rates[Cut("block1a_project_bn", "avg")] > 1.5 * rates[Cut("top_relu", "avg")]

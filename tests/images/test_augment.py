@@ -181,10 +181,10 @@ def test_each_argument_matters(image: np.ndarray, changed: dict) -> None:
 def test_the_draw_is_frozen_by_version_1() -> None:
     """Kept features carry these draws: change them only with the version in `str`."""
     drawn = draw(LESSON, seed=0, image_hash=bytes(16), view=1, height=150, width=100)
-    found = [drawn.rotation, drawn.shift_x, drawn.shift_y, drawn.shear]
-    found += [drawn.zoom_x, drawn.zoom_y]
+    numbers = [drawn.rotation, drawn.shift_x, drawn.shift_y, drawn.shear]
+    numbers += [drawn.zoom_x, drawn.zoom_y]
     expected = [34.871763821, 9.845789009, 19.468418199, 0.158192108, 0.913556069, 1.199967548]
-    assert found == pytest.approx(expected, abs=1e-8)
+    assert numbers == pytest.approx(expected, abs=1e-8)
 
 
 def test_crop_and_erase_keep_within_the_image_and_their_ranges() -> None:
@@ -287,8 +287,8 @@ def test_quarter_turns_need_a_square() -> None:
 
 def test_read_from_a_recipe() -> None:
     adapter = TypeAdapter(Augmentation)
-    found = adapter.validate_python({"rotation": 10, "brightness": [0.5, 1.5]})
-    assert found == Augmentation(rotation=10, brightness=(0.5, 1.5))
+    augmentation = adapter.validate_python({"rotation": 10, "brightness": [0.5, 1.5]})
+    assert augmentation == Augmentation(rotation=10, brightness=(0.5, 1.5))
     with pytest.raises(ValidationError, match="rotate"):
         adapter.validate_python({"rotate": 10})
     with pytest.raises(ValidationError, match="from 0 to 180"):

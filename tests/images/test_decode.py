@@ -323,8 +323,8 @@ def test_bilinear_and_bicubic_look_at_the_nearest_pixels_only() -> None:
 def test_nearest_picks_the_pixels_pillow_picks(size: tuple[int, int], to: tuple[int, int]) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
     expected = Image.fromarray(pixels).resize(to[::-1], Image.Resampling.NEAREST)
-    found = resize(pixels, Geometry(*to, interpolation="nearest"))
-    assert np.array_equal(found, np.asarray(expected))
+    resized = resize(pixels, Geometry(*to, interpolation="nearest"))
+    assert np.array_equal(resized, np.asarray(expected))
 
 
 def test_nearest_rounds_as_pillow_does_on_a_thousand_lengths() -> None:
@@ -333,8 +333,11 @@ def test_nearest_rounds_as_pillow_does_on_a_thousand_lengths() -> None:
         line = np.arange(size, dtype=np.int32)
         expected = Image.fromarray(line[None]).resize((to, 1), Image.Resampling.NEAREST)
         pixels = np.stack([line & 255, line >> 8, line * 0], axis=-1).astype(np.uint8)[None]
-        found = resize(pixels, Geometry(1, to, interpolation="nearest"))[0].astype(np.int32)
-        assert np.array_equal(found[:, 0] + 256 * found[:, 1], np.asarray(expected)[0]), (size, to)
+        resized = resize(pixels, Geometry(1, to, interpolation="nearest"))[0].astype(np.int32)
+        assert np.array_equal(resized[:, 0] + 256 * resized[:, 1], np.asarray(expected)[0]), (
+            size,
+            to,
+        )
 
 
 def test_crop_takes_the_centre_and_pad_keeps_everything() -> None:
@@ -483,8 +486,8 @@ def test_too_many_pixels_are_refused_on_the_header() -> None:
          None, "3000x3000", 4),  # run-length coded: a decoder in Python
         (b"P6 9000 9000 255\n", None, "9000x9000", 50),
     ]:  # fmt: skip
-        found = reason(lambda data=data, at_least=at_least: decode(data, at_least))
-        assert found == f"too many pixels ({size}, at most {most} million)"
+        message = reason(lambda data=data, at_least=at_least: decode(data, at_least))
+        assert message == f"too many pixels ({size}, at most {most} million)"
     # A phone's 108 million pixels are no reason to refuse; that there is no data is.
     phone = jpeg_of_size(9000, 12000)
     assert reason(lambda: decode(phone, small)).startswith("damaged JPEG: premature end")
@@ -555,8 +558,8 @@ def test_many_threads_decode_the_same_pixels() -> None:
     files = [encoded(scene(90, 70), format) for format in FUZZED] * 20
     expected = [decode(data) for data in files[: len(FUZZED)]] * 20
     with ThreadPoolExecutor(16) as pool:
-        for found, right in zip(pool.map(decode, files), expected, strict=True):
-            assert np.array_equal(found, right)
+        for pixels, right in zip(pool.map(decode, files), expected, strict=True):
+            assert np.array_equal(pixels, right)
 
 
 def test_plug_ins_load_only_when_their_format_arrives(tmp_path: Path) -> None:

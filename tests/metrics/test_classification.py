@@ -39,9 +39,9 @@ def test_by_hand(metrics: Metrics) -> None:
 def test_calibration_error_by_hand() -> None:
     """Ten images stated at 0.9 of which six are right: off by 0.3."""
     probabilities = np.tile([0.9, 0.1], (10, 1)).astype("f4")
-    found = evaluate(probabilities, np.array([0] * 6 + [1] * 4), ["a", "b"])
-    assert found.expected_calibration_error == pytest.approx(0.3, abs=1e-6)
-    (only,) = found.reliability
+    metrics = evaluate(probabilities, np.array([0] * 6 + [1] * 4), ["a", "b"])
+    assert metrics.expected_calibration_error == pytest.approx(0.3, abs=1e-6)
+    (only,) = metrics.reliability
     assert (only.count, only.accuracy) == (10, 0.6)
 
 
@@ -54,17 +54,17 @@ def test_against_scikit_learn(classes: int) -> None:
     scores = rng.normal(size=(300, classes)) + 2 * np.eye(classes)[labels]
     scores = np.round(scores, 1)  # ties
     probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    found = evaluate(probabilities, labels, [str(i) for i in range(classes)])
+    metrics = evaluate(probabilities, labels, [str(i) for i in range(classes)])
     predicted = probabilities.argmax(axis=1)
-    assert found.accuracy == pytest.approx(oracle.accuracy_score(labels, predicted))
-    assert found.balanced_accuracy == pytest.approx(
+    assert metrics.accuracy == pytest.approx(oracle.accuracy_score(labels, predicted))
+    assert metrics.balanced_accuracy == pytest.approx(
         oracle.balanced_accuracy_score(labels, predicted)
     )
-    assert found.macro_f1 == pytest.approx(oracle.f1_score(labels, predicted, average="macro"))
-    assert found.log_loss == pytest.approx(oracle.log_loss(labels, probabilities))
+    assert metrics.macro_f1 == pytest.approx(oracle.f1_score(labels, predicted, average="macro"))
+    assert metrics.log_loss == pytest.approx(oracle.log_loss(labels, probabilities))
     given = probabilities[:, 1] if classes == 2 else probabilities
     auc = oracle.roc_auc_score(labels, given, multi_class="ovr")
-    assert found.roc_auc == pytest.approx(auc)
+    assert metrics.roc_auc == pytest.approx(auc)
 
 
 def test_json_there_and_back(metrics: Metrics) -> None:
@@ -74,11 +74,11 @@ def test_json_there_and_back(metrics: Metrics) -> None:
 
 
 def test_nothing_to_measure_is_none_not_nan() -> None:
-    found = evaluate(np.zeros((0, 2), "f4"), np.zeros(0, int), ["a", "b"])
-    assert found.n == 0
-    assert found.accuracy is None
-    assert found.log_loss is None
-    json.dumps(found.to_dict(), allow_nan=False)
+    metrics = evaluate(np.zeros((0, 2), "f4"), np.zeros(0, int), ["a", "b"])
+    assert metrics.n == 0
+    assert metrics.accuracy is None
+    assert metrics.log_loss is None
+    json.dumps(metrics.to_dict(), allow_nan=False)
     one_class = evaluate(np.array([[0.9, 0.1]], "f4"), np.array([0]), ["a", "b"])
     assert one_class.roc_auc is None
     assert one_class.classes[1].recall is None

@@ -12,13 +12,13 @@ def test_comparison_by_hand() -> None:
     right, wrong = np.array([0.9, 0.1]), np.array([0.1, 0.9])
     first, second = np.tile(right, (100, 1)), np.tile(right, (100, 1))
     second[:10], first[10:12] = wrong, wrong
-    found = compare(first, second, labels)
-    assert (found.only_first_right, found.only_second_right) == (10, 2)
-    assert found.difference == pytest.approx(0.08)
-    assert found.p_value == pytest.approx(2 * (1 + 12 + 66) / 4096)
-    low, high = found.difference_interval
+    comparison = compare(first, second, labels)
+    assert (comparison.only_first_right, comparison.only_second_right) == (10, 2)
+    assert comparison.difference == pytest.approx(0.08)
+    assert comparison.p_value == pytest.approx(2 * (1 + 12 + 66) / 4096)
+    low, high = comparison.difference_interval
     assert 0 < low < 0.08 < high
-    assert found.verdict == "the first is better"
+    assert comparison.verdict == "the first is better"
     assert compare(second, first, labels).verdict == "the second is better"
 
 
@@ -27,9 +27,9 @@ def test_comparison_that_cannot_tell() -> None:
     same = np.tile([0.9, 0.1], (50, 1))
     other = same.copy()
     other[0] = [0.1, 0.9]
-    found = compare(same, other, labels)
-    assert found.verdict == "the data cannot tell"
-    assert (found.images_needed or 0) > 50
+    comparison = compare(same, other, labels)
+    assert comparison.verdict == "the data cannot tell"
+    assert (comparison.images_needed or 0) > 50
     assert compare(same, same, labels).p_value == 1
     assert compare(same, same, labels).images_needed is None
 

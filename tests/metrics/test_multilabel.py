@@ -24,27 +24,27 @@ def test_average_precision_by_hand() -> None:
 def test_metrics_by_hand() -> None:
     probabilities = np.array([[0.9, 0.2], [0.8, 0.9], [0.1, 0.6], [0.3, 0.1]])
     targets = np.array([[1, 0], [1, 1], [0, 0], [0, 0]])
-    found = evaluate_multi(probabilities, targets, ["a", "b"], np.array([0.5, 0.5]))
-    assert found.accuracy == 0.75  # the third is given b
-    assert found.micro_f1 == pytest.approx(2 * 3 / (3 + 4))
-    assert found.macro_f1 == pytest.approx((1 + 2 / 3) / 2)
-    assert found.mean_average_precision == 1
-    assert found.hamming_loss == 1 / 8
-    assert found.classes[1].precision == 0.5
-    assert MultiMetrics.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    metrics = evaluate_multi(probabilities, targets, ["a", "b"], np.array([0.5, 0.5]))
+    assert metrics.accuracy == 0.75  # the third is given b
+    assert metrics.micro_f1 == pytest.approx(2 * 3 / (3 + 4))
+    assert metrics.macro_f1 == pytest.approx((1 + 2 / 3) / 2)
+    assert metrics.mean_average_precision == 1
+    assert metrics.hamming_loss == 1 / 8
+    assert metrics.classes[1].precision == 0.5
+    assert MultiMetrics.from_dict(json.loads(json.dumps(metrics.to_dict()))) == metrics
 
 
 def test_the_intervals_are_those_of_a_plain_bootstrap() -> None:
     rng = np.random.default_rng(1)
     targets = (rng.random((150, 3)) < [0.5, 0.2, 0.05]).astype(int)
     probabilities = np.clip(0.3 * targets + rng.random((150, 3)) * 0.7, 0, 1)
-    found = evaluate_multi(probabilities, targets, ["a", "b", "c"], np.full(3, 0.5))
+    ours = evaluate_multi(probabilities, targets, ["a", "b", "c"], np.full(3, 0.5))
     right, given = targets.astype(bool), probabilities >= 0.5
     samples = [_figures(probabilities[p], right[p], given[p])
                for p in rng.integers(0, 150, (1000, 150))]  # fmt: skip
     low, high = np.nanpercentile(samples, [2.5, 97.5], axis=0)
-    for place, ends in enumerate((found.mean_average_precision_interval, found.micro_f1_interval,
-                                  found.macro_f1_interval)):  # fmt: skip
+    for place, ends in enumerate((ours.mean_average_precision_interval, ours.micro_f1_interval,
+                                  ours.macro_f1_interval)):  # fmt: skip
         assert ends == pytest.approx((low[place], high[place]), abs=0.025)
 
 

@@ -46,16 +46,16 @@ def test_views_of_the_training_augmentation_are_the_same_each_time(
 def test_bad_images_keep_their_places(run: headstart.Run, tiny: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"")
-    found = run.classifier.predict([bad, tiny / "red" / "0.jpg", bad], views=2)
-    assert [p.label for p in found] == [None, "red", None]
+    predictions = run.classifier.predict([bad, tiny / "red" / "0.jpg", bad], views=2)
+    assert [p.label for p in predictions] == [None, "red", None]
 
 
 def test_evaluation_tells_whether_it_pays(run: headstart.Run, tiny: Path) -> None:
-    found = evaluate_views(run.folder, tiny, 3)
-    assert found.views == 2  # the image and its mirror image
-    assert found.metrics["all"].accuracy == found.alone["all"].accuracy == 1
-    assert found.paired["all"].verdict == "the data cannot tell"
-    assert evaluate(run.folder, tiny)["all"] == found.alone["all"]
+    evaluated = evaluate_views(run.folder, tiny, 3)
+    assert evaluated.views == 2  # the image and its mirror image
+    assert evaluated.metrics["all"].accuracy == evaluated.alone["all"].accuracy == 1
+    assert evaluated.paired["all"].verdict == "the data cannot tell"
+    assert evaluate(run.folder, tiny)["all"] == evaluated.alone["all"]
 
 
 def test_images_that_it_was_trained_on_are_told(

@@ -112,9 +112,9 @@ def test_a_head_on_images_in_one_class(
 def test_a_measured_head(
     sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wins: str
 ) -> None:
-    every = head_selection.candidates
+    every = head_selection.list_candidates
     monkeypatch.setattr(
-        head_selection, "candidates",
+        head_selection, "list_candidates",
         lambda *given: [(name, {**changes, **({"epochs": 2} if "epochs" in changes else {})})
                         for name, changes in every(*given) if name == wins],
     )  # fmt: skip

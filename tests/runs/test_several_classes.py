@@ -55,8 +55,8 @@ def test_the_whole_way(run: headstart.Run, table: Path) -> None:
     assert {"blue;red", "blue", "red", ""} >= {row["predicted"] for row in rows}
     labelled = {row["label"] for row in rows}
     assert labelled == {"blue;red", "blue", "red", ""}
-    found = headstart.load(run.folder).predict([table.parent / f"{i}.png" for i in range(20)])
-    for prediction in found:
+    predictions = headstart.load(run.folder).predict([table.parent / f"{i}.png" for i in range(20)])
+    for prediction in predictions:
         assert prediction.labels is not None
         assert prediction.label == ";".join(prediction.labels)
     assert headstart.evaluate(run.folder, table)["all"].n == 160
@@ -90,15 +90,15 @@ def test_cross_validation_is_not_flattered_by_the_thresholds() -> None:
     rng = np.random.default_rng(0)
     targets = (rng.random((200, 6)) < 0.1).astype(np.float32)  # noise: nothing can be known
     values = rng.normal(size=(200, 1, 8)).astype(np.float32)
-    found = fit_linear(examples(values, targets), load_recipe("quick"))
-    assert found.out_of_fold is not None
+    trained = fit_linear(examples(values, targets), load_recipe("quick"))
+    assert trained.out_of_fold is not None
     names = list("abcdef")
-    own = evaluate_multi(found.out_of_fold, targets, names, found.thresholds)
-    others = evaluate_multi(found.out_of_fold, targets, names, found.thresholds_out_of_fold)
+    own = evaluate_multi(trained.out_of_fold, targets, names, trained.thresholds)
+    others = evaluate_multi(trained.out_of_fold, targets, names, trained.thresholds_out_of_fold)
     assert own.macro_f1 is not None
     assert others.macro_f1 is not None
     assert others.macro_f1 < own.macro_f1 - 0.02
-    assert others.classes[0].threshold == pytest.approx(found.thresholds_out_of_fold[:, 0].mean())
+    assert others.classes[0].threshold == pytest.approx(trained.thresholds_out_of_fold[:, 0].mean())
 
 
 def test_views_do_not_make_a_rare_class_a_common_one() -> None:
@@ -108,11 +108,11 @@ def test_views_do_not_make_a_rare_class_a_common_one() -> None:
     rng = np.random.default_rng(0)
     targets = np.zeros((60, 2), np.float32)
     targets[::2, 0], targets[:4, 1] = 1, 1
-    found = fit_linear(
+    trained = fit_linear(
         examples(rng.normal(size=(60, 3, 8)).astype(np.float32), targets), load_recipe("quick")
     )
-    assert found.thresholds is not None
-    assert found.thresholds[1] == 0.5  # 4 images, if 12 views
+    assert trained.thresholds is not None
+    assert trained.thresholds[1] == 0.5  # 4 images, if 12 views
 
 
 def test_what_does_not_suit_several_classes_is_refused(

@@ -12,7 +12,7 @@ from headstart.errors import ClassifierError
 from headstart.metrics.classification import Metrics, evaluate
 from headstart.report.plots import curves_picture, curves_text, dots_picture, spark
 from headstart.report.verdict import verdict
-from headstart.runs.remedies import candidates
+from headstart.runs.remedies import list_candidates
 
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None,
@@ -39,34 +39,34 @@ FALLING = {"loss": [0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01]}
 
 def test_a_gap_beyond_the_interval_is_overfitting() -> None:
     history = {**FALLING, "val_loss": [0.5, 0.4, 0.35, 0.36, 0.45, 0.55, 0.7, 0.9]}
-    found = verdict({"train": measured(999, 1000), "validation": measured(850, 1000)}, history)
-    assert found is not None
-    assert found.kind == "overfitting"
-    assert found.since == 5
-    assert "since epoch 5" in found.text
-    assert "14.9% better on images it has seen" in found.text
+    judgement = verdict({"train": measured(999, 1000), "validation": measured(850, 1000)}, history)
+    assert judgement is not None
+    assert judgement.kind == "overfitting"
+    assert judgement.since == 5
+    assert "since epoch 5" in judgement.text
+    assert "14.9% better on images it has seen" in judgement.text
 
 
 def test_a_small_gap_is_fitting_and_says_what_cannot_be_told() -> None:
     history = {**FALLING, "val_loss": [0.5, 0.4, 0.3, 0.25, 0.2, 0.2, 0.2, 0.2]}
-    found = verdict({"train": measured(95, 100), "validation": measured(47, 50)}, history)
-    assert found is not None
-    assert found.kind == "fitting"
-    assert "With 50 validation images a gap below" in found.text
+    judgement = verdict({"train": measured(95, 100), "validation": measured(47, 50)}, history)
+    assert judgement is not None
+    assert judgement.kind == "fitting"
+    assert "With 50 validation images a gap below" in judgement.text
 
 
 def test_noise_of_a_small_validation_set_is_not_overfitting() -> None:
     history = {**FALLING, "val_loss": [0.5, 0.3, 0.34, 0.3, 0.33, 0.29, 0.33, 0.3]}
-    found = verdict({"train": measured(95, 100), "validation": measured(46, 50)}, history)
-    assert found is not None
-    assert found.kind == "fitting"
+    judgement = verdict({"train": measured(95, 100), "validation": measured(46, 50)}, history)
+    assert judgement is not None
+    assert judgement.kind == "fitting"
 
 
 def test_a_head_that_has_not_learned_its_images_underfits() -> None:
     history = {"loss": [0.69, 0.68, 0.68], "val_loss": [0.69, 0.69, 0.68]}
-    found = verdict({"train": measured(60, 100), "validation": measured(58, 100)}, history)
-    assert found is not None
-    assert found.kind == "underfitting"
+    judgement = verdict({"train": measured(60, 100), "validation": measured(58, 100)}, history)
+    assert judgement is not None
+    assert judgement.kind == "underfitting"
 
 
 def test_nan_is_divergence_and_a_linear_head_has_no_verdict() -> None:
@@ -75,9 +75,9 @@ def test_nan_is_divergence_and_a_linear_head_has_no_verdict() -> None:
         {"loss": [0.7, float("nan")]}, {"loss": [0.7, float("inf")]},
         {"loss": [0.7, 0.6], "val_loss": [0.7, float("nan")]},
     ):  # fmt: skip
-        found = verdict(metrics, losses)
-        assert found is not None
-        assert found.kind == "diverged"
+        judgement = verdict(metrics, losses)
+        assert judgement is not None
+        assert judgement.kind == "diverged"
     assert verdict(metrics, {}) is None
 
 
@@ -107,7 +107,7 @@ def neural(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> headstart.Ru
 def test_remedies_of_a_linear_head_are_such_as_change_it() -> None:
     from headstart.recipe import load_recipe
 
-    names = [name for name, _ in candidates(load_recipe("quick"))]
+    names = [name for name, _ in list_candidates(load_recipe("quick"))]
     assert names == ["flipped views", "augmentation, 3 views", "small neural head"]
 
 
@@ -142,26 +142,26 @@ def test_remedies_are_tried_by_cross_validation(neural: headstart.Run) -> None:
     assert all(remedy.metrics.n == training for remedy in tried)
     assert all(remedy.comparison is not None for remedy in tried[1:])
     assert remedies.best in tried
-    assert {name for name, _ in candidates(neural.recipe)} == {r.name for r in tried[1:]}
+    assert {name for name, _ in list_candidates(neural.recipe)} == {r.name for r in tried[1:]}
 
 
 def test_remedies_keep_to_their_budget(neural: headstart.Run) -> None:
     tried, untried = headstart.remedies(neural, budget=0)
     assert [remedy.name for remedy in tried] == ["as it was"]
-    assert len(untried) == len(candidates(neural.recipe))
+    assert len(untried) == len(list_candidates(neural.recipe))
 
 
 def test_runs_side_by_side(neural: headstart.Run, tiny: Path, tmp_path: Path) -> None:
     linear = headstart.train(tiny, out=tmp_path / "linear", size=64)
-    found = headstart.compare(neural, str(linear.folder))
-    assert found.recipes["head"] == ("neural", "linear")
-    assert "backbone" not in found.recipes
-    (pair,) = found.pairs
+    compared = headstart.compare(neural, str(linear.folder))
+    assert compared.recipes["head"] == ("neural", "linear")
+    assert "backbone" not in compared.recipes
+    (pair,) = compared.pairs
     assert pair is not None
     assert pair.n == linear.record["images"]["validation"]
     with pytest.raises(ClassifierError, match="expected two runs or more"):
         headstart.compare(linear)
-    assert found.curves() == curves_picture({str(neural.folder): neural.history})
+    assert compared.curves() == curves_picture({str(neural.folder): neural.history})
     assert linear.summary().startswith("training ")
     assert f"of {pair.n} images right" in linear.summary()
 

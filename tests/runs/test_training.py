@@ -115,10 +115,10 @@ def test_predictions_are_those_of_the_evaluation(run: headstart.Run, tiny: Path)
         name, _, split, label, predicted, blue, red = row.split(",")
         assert split == "validation"
         assert label == name.split("/")[0]
-        found = run.classifier.predict(tiny / name)
-        assert found.label == predicted
-        assert found.probabilities["blue"] == pytest.approx(float(blue), abs=1e-4)
-        assert found.probabilities["red"] == pytest.approx(float(red), abs=1e-4)
+        prediction = run.classifier.predict(tiny / name)
+        assert prediction.label == predicted
+        assert prediction.probabilities["blue"] == pytest.approx(float(blue), abs=1e-4)
+        assert prediction.probabilities["red"] == pytest.approx(float(red), abs=1e-4)
 
 
 def test_the_openvino_model_alone_goes_from_pixels_to_probabilities(
@@ -158,9 +158,9 @@ def test_among_many_a_bad_image_is_reported_and_alone_it_raises(
 ) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"")
-    found = run.classifier.predict([bad, tiny / "red" / "0.jpg", tmp_path / "bad.jpg"])
-    assert [p.error for p in found] == ["empty file", None, "empty file"]
-    assert [p.label for p in found] == [None, "red", None]
+    predictions = run.classifier.predict([bad, tiny / "red" / "0.jpg", tmp_path / "bad.jpg"])
+    assert [p.error for p in predictions] == ["empty file", None, "empty file"]
+    assert [p.label for p in predictions] == [None, "red", None]
     with pytest.raises(BadImage, match="empty file"):
         run.classifier.predict(bad)
 

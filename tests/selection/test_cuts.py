@@ -52,13 +52,13 @@ def test_where_the_place_tells_the_grid_wins(
     sides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
-    found, _ = chosen_on(sides)
-    assert found.chosen is not None
-    assert any(cut.endswith(":grid") for cut in found.recipe.cut)
-    last = next(s for s in found.tried if s.name == "top_relu:avg")
-    assert found.chosen.log_loss < last.log_loss
-    assert found.recipe.size == 96  # the user's own choice stays
-    tried = {scored.name for scored in found.tried}
+    selection, _ = chosen_on(sides)
+    assert selection.chosen is not None
+    assert any(cut.endswith(":grid") for cut in selection.recipe.cut)
+    last = next(s for s in selection.tried if s.name == "top_relu:avg")
+    assert selection.chosen.log_loss < last.log_loss
+    assert selection.recipe.size == 96  # the user's own choice stays
+    tried = {scored.name for scored in selection.tried}
     assert any("flip" in name for name in tried)
     assert not any("pad" in name for name in tried)  # these pictures are square
 
@@ -67,14 +67,14 @@ def test_without_time_there_is_an_answer_and_what_was_left_is_told(
     sides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
-    found, _ = chosen_on(sides, budget=0)
-    assert (found.recipe.cut, found.tried) == (("last",), ())
-    assert {"top_relu:avg", "block7a_project_bn:avg"} <= set(found.untried)
+    selection, _ = chosen_on(sides, budget=0)
+    assert (selection.recipe.cut, selection.tried) == (("last",), ())
+    assert {"top_relu:avg", "block7a_project_bn:avg"} <= set(selection.untried)
     chosen_on(sides, budget=60, cut="auto")
-    found, _ = chosen_on(sides, budget=0)  # the features are there now: one is tried
-    assert found.recipe.cut == ("top_relu:avg",)
-    assert len(found.tried) == 1
-    assert {"block7a_project_bn:avg", "views 2, augmentation flip"} <= set(found.untried)
+    selection, _ = chosen_on(sides, budget=0)  # the features are there now: one is tried
+    assert selection.recipe.cut == ("top_relu:avg",)
+    assert len(selection.tried) == 1
+    assert {"block7a_project_bn:avg", "views 2, augmentation flip"} <= set(selection.untried)
 
 
 def test_stopped_by_hand_it_goes_on_with_the_best_so_far(
@@ -91,9 +91,9 @@ def test_stopped_by_hand_it_goes_on_with_the_best_so_far(
 
     monkeypatch.setattr(scoring.linear, "cross_validate", stopping)
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
-    found, progress = chosen_on(sides)
-    assert len(found.tried) == 3
-    assert found.recipe.cut != ("auto",)
+    selection, progress = chosen_on(sides)
+    assert len(selection.tried) == 3
+    assert selection.recipe.cut != ("auto",)
     assert any("stopped" in warning for warning in progress.warnings)
     assert not (tmp_path / "selections").exists()  # half a search is no answer for ever
 
@@ -118,15 +118,15 @@ def test_what_plainly_loses_on_half_of_the_images_is_out(
 ) -> None:
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
     monkeypatch.setattr(selection, "HEAT", 60)
-    found, _ = chosen_on(sides)
-    cuts = [scored for scored in found.tried if not scored.changes]
-    on_half = {scored.name for scored in cuts if scored.images == found.images // 2}
+    outcome, _ = chosen_on(sides)
+    cuts = [scored for scored in outcome.tried if not scored.changes]
+    on_half = {scored.name for scored in cuts if scored.images == outcome.images // 2}
     on_all = {
-        scored.name for scored in cuts if scored.images == found.images and len(scored.cuts) == 1
+        scored.name for scored in cuts if scored.images == outcome.images and len(scored.cuts) == 1
     }
     assert on_all < on_half
     assert "top_relu:avg" in on_half - on_all
-    assert any(cut.endswith(":grid") for cut in found.recipe.cut)
+    assert any(cut.endswith(":grid") for cut in outcome.recipe.cut)
 
 
 def test_in_a_short_time_fewer_images_are_looked_at(
@@ -139,20 +139,20 @@ def test_in_a_short_time_fewer_images_are_looked_at(
         return real(items[:120], *arguments, **options)  # as many as were reached
 
     monkeypatch.setattr(selection, "extract_features", slow)
-    found, _ = chosen_on(sides)
-    assert found.images == 120
-    assert found.recipe.cut != ("last",)
+    outcome, _ = chosen_on(sides)
+    assert outcome.images == 120
+    assert outcome.recipe.cut != ("last",)
 
 
 def test_too_few_images_keep_the_default(tiny: Path) -> None:
-    found, _ = chosen_on(tiny)
-    assert (found.recipe.cut, found.chosen) == (("last",), None)
+    selection, _ = chosen_on(tiny)
+    assert (selection.recipe.cut, selection.chosen) == (("last",), None)
 
 
 def test_a_cut_that_is_given_is_not_searched(sides: Path) -> None:
-    found, _ = chosen_on(sides, cut="block3a_project_bn")
-    assert found.recipe.cut == ("block3a_project_bn",)
-    assert not found.tried
+    selection, _ = chosen_on(sides, cut="block3a_project_bn")
+    assert selection.recipe.cut == ("block3a_project_bn",)
+    assert not selection.tried
 
 
 def test_the_run_keeps_what_was_chosen_and_why(sides: Path, tmp_path: Path) -> None:

@@ -86,8 +86,8 @@ def test_the_gain_in_recall_by_hand() -> None:
 
 
 def logits(head: Head, x: np.ndarray) -> np.ndarray:
-    found = np.log(head.probabilities(x))
-    return found - found.mean(axis=1, keepdims=True)
+    logs = np.log(head.probabilities(x))
+    return logs - logs.mean(axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("hidden", [(), (6,), (6, 4)])
@@ -145,12 +145,17 @@ def test_without_a_backend_that_trains_linear_heads_are_compared(
 ) -> None:
     monkeypatch.setattr(head_selection, "TRAINABLE", ())
     values, labels = features(120, 3)
-    found = select_head(examples(values, labels, 3), load_recipe("quick", head="auto"), Silent())
-    assert [scored.name for scored in found.tried] == ["linear", "linear, mean of folds"]
-    assert found.recipe.head == "linear"
-    assert found.untried[0] == "neural 64 (needs pip install 'headstart[tensorflow]')"
+    selection = select_head(
+        examples(values, labels, 3), load_recipe("quick", head="auto"), Silent()
+    )
+    assert [scored.name for scored in selection.tried] == ["linear", "linear, mean of folds"]
+    assert selection.recipe.head == "linear"
+    assert selection.untried[0] == "neural 64 (needs pip install 'headstart[tensorflow]')"
     uneven = np.minimum(labels, 1)
-    names = [name for name, _ in head_selection.candidates(found.recipe, examples(values, uneven))]
+    names = [
+        name
+        for name, _ in head_selection.list_candidates(selection.recipe, examples(values, uneven))
+    ]
     assert "linear, class weights" in names
 
 
@@ -159,11 +164,11 @@ def test_heads_are_judged_on_images_that_nothing_in_them_has_seen() -> None:
     rng = np.random.default_rng(0)
     values, labels = rng.normal(size=(240, 1, 60)).astype("f4"), rng.integers(0, 2, 240)
     recipe = load_recipe("quick", head="auto", budget=0)
-    found = select_head(examples(values, labels), recipe, Silent())
-    assert len(found.tried) == 1
-    assert "neural 64" in found.untried
-    assert 0.38 < found.chosen.accuracy < 0.62
-    assert found.chosen.log_loss > 0.68
+    selection = select_head(examples(values, labels), recipe, Silent())
+    assert len(selection.tried) == 1
+    assert "neural 64" in selection.untried
+    assert 0.38 < selection.chosen.accuracy < 0.62
+    assert selection.chosen.log_loss > 0.68
 
 
 @needs_tensorflow
@@ -182,12 +187,12 @@ def test_neural_heads_are_trained_as_long_as_served(tmp_path: Path) -> None:
     assert tried.accuracy > 0.4
     recipe = load_recipe("quick", head="neural", epochs=3, layers=["batchnorm", "dense 8 relu"],
                          ensemble=True, folds=3)  # fmt: skip
-    found = fit_ensemble(given, recipe, tmp_path)
-    assert found.head.layers[0].weight.shape == (24, 24)  # type: ignore[union-attr]
-    assert found.out_of_fold is not None
-    assert (found.out_of_fold.argmax(axis=1) == labels).mean() > 0.4
+    trained = fit_ensemble(given, recipe, tmp_path)
+    assert trained.head.layers[0].weight.shape == (24, 24)  # type: ignore[union-attr]
+    assert trained.out_of_fold is not None
+    assert (trained.out_of_fold.argmax(axis=1) == labels).mean() > 0.4
     again = fit_ensemble(given, recipe, tmp_path, resume=True)
-    assert np.array_equal(again.head.layers[0].weight, found.head.layers[0].weight)  # type: ignore[union-attr]
+    assert np.array_equal(again.head.layers[0].weight, trained.head.layers[0].weight)  # type: ignore[union-attr]
 
 
 def test_a_run_whose_head_is_measured(tiny: Path, tmp_path: Path,

@@ -84,9 +84,9 @@ def test_images_whose_fold_had_no_time_are_neither_right_nor_wrong(
     monkeypatch.setattr(scoring.linear, "WORK", 0)  # one fold
     labels = np.arange(200) % 2
     values = (labels[:, None, None] * 4.0 + np.zeros((200, 1, 3))).astype("f4")
-    found = score_cut(examples(values, labels), (Cut("a"),), {}, 1.0, seed=0)
-    assert found.accuracy == 1
-    assert found.accuracy_interval[0] < 0.95  # of 40 images, not of 200
+    score = score_cut(examples(values, labels), (Cut("a"),), {}, 1.0, seed=0)
+    assert score.accuracy == 1
+    assert score.accuracy_interval[0] < 0.95  # of 40 images, not of 200
     noise = np.random.default_rng(0).normal(0, 4, values.shape).astype("f4")
     unsure = score_cut(examples(values + noise, labels), (Cut("a"),), {}, 1.0, seed=0)
     assert unsure.log_loss > 0.1

@@ -129,7 +129,7 @@ def _measure_backbones(
 
 
 def _backbone_dict(name: str, selection: "Selection") -> dict[str, Any]:
-    from headstart.features.cost import speeds
+    from headstart.features.cost import measure_speeds
     from headstart.features.extractor import open_extractor
 
     best = selection.chosen
@@ -139,7 +139,7 @@ def _backbone_dict(name: str, selection: "Selection") -> dict[str, Any]:
         "interval": best.accuracy_interval if best else None,
         "images": selection.images,
         "cut": best.name if best else None,
-        "images_per_second": min(speeds(open_extractor(selection.recipe)).values())
+        "images_per_second": min(measure_speeds(open_extractor(selection.recipe)).values())
         if best
         else None,
     }

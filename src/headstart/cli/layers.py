@@ -150,16 +150,16 @@ def _rows(selection: "Selection") -> list["CutScore"]:
 
 def _rates(rows: Sequence["CutScore"], recipe: "Recipe") -> list[float]:
     """Images a second of each row: of its slowest cut."""
-    from headstart.features.cost import speeds
+    from headstart.features.cost import measure_speeds
     from headstart.features.extractor import open_extractor
 
     cut_of = {cut.layer: cut for score in rows if not score.changes for cut in score.cuts}
-    by_cut = speeds(open_extractor(recipe.changed(cut=list(cut_of.values()))))
+    by_cut = measure_speeds(open_extractor(recipe.changed(cut=list(cut_of.values()))))
     rates = []
     for score in rows:
         if "size" in score.changes:
             larger = recipe.changed(cut=list(score.cuts), size=score.changes["size"])
-            rates.append(min(speeds(open_extractor(larger)).values()))
+            rates.append(min(measure_speeds(open_extractor(larger)).values()))
         else:
             rates.append(min(by_cut[cut_of[cut.layer]] for cut in score.cuts))
     return rates

@@ -11,7 +11,7 @@ from headstart.features import engine as openvino_engine
 from headstart.features.extractor import Extractor
 
 
-def costs(extractor: Extractor) -> dict[Cut, float]:
+def count_costs(extractor: Extractor) -> dict[Cut, float]:
     """Of each cut, the multiplications that an image takes up to it, as a share of all of them.
 
     What lies behind a cut is left out. Counted, not timed: the same on every computer.
@@ -57,7 +57,7 @@ def _ends(graph: Any, extractor: Extractor) -> dict[Cut, Any]:
     return {cut: by_end[place.stop] for cut, place in extractor.slices.items()}
 
 
-def speeds(extractor: Extractor, seconds: float = 0.3) -> dict[Cut, float]:
+def measure_speeds(extractor: Extractor, seconds: float = 0.3) -> dict[Cut, float]:
     """Images a second of the network up to each cut alone, on images that are already in memory.
 
     What lies behind a cut is left out, as in a classifier that is cut there. Each is run for about

@@ -97,20 +97,20 @@ def rotate(data: StandardisedFeatures, *, weights: bool) -> StandardisedFeatures
     basis = None
     if count >= dimensions:
         _, basis = np.linalg.eigh(rows.T @ rows)
-        found = rows @ basis
+        rotated = rows @ basis
     elif weights:
         # Orthonormal to the last digit whatever the spectrum, as eigenvectors divided by the
         # root of their eigenvalues would not be.
         span, triangle = np.linalg.qr(rows.T)
         _, turn = np.linalg.eigh(triangle @ triangle.T)
         basis = span @ turn
-        found = rows @ basis
+        rotated = rows @ basis
     else:
         values, vectors = np.linalg.eigh(rows @ rows.T)
-        found = vectors * np.sqrt(np.maximum(values, 0))
-    spectrum = np.einsum("nr,nr->r", found, found, dtype=np.float64).astype(np.float32)
-    zero = np.zeros(found.shape[1], np.float32)
-    return RotatedFeatures(np.ascontiguousarray(found), zero, zero + 1, spectrum, data, basis)
+        rotated = vectors * np.sqrt(np.maximum(values, 0))
+    spectrum = np.einsum("nr,nr->r", rotated, rotated, dtype=np.float64).astype(np.float32)
+    zero = np.zeros(rotated.shape[1], np.float32)
+    return RotatedFeatures(np.ascontiguousarray(rotated), zero, zero + 1, spectrum, data, basis)
 
 
 def rotate_back(
@@ -180,8 +180,8 @@ def compute_logits(data: StandardisedFeatures, weights: np.ndarray, rows: slice)
         scaled = scaled * data.inverse_scale[:, None]
         shift = shift - np.einsum("d,pdk->pk", data.mean, scaled)
     flat = scaled.transpose(1, 0, 2).reshape(len(data.mean), -1)
-    found = data.features[rows] @ np.ascontiguousarray(flat)
-    result: np.ndarray = found.reshape(-1, problems, columns) + shift
+    products = data.features[rows] @ np.ascontiguousarray(flat)
+    result: np.ndarray = products.reshape(-1, problems, columns) + shift
     return result
 
 

@@ -22,7 +22,7 @@ from headstart.system.atomic import write_atomically
 from headstart.system.progress import Recorder
 
 
-def choices(selection: Selection, heads: HeadSelection | None) -> dict[str, Any]:
+def describe_choices(selection: Selection, heads: HeadSelection | None) -> dict[str, Any]:
     """What was tried and what it gave, where the recipe left something open."""
     return {
         "selection": selection.to_dict() if selection.tried or selection.before else None,

@@ -45,7 +45,7 @@ class Remedy:
     comparison: Comparison | None = None
 
 
-def candidates(base: Recipe) -> list[tuple[str, dict[str, Any]]]:
+def list_candidates(base: Recipe) -> list[tuple[str, dict[str, Any]]]:
     """The changes worth trying, the quick ones first. A linear head has neither dropout nor epochs:
     for it there are views, and a small neural head in its place.
     """
@@ -123,7 +123,7 @@ def remedies(
     probabilities: np.ndarray | None = None
     tried: list[Remedy] = []
     missed: list[str] = []
-    for name, changes in [("as it was", {}), *candidates(base)]:
+    for name, changes in [("as it was", {}), *list_candidates(base)]:
         if tried and time.perf_counter() - started > budget:
             missed.append(name)
             continue

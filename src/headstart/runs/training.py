@@ -108,7 +108,7 @@ def _carry_out(
     if folder is not None:
         choices = runs.started(folder)["choices"]
     else:
-        choices = record.choices(selection, heads)
+        choices = record.describe_choices(selection, heads)
         folder = runs.start(source, inputs.recipe, strict, out, dataset.fingerprint(), choices)
     trained = steps.train_head(inputs, folder, progress, resumed=resumed, callbacks=callbacks)
     tuning = steps.tune(inputs, folder, progress, resumed=resumed)

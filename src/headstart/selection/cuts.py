@@ -21,7 +21,7 @@ from headstart.backbones.catalogue import backbone
 from headstart.backbones.cut import AUTO, LAST, Cut
 from headstart.backbones.layers import Layer
 from headstart.backbones.weights import resolve
-from headstart.features.cost import costs
+from headstart.features.cost import count_costs
 from headstart.features.engine import version
 from headstart.features.extract import Features, extract_features
 from headstart.features.extractor import Extractor, layers, open_extractor
@@ -161,7 +161,7 @@ def _keep(file: Path, selection: Selection) -> None:
         write_atomically(file, text.encode())
 
 
-def candidates(recipe: Recipe) -> list[tuple[Cut, Layer, float]]:
+def list_candidates(recipe: Recipe) -> list[tuple[Cut, Layer, float]]:
     """Cut, layer and depth of every cut worth measuring, the deepest first."""
     outputs = [layer for layer in layers(recipe) if layer.candidate]
     result = []
@@ -193,7 +193,7 @@ class _Search:
         # Views are the slow part and tell little about cuts: the images themselves serve.
         self.given, self.recipe = recipe, recipe.changed(views=1, augmentation=NONE)
         self.board = Board(recipe.budget, progress)
-        self.depths = {cut: depth for cut, _, depth in candidates(recipe)}
+        self.depths = {cut: depth for cut, _, depth in list_candidates(recipe)}
         self.costs: dict[Cut, float] = {}
         self.extractor: tuple[Recipe, Extractor] | None = None
 
@@ -204,7 +204,7 @@ class _Search:
     def run(self, variations: bool) -> None:
         """Cuts by themselves, then joined, then other ways to feed them."""
         features, extractor = self._extract({"cut": tuple(self.depths)}, len(self.items), FIRST)
-        self.costs = costs(extractor)
+        self.costs = count_costs(extractor)
         self._keep_usable(features)
         if not are_enough(self.labels, LEAST):  # the time was up, or too many could not be used
             self.board.untried += map(str, self.depths)

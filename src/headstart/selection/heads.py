@@ -87,7 +87,7 @@ class HeadSelection:
         }
 
 
-def candidates(recipe: Recipe, labels: Labels) -> list[tuple[str, dict[str, Any]]]:
+def list_candidates(recipe: Recipe, labels: Labels) -> list[tuple[str, dict[str, Any]]]:
     """Name and changes of the recipe, the simplest first."""
     linear: dict[str, Any] = {"head": "linear", "ensemble": False}
     neural = {**linear, "head": "neural", "epochs": EPOCHS, "patience": PATIENCE}
@@ -132,7 +132,7 @@ def select_head(
     untried: list[str] = []
     fold_of = examples.folds(FOLDS, recipe.seed + 1)
     trains = any(importlib.util.find_spec(name) for name in TRAINABLE)
-    plan = candidates(recipe, examples)
+    plan = list_candidates(recipe, examples)
     with progress.stage("heads", len(plan), "candidates"):
         for number, (name, changes) in enumerate(plan):
             if changes["head"] == "neural" and not trains:

@@ -122,10 +122,10 @@ def learning_curve(examples: Examples, *, seed: int = 0) -> LearningCurve:
                 if mean_loss < best:
                     best, hits = mean_loss, logits.argmax(axis=1) == targets
             right[repeat, :, place] = hits
-    return curve(right, targets, classes, sizes * FOLDS / (FOLDS - 1), seed=seed)
+    return fit_curve(right, targets, classes, sizes * FOLDS / (FOLDS - 1), seed=seed)
 
 
-def curve(
+def fit_curve(
     right: np.ndarray,
     labels: np.ndarray,
     classes: Sequence[str],
@@ -159,7 +159,7 @@ def curve(
     )
 
 
-def power_law(sizes: np.ndarray, errors: np.ndarray, at: float) -> np.ndarray:
+def extrapolate(sizes: np.ndarray, errors: np.ndarray, at: float) -> np.ndarray:
     """(B,) errors at size `at` of the best a + b n^-c through (B, S) errors, a and b >= 0."""
     best, errors_then = np.full(len(errors), np.inf), errors[:, -1].copy()
     # Large sizes are nearer to what is asked for.
@@ -191,10 +191,10 @@ def _forecast(
         images, chosen = rng.integers(0, count, count), rng.integers(0, repeats, number)
         samples.append(right[chosen, :, np.arange(number)][:, images].mean(axis=1))
     errors = 1 - np.stack(samples)
-    now, then = power_law(sizes, errors, sizes[-1]), power_law(sizes, errors, 2 * sizes[-1])
+    now, then = extrapolate(sizes, errors, sizes[-1]), extrapolate(sizes, errors, 2 * sizes[-1])
     gains = now - then
     low, high = np.percentile(gains[1:], [2.5, 97.5])
-    missed = power_law(sizes[:-1], errors[:1, :-1], sizes[-1])[0] - errors[0, -1]
+    missed = extrapolate(sizes[:-1], errors[:1, :-1], sizes[-1])[0] - errors[0, -1]
     accuracy, gain = float(mean[-1]), float(gains[0])
     return Forecast(
         name, count, accuracy, min(1.0, accuracy + gain), gain,
