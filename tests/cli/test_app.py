@@ -272,12 +272,12 @@ import headstart.features.extract
 import signal
 import time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's parent ignores it
-slow = headstart.features.extract.view
+slow = headstart.features.extract.make_view
 def slower(*a, **k):
     print("working", flush=True)
     time.sleep(0.5)
     return slow(*a, **k)
-headstart.features.extract.view = slower
+headstart.features.extract.make_view = slower
 import sys; sys.argv = ["headstart", "train", {str(tiny)!r}, "--out", {str(tmp_path / "run")!r}]
 from headstart.cli.app import main
 print("ready", flush=True)
