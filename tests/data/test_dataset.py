@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import headstart
 from headstart.data.dataset import Dataset, images_in, load
 from headstart.data.item import Item, content_hash, natural_key
 from headstart.errors import DatasetError
@@ -373,3 +374,21 @@ def test_real_sets(photos: Path, name: str, classes: int, counts: dict[str, int]
     assert {s: sum(by_class.values()) for s, by_class in dataset.counts().items()} == counts
     if name == "sign_language_digits":
         assert dataset.classes == tuple("0123456789")
+
+
+def test_an_empty_name_is_not_the_current_folder(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny)
+    assert len(load(".").items) == 48
+    with pytest.raises(DatasetError, match=r"found an empty name\. Type: \. for the folder here"):
+        load("")
+    with pytest.raises(DatasetError, match="found an empty name"):
+        headstart.train("")
+
+
+def test_a_place_that_is_not_there_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(
+        DatasetError, match=r"found nothing at .*Give the place where the images are"
+    ):
+        load(tmp_path / "gone")

@@ -81,7 +81,7 @@ def load(
     is the group; then whole groups are split.
     Raises DatasetError if there is nothing to learn from, saying how images are to be arranged.
     """
-    path = _resolve_source(Path(source))
+    path = _resolve_source(source)
     folder, hold = unpack(path) if is_archive(path) else (path, None)
     table = _table(folder, path)
     items, warnings = table_items(table, groups) if table else folder_items(folder)
@@ -112,7 +112,7 @@ def images_in(sources: Iterable[str | Path]) -> list[Item]:
     """
     items: list[Item] = []
     for source in sources:
-        path = _resolve_source(Path(source))
+        path = _resolve_source(source)
         if is_archive(path):
             folder, hold = unpack(path)
             items += [
@@ -126,14 +126,21 @@ def images_in(sources: Iterable[str | Path]) -> list[Item]:
     return items
 
 
-def _resolve_source(path: Path) -> Path:
-    path = path.expanduser()
+def _resolve_source(source: str | Path) -> Path:
+    if source == "":  # which Path would take for the current folder
+        raise DatasetError(
+            "expected a folder, table or archive, found an empty name. Type: . for the folder here"
+        )
+    path = Path(source).expanduser()
     if path.exists():
         return path
     siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, siblings, n=3)
     hint = f". Near: {', '.join(str(path.parent / name) for name in near)}" if near else ""
-    raise DatasetError(f"expected a folder, table or archive, found nothing at {path}{hint}")
+    raise DatasetError(
+        f"expected a folder, table or archive, found nothing at {path}{hint}. "
+        "Give the place where the images are now"
+    )
 
 
 def _table(path: Path, source: Path) -> Path | None:

@@ -36,7 +36,7 @@ def train(
     """
     recipe = load_recipe(recipe, **choices)
     runs.check_new(out)
-    return _carry_out(Path(source), recipe, strict, Recorder(progress), callbacks, out=out)
+    return _carry_out(source, recipe, strict, Recorder(progress), callbacks, out=out)
 
 
 def finetune(
@@ -87,7 +87,7 @@ def resume(
 
 
 def _carry_out(
-    source: Path,
+    source: str | Path,
     recipe: Recipe,
     strict: bool,
     progress: Recorder,
@@ -98,6 +98,7 @@ def _carry_out(
 ) -> Run:
     """The whole story; with `folder`, of a training that had begun there."""
     dataset = steps.read_dataset(source, recipe, progress)
+    source = Path(source)
     steps.check_suits(dataset.task, recipe, callbacks)
     resumed = folder is not None
     if folder is not None:
