@@ -21,6 +21,5 @@ def assign_folds(
         members = rng.permutation(np.flatnonzero(of_group == stratum))
         fold[members] = (offset + np.arange(len(members))) % folds
         offset += len(members)  # small classes do not all begin with the same fold
-    _, fold = np.unique(fold, return_inverse=True)
     result: np.ndarray = fold[inverse]
     return result
