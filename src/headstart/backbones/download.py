@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from headstart.backbones.catalogue import backbone
 from headstart.errors import WeightsError
@@ -62,8 +63,16 @@ def known_files(cache: Path) -> dict[str, tuple[str, str | None]]:
 
 
 def file_name(url: str) -> str:
-    """What a file fetched from there is called."""
-    return url.rsplit("/", 1)[-1]
+    """What a file fetched from there is called: the last word of the address, without its query.
+    Raises WeightsError where that names no file.
+    """
+    name = unquote(urlsplit(url).path).rsplit("/", 1)[-1]
+    if name in ("", ".", ".."):
+        raise WeightsError(
+            f"expected the address of a file, found {url}. Type: headstart weights fetch "
+            "https://.../NAME.h5"
+        )
+    return name
 
 
 def _read_address(note: Path) -> dict[str, Any] | None:

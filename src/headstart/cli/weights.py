@@ -1,7 +1,6 @@
 """headstart weights fetch."""
 
 from typing import Annotated
-from urllib.parse import unquote, urlsplit
 
 import typer
 
@@ -37,7 +36,7 @@ def fetch(
     url, checksum = (what, None) if "://" in what else download.address(backbone(what).name)
     if sha256:
         checksum = f"sha256:{sha256.lower()}"
-    target = download.default_weights_folder() / _file_name(url)
+    target = download.default_weights_folder() / download.file_name(url)
     progress = reporter(quiet, False)
     with progress.stage(target.name, 100, "%"):
         shown = 0
@@ -50,16 +49,3 @@ def fetch(
 
         download.fetch(url, target, checksum=checksum, progress=advance)
     print(target)
-
-
-def _file_name(url: str) -> str:
-    """The last word of the address. Raises WeightsError where it names no file."""
-    from headstart.errors import WeightsError
-
-    name = unquote(urlsplit(url).path).rsplit("/", 1)[-1]
-    if name in ("", ".", ".."):
-        raise WeightsError(
-            f"expected the address of a file, found {url}. Type: headstart weights fetch "
-            "https://.../NAME.h5"
-        )
-    return name

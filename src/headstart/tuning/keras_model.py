@@ -34,6 +34,20 @@ def normalised(pixels: np.ndarray, recipe: Recipe) -> np.ndarray:
     return result
 
 
+def build_backbone(recipe: Recipe) -> Any:
+    """The recipe's backbone as a Keras model, with its weights. Raises WeightsError if these are
+    not there.
+    """
+    import keras
+
+    entry = backbone(recipe.backbone)
+    weights = resolve(entry, recipe.weights)
+    path = str(weights.path) if weights.path else None
+    if path is None:  # the extractor's are those of seed 0, and so must these be
+        keras.utils.set_random_seed(0)
+    return keras_backbone(entry.name, recipe.geometry(entry.size).height, path, weights.kind)
+
+
 def keras_model(recipe: Recipe, head: Head, cuts: tuple[Cut, ...]) -> Any:
     """A Keras model of frozen backbone and trained head, on this process' Keras backend.
 
@@ -43,13 +57,7 @@ def keras_model(recipe: Recipe, head: Head, cuts: tuple[Cut, ...]) -> Any:
     """
     import keras
 
-    entry = backbone(recipe.backbone)
-    weights = resolve(entry, recipe.weights)
-    size = recipe.geometry(entry.size).height
-    path = str(weights.path) if weights.path else None
-    if path is None:
-        keras.utils.set_random_seed(0)
-    base = keras_backbone(entry.name, size, path, weights.kind)
+    base = build_backbone(recipe)
     for layer in base.layers:
         layer.trainable = False
     vectors = [

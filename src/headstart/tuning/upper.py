@@ -9,15 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from headstart.backbones.catalogue import backbone
 from headstart.backbones.cut import Cut
-from headstart.backbones.keras_builder import keras_backbone
-from headstart.backbones.weights import resolve
 from headstart.features.extractor import layers
 from headstart.heads.head import Dense, Head
 from headstart.recipe import Recipe
 from headstart.tuning.boundaries import separates
-from headstart.tuning.keras_model import pooled
+from headstart.tuning.keras_model import build_backbone, pooled
 
 
 @dataclass(frozen=True)
@@ -63,13 +60,8 @@ def build_network(recipe: Recipe, weight: np.ndarray, bias: np.ndarray) -> Netwo
     """
     import keras
 
-    entry = backbone(recipe.backbone)
-    weights = resolve(entry, recipe.weights)
-    size = recipe.geometry(entry.size).height
-    path = str(weights.path) if weights.path else None
-    # Without weights the extractor's are those of seed 0, and so must these be.
-    keras.utils.set_random_seed(0 if path is None else recipe.seed)
-    base = keras_backbone(entry.name, size, path, weights.kind)
+    keras.utils.set_random_seed(recipe.seed)
+    base = build_backbone(recipe)
     head = keras.layers.Dense(len(bias), activation="softmax", name="predictions")
     head.build((None, len(weight)))
     head.set_weights([weight, bias])
