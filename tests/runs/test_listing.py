@@ -80,3 +80,10 @@ def test_a_run_is_taken_by_itself_and_by_its_folder(run: headstart.Run, tiny: Pa
     compared = compare(run, text)
     assert compared.runs == (run, run)
     assert compared.recipes == {}
+
+
+def test_a_folder_without_a_run_is_not_taken_for_one_with_a_bad_recipe(tmp_path: Path) -> None:
+    with pytest.raises(ClassifierError, match=r"found no recipe\.toml in .*Type: headstart runs"):
+        headstart.remedies(tmp_path / "nothing")
+    with pytest.raises(ClassifierError, match=r"found no recipe\.toml in .*Type: headstart runs"):
+        headstart.finetune(tmp_path / "nothing")

@@ -100,8 +100,14 @@ class Run:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """Every choice of the training."""
-        return load_recipe(self.folder / "recipe.toml")
+        """Every choice of the training. Raises ClassifierError where none began in this folder."""
+        file = self.folder / "recipe.toml"
+        if not file.is_file():
+            raise ClassifierError(
+                f"expected the folder of a run, found no recipe.toml in {self.folder}. "
+                "Type: headstart runs"
+            )
+        return load_recipe(file)
 
     def summary(self) -> str:
         """What training prints: accuracies with their intervals, the most confused classes."""
