@@ -8,6 +8,7 @@ HeadstartError                 catch this to catch them all
 ├── WeightsError               weights missing, damaged or of another network
 ├── EngineError                the inference engine refused
 ├── CacheError                 the feature cache cannot be used
+├── StorageError               something that cannot be written: disk full, read-only, gone
 ├── ClassifierError            a saved classifier or run missing, damaged or too new
 ├── HeadError                  a head that cannot be trained on these features
 └── MissingExtra               an optional package is not installed
@@ -61,6 +62,10 @@ class EngineError(HeadstartError):
 
 class CacheError(HeadstartError):
     """The feature cache cannot be read or written."""
+
+
+class StorageError(HeadstartError, OSError):
+    """Something that cannot be written: the disk is full, read-only or gone."""
 
 
 class ClassifierError(HeadstartError):

@@ -305,8 +305,8 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_a_way_out(tmp_path: Path)
 
     with pytest.raises(
         CacheError,
-        match=r"expected to write the folder .*a, found: No space left on device. Make room "
-        r"\(type: headstart cache prune --max-mb 1000\) or set HEADSTART_CACHE to another folder",
+        match=r"expected to write .*a, found: No space left on device, .* MB free. Make room .*"
+        r"type: headstart cache prune --max-mb 1000\).*, or set HEADSTART_CACHE to another folder",
     ):
         make_and_hold(tmp_path / "a", "content", full)
     assert os.listdir(tmp_path) == []

@@ -5,22 +5,60 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from headstart.errors import StorageError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def cannot_write(path: Path, size: int, error: OSError) -> StorageError:
+    """The error for `path` that could not be written, of which `size` bytes are known to be needed.
+
+    `errno` is that of `error`.
+    """
+    full = error.errno in FULL
+    needs = f" (at least {_megabytes(size)} MB)" if size else ""
+    found = error.strerror or str(error)
+    if full:
+        found += f", {_free(path)} MB free"
+    advice = (
+        "Make room (to empty the cache, type: headstart cache prune --max-mb 1000) and type the "
+        "same command again" if full else "Allow writing there, or give another place"
+    )  # fmt: skip
+    result = StorageError(f"expected to write {path}{needs}, found: {found}. {advice}")
+    result.errno = error.errno
+    return result
+
+
+def _megabytes(size: int) -> str:
+    return f"{-(-size // 10**5) / 10:,.1f}"
+
+
+def _free(path: Path) -> str:
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    return f"{shutil.disk_usage(there).free / 1e6:,.1f}"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path`: whoever reads it finds the old content or all of the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `content` to `path`: whoever reads it finds the old content or all of the new.
+
+    Raises StorageError if it cannot be written; nothing half is left.
+    """
     temporary = sibling(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise cannot_write(path, len(content), error) from error
         raise
 
 
@@ -30,15 +68,18 @@ def folder_atomically(target: Path) -> Iterator[Path]:
 
     A `target` that was there at the beginning is replaced: the caller has made sure that it may
     be. One that another process put there in the meantime is accepted instead of ours.
-    Raises NotADirectoryError if `target` is a file.
+    Raises NotADirectoryError if `target` is a file, StorageError if it cannot be written or the
+    disk is full before the block ends; nothing half is left.
     """
     target = Path(os.path.realpath(target))
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "expected a folder, found a file", str(target))
-    target.parent.mkdir(parents=True, exist_ok=True)
     before = identity(target)
     temporary = sibling(target)
-    temporary.mkdir()
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise cannot_write(target, 0, error) from error
     try:
         yield temporary
         for file in temporary.rglob("*"):
@@ -47,6 +88,11 @@ def folder_atomically(target: Path) -> Iterator[Path]:
                     os.fsync(handle.fileno())
         if identity(target) == before:
             _take_place(temporary, target, replace=before is not None)
+    except OSError as error:
+        if isinstance(error, StorageError) or error.errno not in FULL:
+            raise
+        written = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
+        raise cannot_write(target, written, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from headstart.errors import CacheError
-from headstart.system.atomic import folder_atomically, identity, sibling
+from headstart.errors import CacheError, StorageError
+from headstart.system.atomic import cannot_write, folder_atomically, identity, sibling
 
 fcntl: Any
 try:
@@ -113,11 +113,9 @@ def make_and_hold(folder: Path, name: str, make: Callable[[Path], None]) -> Hold
                 with folder_atomically(folder) as temporary:
                     make(temporary)
             except OSError as error:
-                raise CacheError(
-                    f"expected to write the folder {folder}, found: {error.strerror or error}"
-                    f"{f' ({error.filename})' if error.filename else ''}. Make room (type: "
-                    "headstart cache prune --max-mb 1000) or set HEADSTART_CACHE to another folder"
-                ) from error
+                failed = error if isinstance(error, StorageError) else (
+                    cannot_write(folder, 0, error))  # fmt: skip
+                raise CacheError(f"{failed}, or set HEADSTART_CACHE to another folder") from error
         try:
             hold = hold_shared(folder)
         except OSError:
