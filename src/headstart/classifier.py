@@ -187,11 +187,10 @@ class Classifier:
         name = f"image {index + 1}"
         try:
             if isinstance(source, str | Path):
-                name = str(source)
-                return name, prepare(Path(source).read_bytes(), self.geometry), None
+                source = Item(Path(source), str(source))
             if isinstance(source, Item):
                 name = source.name
-                return name, prepare(source.read(), self.geometry), None
+                return name, source.prepare(self.geometry), None
             if isinstance(source, bytes | bytearray | memoryview):
                 return name, prepare(bytes(source), self.geometry), None
             return name, prepare_pixels(source, self.geometry), None

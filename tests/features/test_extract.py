@@ -1,5 +1,6 @@
 """Features through the cache, with the fake engine: what is computed, kept, and set aside."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from headstart.data.item import Item
-from headstart.errors import CacheError
+from headstart.errors import CacheError, DatasetError
 from headstart.features import extract as module
 from headstart.features.cache import FeatureCache
 from headstart.features.engine import FakeEngine
@@ -86,6 +87,52 @@ def test_a_renamed_image_is_known_and_an_altered_one_is_not(
     features, _ = through(cache, extractor, again)
     assert (features.hits, features.misses) == (1, 1)
     assert features.values[1, 0] == pytest.approx(np.array([1, 2, 3]) / 255)
+
+
+def test_a_file_that_changed_since_it_was_hashed_is_left_out_and_spoils_no_cache(
+    extractor: Extractor, items: list[Item], cache: FeatureCache
+) -> None:
+    hashes = [item.content_hash for item in items]
+    original = items[1].path.read_bytes()
+    items[1].path.write_bytes(items[4].path.read_bytes())
+    features, _ = through(cache, extractor, items)
+    assert features.bad == ((items[1], "has changed since it was first read"),)
+    assert [item.name for item in features.items] == [f"{n}.png" for n in (0, 2, 3, 4, 5)]
+    items[1].path.write_bytes(original)
+    features, _ = through(cache, extractor, items)
+    assert features.hits == 5
+    assert features.values[1, 0] * 255 == pytest.approx([40, 10, 20])
+    assert [item.content_hash for item in features.items] == hashes
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_odd_files_among_the_images_are_left_out_with_their_reason(
+    extractor: Extractor, items: list[Item], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headstart.data.item.MOST_FILE", 2**20)
+    folder = items[0].path.parent
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "endless.jpg").symlink_to("/dev/zero")
+    (folder / "huge.jpg").write_bytes(b"\xff\xd8\xff" + bytes(2**20))
+    odd = [Item(folder / f"{name}.jpg", name, ("a",)) for name in ("pipe", "endless", "huge")]
+    features, _ = through(cache, extractor, [*items, *odd])
+    assert features.items == tuple(items)
+    assert [reason for _, reason in features.bad] == [
+        "cannot be read: not a regular file but a named pipe",
+        "cannot be read: not a regular file but a device",
+        "cannot be read: larger than 1 MB",
+    ]
+
+
+def test_a_photo_that_vanishes_between_epochs_stops_the_training_by_name(
+    extractor: Extractor, items: list[Item]
+) -> None:
+    fresh = FreshViews(items, extractor, LESSON, seed=0, batch_size=2)
+    order = np.arange(len(items))
+    assert sum(len(batch) for batch in fresh(0, order)) == len(items)
+    items[3].path.unlink()
+    with pytest.raises(DatasetError, match=r"found 3.png: .*No such file.*--resume RUN"):
+        list(fresh(1, order))
 
 
 def test_views_are_kept_by_augmentation_and_seed(

@@ -2,17 +2,22 @@
 
 import hashlib
 import json
+import os
 import shutil
+import struct
 import tarfile
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 from headstart.errors import DatasetError
+from headstart.images.size import MOST_FILE
+from headstart.system.atomic import FULL
 from headstart.system.lock import Hold, make_and_hold
 from headstart.system.places import cache_folder
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-MOST_BYTES = 500 * 2**20  # of one member: no image file is larger
 MOST_RATIO = 200  # of unpacked to packed bytes, in all
 CONTENT = "content"  # the folder of the archive's files, beside the note that names the archive
 NOTE = "archive.json"
@@ -24,60 +29,152 @@ def is_archive(path: Path) -> bool:
     return path.is_file() and path.name.lower().endswith(SUFFIXES)
 
 
-def unpack(path: Path) -> tuple[Path, Hold | None]:
-    """The folder with the archive's files, unpacked on first use; it stays while the hold lives.
+@dataclass(frozen=True)
+class Unpacked:
+    """The files of an archive, which stay in `folder` while the hold lives.
 
-    The hold is None where the cache folder's file system has no locks.
+    hold: None where the cache folder's file system has no locks. left_out: names of members that
+    are neither files nor folders within, such as devices and links that lead outside.
+    """
+
+    folder: Path
+    hold: Hold | None
+    left_out: tuple[str, ...] = ()
+
+
+def unpack(path: Path) -> Unpacked:
+    """The archive's files, unpacked on first use.
+
     Raises DatasetError for a damaged archive, one that would fill the disk, or one with a member
     that is too large; CacheError if the cache folder cannot be written.
     """
     status = path.stat()
-    # "2" is the way an unpacked archive lies in its folder.
-    identity = f"2 {path.resolve()} {status.st_size} {status.st_mtime_ns}"
+    # "3" is the way an unpacked archive lies in its folder.
+    identity = f"3 {path.resolve()} {status.st_size} {status.st_mtime_ns}"
     name = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()[:24]
     target = cache_folder() / "archives" / name
 
     def make(folder: Path) -> None:
         (folder / CONTENT).mkdir()
         try:
-            _unpack(path, folder / CONTENT)
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, ValueError,
-                NotImplementedError, RuntimeError) as error:  # fmt: skip
+            left_out = _unpack(path, folder / CONTENT)
+            now = path.stat()
+            if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+                raise ValueError("one that changed while it was read")
+        except Exception as error:  # damaged in whatever way
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise
             raise DatasetError(
                 f"cannot unpack {path}: expected a whole zip or tar archive without a password, "
-                f"found: {error}. {BY_HAND}"
+                f"found: {' '.join(str(error).split())}. {BY_HAND}"
             ) from error
-        note = {"source": str(path.resolve())}
+        note = {"source": str(path.resolve()), "left_out": left_out}
         (folder / NOTE).write_text(json.dumps(note), encoding="ascii")
 
     hold = make_and_hold(target, NOTE, make)
-    return target / CONTENT, hold
+    note = json.loads((target / NOTE).read_text(encoding="ascii"))
+    return Unpacked(target / CONTENT, hold, tuple(note["left_out"]))
 
 
-def _unpack(path: Path, folder: Path) -> None:
+def _unpack(path: Path, folder: Path) -> list[str]:
+    """Unpack it to its very end, where the checksums are; the names of what is left out."""
     room = shutil.disk_usage(folder).free // 2
     room = min(room, max(2**30, MOST_RATIO * path.stat().st_size))
-    if path.name.lower().endswith(".zip"):
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                room = _take(member.filename, member.file_size, room)
-                if not member.is_dir() and not _outside(member.filename):
-                    archive.extract(member, folder)
-        return
-    with tarfile.open(path) as archive:
+    unpack = _unpack_zip if path.name.lower().endswith(".zip") else _unpack_tar
+    return unpack(path, folder, room)
+
+
+def _unpack_zip(path: Path, folder: Path, room: int) -> list[str]:
+    left_out = []
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if len(members) != (count := _read_zip_count(path)):
+            raise ValueError(f"{len(members):,} of its {count:,} members")
+        for member in members:
+            room = _take(member.filename, member.file_size, room)
+            if _outside(member.filename):
+                left_out.append(member.filename)
+            elif member.is_dir():
+                if member.file_size:
+                    raise ValueError(f"a folder {member.filename} with content")
+            else:
+                archive.extract(member, folder)  # held against its checksum
+    return left_out
+
+
+def _read_zip_count(path: Path) -> int:
+    """How many members an archive has by its last record, which `zipfile` does not look at.
+
+    Source: APPNOTE.TXT of PKWARE, 4.3.14 and 4.3.16.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2**17))
+        tail = file.read()
+    end = tail.rfind(b"PK\5\6")
+    (count,) = struct.unpack_from("<H", tail, end + 10)
+    if count == 0xFFFF and (larger := tail.rfind(b"PK\6\6", 0, end)) >= 0:
+        (count,) = struct.unpack_from("<Q", tail, larger + 32)
+    return int(count)
+
+
+class _Member(tarfile.TarInfo):
+    """A member of a tar archive whose list does not end for being damaged."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.HeaderError as error:
+            ends_well = type(error).__name__ == "EOFHeaderError"  # which is not published
+            if ends_well or not tarfile_.offset:  # or of another format: the next is tried
+                raise
+            raise ValueError(f"a damaged or missing part at byte {tarfile_.offset:,}") from error
+
+
+def _unpack_tar(path: Path, folder: Path, room: int) -> list[str]:
+    left_out, links = [], []
+    with tarfile.open(path, tarinfo=_Member) as archive:
         for entry in archive:
             room = _take(entry.name, entry.size, room)
-            content = archive.extractfile(entry) if entry.isfile() else None
-            if content is not None and not _outside(entry.name):
+            if _outside(entry.name) or not (entry.isfile() or entry.isdir() or _is_link(entry)):
+                left_out.append(entry.name)
+            elif _is_link(entry):
+                links.append(entry)
+            elif content := archive.extractfile(entry):
                 target = folder / entry.name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with content, target.open("wb") as file:
                     shutil.copyfileobj(content, file)
+        assert archive.fileobj is not None
+        while rest := archive.fileobj.read(2**20):  # whose checksum stands behind it
+            room = _take("what is behind its end", len(rest), room)
+            if rest.count(0) != len(rest):
+                raise ValueError("more behind its end, or a part of zeros within")
+    for link in links:
+        if not _place_link(link, folder):
+            left_out.append(link.name)
+    return left_out
+
+
+def _is_link(entry: tarfile.TarInfo) -> bool:
+    return entry.islnk() or entry.issym()
+
+
+def _place_link(link: tarfile.TarInfo, folder: Path) -> bool:
+    """A file that is another member once more; False if it is none of them."""
+    base = folder if link.islnk() else (folder / link.name).parent
+    target = Path(os.path.normpath(base / link.linkname))
+    place = folder / link.name
+    if not (target.is_relative_to(folder) and target.is_file()) or place.exists():
+        return False
+    place.parent.mkdir(parents=True, exist_ok=True)
+    os.link(target, place)
+    return True
 
 
 def _take(name: str, size: int, room: int) -> int:
-    if size > MOST_BYTES:
-        raise ValueError(f"{name} has {size:,} bytes, at most {MOST_BYTES:,} are taken")
+    if size > MOST_FILE:
+        raise ValueError(f"{name} has {size:,} bytes, at most {MOST_FILE:,} are taken")
     if size > room:
         raise ValueError(
             f"{name} would not fit, with at most {room:,} bytes left for unpacking (half of the "

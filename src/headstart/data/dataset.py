@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from headstart.data.archive import is_archive, unpack
+from headstart.data.archive import Unpacked, is_archive, unpack
 from headstart.data.folder import ARRANGE, entries_in, files_in, folder_items
 from headstart.data.item import Item, list_first, natural_key, to_printable
 from headstart.data.split import (
@@ -82,11 +82,17 @@ def load(
     Raises DatasetError if there is nothing to learn from, saying how images are to be arranged.
     """
     path = _resolve_source(source)
-    folder, hold = unpack(path) if is_archive(path) else (path, None)
-    table = _table(folder, path)
-    items, warnings = table_items(table, groups) if table else folder_items(folder)
-    if hold is not None:
-        items = [replace(item, hold=hold) for item in items]
+    unpacked = unpack(path) if is_archive(path) else Unpacked(path, None)
+    table = _table(unpacked.folder, path)
+    items, warnings = table_items(table, groups) if table else folder_items(unpacked.folder)
+    if unpacked.left_out:
+        names = list_first([to_printable(name) for name in unpacked.left_out])
+        warnings.append(
+            f"{len(unpacked.left_out)} members of the archive are neither files nor links to its "
+            f"files, and are left out: {names}"
+        )
+    if unpacked.hold is not None:
+        items = [replace(item, hold=unpacked.hold) for item in items]
     if not items:
         raise DatasetError(f"expected images in {path}, found none. {ARRANGE}")
     _hash_all(items)
@@ -114,11 +120,10 @@ def images_in(sources: Iterable[str | Path]) -> list[Item]:
     for source in sources:
         path = _resolve_source(source)
         if is_archive(path):
-            folder, hold = unpack(path)
-            items += [
-                Item(file, to_printable(f"{path}/{file.relative_to(folder).as_posix()}"), hold=hold)
-                for file in files_in(folder)
-            ]
+            unpacked = unpack(path)
+            for file in files_in(unpacked.folder):
+                name = f"{path}/{file.relative_to(unpacked.folder).as_posix()}"
+                items.append(Item(file, to_printable(name), hold=unpacked.hold))
         elif path.is_dir():
             items += [Item(file, to_printable(str(file))) for file in files_in(path)]
         else:

@@ -11,12 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from headstart.errors import BadImage
 from headstart.images.geometry import Geometry, prepare
+from headstart.images.size import MOST_FILE
+from headstart.system.files import digest_regular, read_regular
+
+HASH_BYTES = 16
 
 
 def content_hash(data: bytes) -> bytes:
     """16 bytes that stand for an image's content (BLAKE2b)."""
-    return hashlib.blake2b(data, digest_size=16).digest()
+    return hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
 
 
 @dataclass(frozen=True)
@@ -40,20 +45,30 @@ class Item:
         return ";".join(self.labels)
 
     def read(self) -> bytes:
-        """The file's bytes. Raises OSError."""
-        return self.path.read_bytes()
+        """The file's bytes. Raises OSError; also for what is no regular file, or one too large."""
+        return read_regular(self.path, MOST_FILE)
 
     def prepare(self, geometry: Geometry) -> np.ndarray:
-        """The network's input (height, width, 3) uint8. Raises BadImage, OSError."""
-        return prepare(self.read(), geometry)
+        """The network's input (height, width, 3) uint8. Raises BadImage, OSError.
+
+        The bytes that are decoded are those that `content_hash` stands for: a file that has
+        changed since that was asked for is no usable image any more.
+        """
+        data = self.read()
+        known = self.__dict__.get("content_hash")
+        if known is not None and known != content_hash(data):
+            raise BadImage("has changed since it was first read")
+        return prepare(data, geometry)
 
     @cached_property
     def content_hash(self) -> bytes:
         """16 bytes of the content; of the name where the file cannot be read."""
+        digest = hashlib.blake2b(digest_size=HASH_BYTES)
         try:
-            return content_hash(self.read())
+            digest_regular(self.path, MOST_FILE, digest.update)
         except OSError:
             return content_hash(b"unreadable " + str(self.path).encode("utf-8", "replace"))
+        return digest.digest()
 
 
 def change_item(item: Item, **changes: Any) -> Item:

@@ -15,6 +15,7 @@ from queue import Empty, Full, Queue
 import numpy as np
 
 from headstart.data.item import Item
+from headstart.errors import BadImage, DatasetError
 from headstart.features.extractor import Extractor
 from headstart.images.augment import Augmentation, make_view
 from headstart.system.threads import cores, map_ahead
@@ -74,8 +75,15 @@ class FreshViews:
     def _batches(self, epoch: int, order: np.ndarray) -> Generator[np.ndarray, None, None]:
         def draw(index: int) -> np.ndarray:
             item = self.items[index]
+            try:
+                pixels = item.prepare(self.extractor.geometry)
+            except (BadImage, OSError) as error:  # it was usable when the training began
+                raise DatasetError(
+                    f"expected the images with which the training began, found {item.name}: "
+                    f"{error}. Restore it, then go on: headstart train --resume RUN"
+                ) from error
             return make_view(
-                item.prepare(self.extractor.geometry),
+                pixels,
                 self.augmentation,
                 seed=self.seed,
                 image_hash=item.content_hash,

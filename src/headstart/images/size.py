@@ -11,6 +11,7 @@ from headstart.errors import BadImage
 # Several images are decoded at once in our own threads: OpenCV's would fight with them.
 cv2.setNumThreads(1)
 
+MOST_FILE = 400 * 2**20  # bytes of a file: more than any image of MOST_PIXELS has to have
 # Decided on the header, before anything is decoded. Behind each: the most memory a pixel takes on
 # its way, as measured, into 400 MB.
 MOST_PIXELS = 50_000_000
