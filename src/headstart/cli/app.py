@@ -5,12 +5,15 @@ Nothing heavy is imported here or at the top of the commands' modules, so help a
 
 import functools
 import importlib
+import io
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import typer
 
+from headstart.cli.output import tell
+from headstart.cli.usage import Commands, UsageError, explain_system, explain_usage
 from headstart.errors import HeadstartError
 
 STOPPED = 130  # what a shell expects of a program ended by Ctrl-C
@@ -22,6 +25,7 @@ WORK, RUNS, MEASURE, MORE = "Train and use", "Runs", "Measure before training", 
 
 app = typer.Typer(
     name="headstart",
+    cls=Commands,
     help="A folder of labelled images becomes a tested, deployable classifier.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -30,21 +34,12 @@ app = typer.Typer(
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A command whose HeadstartError or OSError becomes one message and exit code 2."""
+    """A command that Ctrl-C ends with one message and the exit code that shells expect."""
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         try:
             return function(*args, **options)
-        except HeadstartError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(2) from error
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            place = f": {error.filename}" if error.filename else ""
-            print(f"error: {error.strerror or error}{place}", file=sys.stderr)
-            raise typer.Exit(2) from error
         except KeyboardInterrupt:
             message = "\nStopped."
             if function.__name__ in RESUMABLE:
@@ -52,7 +47,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
                     " Features computed so far are kept: type the same command to go on, or "
                     "headstart train --resume RUN if a run was named above."
                 )
-            print(message, file=sys.stderr)
+            tell(message, to=sys.stderr)
             raise typer.Exit(STOPPED) from None
 
     return call
@@ -62,7 +57,7 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         from headstart import __version__
 
-        print(f"headstart {__version__}")
+        tell(f"headstart {__version__}")
         raise typer.Exit
 
 
@@ -85,5 +80,25 @@ def load_commands() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line."""
-    load_commands()()
+    """Run the command line, and end with its exit code: 2, after one message, for what was typed
+    wrongly and for every HeadstartError and OSError.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # letters that it cannot write are escaped
+            stream.reconfigure(errors="backslashreplace")
+    group: Any = typer.main.get_command(load_commands())
+    try:
+        code = group.main(prog_name="headstart", standalone_mode=False)
+    except UsageError as error:
+        sys.exit(_refuse(explain_usage(error, group, sys.argv[1:])))
+    except HeadstartError as error:
+        sys.exit(_refuse(str(error)))
+    except OSError as error:
+        sys.exit(_refuse(explain_system(error)))
+    sys.exit(code)
+
+
+def _refuse(message: str) -> int:
+    if message:
+        tell(f"error: {message}", to=sys.stderr)
+    return 2

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headstart.cli.app import app, command
+from headstart.cli.output import tell
+from headstart.cli.usage import Commands, parse_number
 
 if TYPE_CHECKING:
     from headstart.features.housekeeping import CacheEntry
@@ -15,6 +17,7 @@ TOGETHER = ("selections", "addresses")  # small files, shown as one line a kind
 cache = typer.Typer(
     help="What is kept on this computer to be quick: features, extractors, archives, weights.",
     no_args_is_help=True,
+    cls=Commands,
 )
 app.add_typer(cache, name="cache")
 
@@ -27,7 +30,7 @@ def info() -> None:
     from headstart.system.places import cache_folder
 
     entries, total = list_entries(), measure_usage()
-    print(f"{cache_folder()}: {total / 1e6:,.1f} MB")
+    tell(f"{cache_folder()}: {total / 1e6:,.1f} MB")
     for entry in entries:
         if entry.kind not in TOGETHER:
             count = f"{entry.vectors:,} vectors" if entry.kind == "features" else ""
@@ -54,7 +57,7 @@ def _print_line(name: str, what: str, count: str, size: int, used: float | None)
     from datetime import datetime
 
     date = "" if used is None else datetime.fromtimestamp(used).strftime("%Y-%m-%d %H:%M")
-    print(f"{name:<40}{what:<40}{count:>18}{size / 1e6:>10,.1f} MB  {date}".rstrip())
+    tell(f"{name:<40}{what:<40}{count:>18}{size / 1e6:>10,.1f} MB  {date}".rstrip())
 
 
 @cache.command(epilog="Example: headstart cache verify")
@@ -69,14 +72,14 @@ def verify() -> None:
 
     problems = find_problems()
     for name, problem in problems.items():
-        print(f"{name:<42}{problem or 'whole'}")
+        tell(f"{name:<42}{problem or 'whole'}")
     damaged = [name for name, problem in problems.items() if problem]
     if any(name.startswith("features/") for name in damaged):
-        print("Damaged vectors are computed again when they are needed.")
+        tell("Damaged vectors are computed again when they are needed.")
     others = [cache_folder() / name for name in damaged if not name.startswith("features/")]
     if others:
-        print("Remove what is damaged, to be made (weights: fetched) again when it is needed:")
-        print(*(f"  {path}" for path in others), sep="\n")
+        tell("Remove what is damaged, to be made (weights: fetched) again when it is needed:")
+        tell(*(f"  {path}" for path in others))
     if damaged:
         raise typer.Exit(1)
 
@@ -86,11 +89,19 @@ def verify() -> None:
 def prune(
     max_mb: Annotated[
         float | None,
-        typer.Option(help="Keep at most so many megabytes, the last used first; weights stay."),
+        typer.Option(
+            parser=parse_number,
+            metavar="N",
+            help="Keep at most so many megabytes, the last used first; weights stay.",
+        ),
     ] = None,
     older_than: Annotated[
         float | None,
-        typer.Option(help="Remove what was not used for so many days; weights stay."),
+        typer.Option(
+            parser=parse_number,
+            metavar="N",
+            help="Remove what was not used for so many days; weights stay.",
+        ),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Remove everything, fetched weights too.")
@@ -109,17 +120,17 @@ def prune(
     most = None if max_mb is None else max_mb * 1e6
     removed = remove_entries(max_bytes=most, older_than=older_than, everything=everything)
     freed, kinds = sum(entry.bytes for entry in removed) / 1e6, _count_kinds(removed)
-    print(f"removed {kinds}, {freed:,.1f} MB" if removed else "removed nothing")
+    tell(f"removed {kinds}, {freed:,.1f} MB" if removed else "removed nothing")
     for entry in removed:
         if entry.kind == "weights":
             source = entry.description.get("backbone", "ADDRESS, or bring the file by hand")
-            print(f"For {entry.name} again, type: headstart weights fetch {source}")
+            tell(f"For {entry.name} again, type: headstart weights fetch {source}")
     left = list_entries()
     if everything and left:
-        print(f"In use or not writable, so left: {', '.join(entry.name for entry in left)}")
+        tell(f"In use or not writable, so left: {', '.join(entry.name for entry in left)}")
     size = sum(entry.bytes for entry in left)
     if most is not None and size > most:
-        print(f"{size / 1e6:,.1f} MB are left, in use or weights, which "
+        tell(f"{size / 1e6:,.1f} MB are left, in use or weights, which "
               "only --all removes")  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from headstart.cli.output import (
     print_json,
     print_table,
     reporter,
+    tell,
     write_picture,
 )
 
@@ -67,17 +68,17 @@ def compare(
         [(name, split, format_share(m.accuracy), format_interval(m.accuracy_interval), f"{m.n:,}")
          for name, split, m in rows],
     )  # fmt: skip
-    print()
+    tell()
     first = compared.runs[0].folder
     for run, pair in zip(compared.runs[1:], compared.pairs, strict=True):
         if pair is None:
-            print(f"{first} and {run.folder} have no images in common")
+            tell(f"{first} and {run.folder} have no images in common")
             continue
-        print(f"{first} minus {run.folder}:\n  {pair.difference:+.1%} "
+        tell(f"{first} minus {run.folder}:\n  {pair.difference:+.1%} "
               f"{format_interval(pair.difference_interval, '+')} on {pair.n:,} images, "
               f"p = {pair.p_value:.3g}: {pair.verdict}")  # fmt: skip
     if picture is not None and not quiet:
-        print(f"Picture: {picture}")
+        tell(f"Picture: {picture}")
 
 
 def _accuracies(compared: "Compared") -> list[tuple[str, str, Any]]:
@@ -103,10 +104,10 @@ def _print_recipes(compared: "Compared") -> None:
         print_table(columns, rows)
     else:
         for key, *values in rows:
-            print(key)
+            tell(key)
             for title, value in zip(titles[1:], values, strict=True):
-                print(f"  {title}: {value}")
-    print()
+                tell(f"  {title}: {value}")
+    tell()
 
 
 def _choice(run: "Run", key: str) -> str:
@@ -202,10 +203,10 @@ def remedies(
         })  # fmt: skip
         return
     if missed and not quiet:
-        print(f"not tried within {budget}: {', '.join(missed)}")
+        tell(f"not tried within {budget}: {', '.join(missed)}")
     verdict = best.comparison.verdict.replace("the first", "this") if best.comparison else ""
     if not quiet:
-        print(f"of {tried[0].metrics.n:,} training images; change: against as it was\n\n"
+        tell(f"of {tried[0].metrics.n:,} training images; change: against as it was\n\n"
               f"Best for its time: {best.name}" + (f" ({verdict})" if verdict else "") +
               f"\nRecipe: {recipe}\nPicture: {picture}\nNext: {next_step}")  # fmt: skip
 

@@ -29,9 +29,11 @@ from headstart.cli.output import (
     print_json,
     print_table,
     reporter,
+    tell,
     train_command,
     write_picture,
 )
+from headstart.cli.usage import whole
 
 if TYPE_CHECKING:
     from headstart.recipe import Recipe
@@ -47,7 +49,9 @@ if TYPE_CHECKING:
 def layers(
     context: typer.Context,
     backbone: Annotated[str, typer.Argument(help="See: headstart backbones.")],
-    size: Annotated[int | None, typer.Option(help="Pixels of the input.")] = None,
+    size: Annotated[
+        int | None, typer.Option(parser=whole(1, 2048), metavar="N", help="Pixels of the input.")
+    ] = None,
     candidates: Annotated[
         bool, typer.Option("--candidates", help="Show the candidate cuts alone.")
     ] = False,
@@ -101,7 +105,7 @@ def _show_cuts(
 ) -> None:
     """The table, the picture, and what to type next."""
     if selection.chosen is None:
-        print("too few images, or too little time, to compare cuts: the last layer serves")
+        tell("too few images, or too little time, to compare cuts: the last layer serves")
         return
     rows = _rows(selection)
     _print_cuts(rows, _rates(rows, recipe), selection)
@@ -109,8 +113,8 @@ def _show_cuts(
     if quiet:
         return
     if selection.untried:
-        print(f"\nnot measured for want of time: {len(selection.untried)}; more: --budget 5m")
-    print(f"\nAccuracy and log loss by cross-validation on {selection.images:,} images\n"
+        tell(f"\nnot measured for want of time: {len(selection.untried)}; more: --budget 5m")
+    tell(f"\nAccuracy and log loss by cross-validation on {selection.images:,} images\n"
           "* chosen: within one standard error (~) of the best, the earliest and cheapest\n"
           f"Picture: {picture}\nNext: {_next_step(selection, data)}")  # fmt: skip
 

@@ -7,7 +7,8 @@ import typer
 
 from headstart.cli.app import MORE, app, command
 from headstart.cli.options import AsJson, Picture, Seed, parse_path
-from headstart.cli.output import print_json, write_picture
+from headstart.cli.output import print_json, tell, write_picture
+from headstart.cli.usage import whole
 
 
 @app.command(
@@ -23,9 +24,15 @@ def augment(
     augmentation: Annotated[
         str, typer.Option(help="none, flip, lesson, or TOML such as '{rotation=20, zoom=0.1}'.")
     ] = "lesson",
-    views: Annotated[int, typer.Option(min=1, help="Views of each image.")] = 6,
-    images: Annotated[int, typer.Option(min=1, help="How many images to show.")] = 4,
-    size: Annotated[int, typer.Option(min=16, help="Pixels of each picture.")] = 150,
+    views: Annotated[
+        int, typer.Option(parser=whole(1, 100), metavar="N", help="Views of each image.")
+    ] = 6,
+    images: Annotated[
+        int, typer.Option(parser=whole(1, 100), metavar="N", help="How many images to show.")
+    ] = 4,
+    size: Annotated[
+        int, typer.Option(parser=whole(16, 1024), metavar="N", help="Pixels of each picture.")
+    ] = 150,
     seed: Seed = None,
     out: Picture = None,
     as_json: AsJson = False,
@@ -76,7 +83,7 @@ def augment(
             "augmentation": str(chosen.augmentation), "seed": seed,
         })  # fmt: skip
     else:
-        print(picture)
+        tell(picture)
 
 
 @app.command(rich_help_panel=MORE, epilog="Example: headstart recipe quick > mine.toml")
@@ -89,5 +96,5 @@ def recipe(
     """Show every choice of a recipe as TOML."""
     from headstart.recipe import load_recipe, recipes
 
-    print(f"# Recipes: {', '.join(recipes())}")
-    print(load_recipe(name).to_toml(), end="")
+    tell(f"# Recipes: {', '.join(recipes())}")
+    tell(load_recipe(name).to_toml(), end="")

@@ -26,6 +26,7 @@ from headstart.cli.output import (
     print_json,
     print_table,
     reporter,
+    tell,
     train_command,
     write_picture,
 )
@@ -81,7 +82,7 @@ def heads(
         print_json({**selection.to_dict(), "picture": str(picture), "next": next_step,
                     "warnings": progress.warnings})  # fmt: skip
     elif not quiet:
-        print(f"\nChosen: {selection.chosen.name}, the simplest within one standard error of the "
+        tell(f"\nChosen: {selection.chosen.name}, the simplest within one standard error of the "
               f"lowest log loss\nrecall: mean over the classes\nPicture: {picture}\n"
               f"Next: {next_step}")  # fmt: skip
 
@@ -121,7 +122,7 @@ def learning_curve(
         return
     _print_curve(curve)
     if not quiet:
-        print(f"\n{_advice(curve)}\nPicture: {picture}")
+        tell(f"\n{_advice(curve)}\nPicture: {picture}")
 
 
 def _print_curve(curve: "LearningCurve") -> None:
@@ -134,7 +135,7 @@ def _print_curve(curve: "LearningCurve") -> None:
     gain = f"forecast, gain {format_interval(curve.overall.gain_interval, '+')}"
     rows.append((f"{2 * curve.sizes[-1]:,}", format_share(curve.overall.forecast), gain))
     print_table([Column("images"), Column("accuracy"), INTERVAL], rows)
-    print("\nWhat twice the photos of a class would bring it, by forecast:")
+    tell("\nWhat twice the photos of a class would bring it, by forecast:")
     print_table(
         [Column("class", left=True), Column("images"), Column("accuracy"), Column("gain"), INTERVAL,
          Column("", left=True)],
@@ -188,6 +189,6 @@ def lr(
                     "picture": str(picture), "next": next_step,
                     "warnings": progress.warnings})  # fmt: skip
     elif quiet:
-        print(rate)
+        tell(rate)
     else:
-        print(f"Suggested learning rate: {rate}\nPicture: {picture}\nNext: {next_step}")
+        tell(f"Suggested learning rate: {rate}\nPicture: {picture}\nNext: {next_step}")

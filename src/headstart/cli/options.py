@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from headstart.cli.usage import whole
+
 
 def parse_path(text: str | Path) -> Path:
     """A path as it was typed. An empty word is refused: it would mean the current folder, and
@@ -51,7 +53,12 @@ Groups = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", min=0, metavar="N", help="Seed of every draw: split, folds, views."),
+    typer.Option(
+        "--seed",
+        parser=whole(0, 2**32 - 1),
+        metavar="N",
+        help="Seed of every draw: split, folds, views.",
+    ),
 ]
 Budget = Annotated[
     str,
@@ -81,7 +88,12 @@ NewRun = Annotated[
 ]
 Tta = Annotated[
     int,
-    typer.Option("--tta", min=1, metavar="N", help="Average over N views of each image (slower)."),
+    typer.Option(
+        "--tta",
+        parser=whole(1, 1000),
+        metavar="N",
+        help="Average over N views of each image (slower).",
+    ),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be used.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result.")]

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
+
+from headstart.system.text import escape
 
 if TYPE_CHECKING:
     from headstart.recipe import Recipe
@@ -22,6 +24,12 @@ def reporter(quiet: bool, as_json: bool) -> "Recorder":
     from headstart.system.progress import Recorder, Terminal
 
     return Recorder(None if quiet or as_json else Terminal())
+
+
+def tell(*lines: object, end: str = "\n", to: TextIO | None = None) -> None:
+    """Print lines, at once; what a terminal would obey in names and saved texts is escaped."""
+    shown = (escape(str(line), lines=True) for line in lines)
+    print(*shown, sep="\n", end=end, file=to, flush=True)
 
 
 def print_json(content: Any) -> None:
@@ -80,14 +88,14 @@ class Table:
         """Print one row, at once: the next may take a while."""
         self._begin()
         if len(cells[0]) > self.columns[0].width:
-            print(cells[0])
+            tell(cells[0])
             cells = ("", *cells[1:])
         self._print(cells)
 
     def note(self, name: str, text: str) -> None:
         """Print a row that has words in the place of numbers."""
         self._begin()
-        print(f"{self.columns[0].fit(name)}{self.gap}{text}", flush=True)
+        tell(f"{self.columns[0].fit(name)}{self.gap}{text}")
 
     def _begin(self) -> None:
         if not self.begun and any(column.title for column in self.columns):
@@ -96,7 +104,7 @@ class Table:
 
     def _print(self, cells: Sequence[str]) -> None:
         fitted = [column.fit(cell) for column, cell in zip(self.columns, cells, strict=True)]
-        print(self.gap.join(fitted).rstrip(), flush=True)
+        tell(self.gap.join(fitted).rstrip())
 
 
 def _line(columns: Sequence[Column], gap: str) -> int:
@@ -174,12 +182,12 @@ def show_run(run: "Run", quiet: bool, as_json: bool) -> None:
     if as_json:
         print_json(run_to_dict(run))
     elif quiet:
-        print(run.folder)
+        tell(run.folder)
     else:
         print_metrics(run)
         record = run.record
         cache, seconds = record["cache"], record["seconds"]
-        print(
+        tell(
             f"\n{seconds['total']:.1f} s; features: {cache['hits']:,} from the cache, "
             f"{cache['misses']:,} computed\n"
             f"Run: {run.folder}\n"
@@ -194,10 +202,10 @@ def print_metrics(run: "Run") -> None:
     if run.history:
         from headstart.report.plots import curves_text
 
-        print(curves_text(run.history) + "\n")
-    print(summary(run.metrics))
+        tell(curves_text(run.history) + "\n")
+    tell(summary(run.metrics))
     if run.record["verdict"]:
-        print(f"\n{run.record['verdict']}")
+        tell(f"\n{run.record['verdict']}")
 
 
 def run_to_dict(run: "Run") -> dict[str, Any]:

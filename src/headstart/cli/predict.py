@@ -8,7 +8,8 @@ import typer
 
 from headstart.cli.app import WORK, app, command
 from headstart.cli.options import AsJson, Photos, Quiet, RunFolder, Strict, Tta, parse_path
-from headstart.cli.output import format_interval, format_share, print_json, reporter
+from headstart.cli.output import format_interval, format_share, print_json, reporter, tell
+from headstart.cli.usage import whole
 
 if TYPE_CHECKING:
     from headstart.classifier import Prediction
@@ -28,7 +29,9 @@ def predict(
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|jsonl", help="How to print.")
     ] = "table",
-    top_k: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 1,
+    top_k: Annotated[
+        int, typer.Option(parser=whole(1, 1_000_000), metavar="N", help="How many classes to name.")
+    ] = 1,
     tta: Tta = 1,
 ) -> None:
     """Say which class each image belongs to. Exit code 1 if an image could not be used."""
@@ -57,9 +60,9 @@ def predict(
         if prediction.error is not None:
             failed += 1
             if form != "jsonl":
-                print(f"left out {prediction.name}: {prediction.error}", file=sys.stderr)
+                tell(f"left out {prediction.name}: {prediction.error}", to=sys.stderr)
     if failed:
-        print(f"{failed} of {len(items)} images could not be used", file=sys.stderr)
+        tell(f"{failed} of {len(items)} images could not be used", to=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -79,7 +82,7 @@ class _Table:
     def show(self, prediction: "Prediction") -> None:
         if prediction.error is None:
             classes = "  ".join(f"{name} {p:.1%}" for name, p in _classes(prediction, self.top_k))
-            print(f"{prediction.name:<{self.width}}  {classes}")
+            tell(f"{prediction.name:<{self.width}}  {classes}")
 
 
 class _Csv:
@@ -137,7 +140,7 @@ def evaluate(
         figures = {split: part.to_dict() for split, part in metrics.items()}
         print_json({**figures, "warnings": list(evaluated.warnings)})
         return
-    print(summary(metrics))
+    tell(summary(metrics))
     if tta > 1:
         for split, pair in evaluated.paired.items():
             verdict = pair.verdict.replace("the first is", "with views it is").replace(
@@ -145,8 +148,8 @@ def evaluate(
             )
             averaged = format_share(metrics[split].accuracy)
             alone = format_share(evaluated.alone[split].accuracy)
-            print(f"\n{split}: with {views} views {averaged}, without {alone}, "
+            tell(f"\n{split}: with {views} views {averaged}, without {alone}, "
                   f"difference {pair.difference:+.1%} "
                   f"{format_interval(pair.difference_interval, '+')}: {verdict}")  # fmt: skip
-        print(f"{evaluated.images_per_second or 0:,.0f} images a second with {views} views: each "
+        tell(f"{evaluated.images_per_second or 0:,.0f} images a second with {views} views: each "
               "view is another run of the network")  # fmt: skip

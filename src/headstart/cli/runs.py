@@ -21,6 +21,7 @@ from headstart.cli.output import (
     print_metrics,
     print_table,
     run_to_dict,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def runs(
         print_json({"folder": str(folder or default), "runs": rows})
         return
     if not entries:
-        print(f"no runs in {folder or default}\nNext: headstart train PHOTOS")
+        tell(f"no runs in {folder or default}\nNext: headstart train PHOTOS")
         return
     columns = [Column("run", left=True), Column("images"), Column("classes"), Column("accuracy"),
                INTERVAL, Column("split", left=True)]  # fmt: skip
@@ -120,23 +121,23 @@ def info(run: RunFolder, as_json: AsJson = False) -> None:
             content |= run_to_dict(trained)
         print_json({**content, "next": _next_step(entry)})
         return
-    print(f"Run: {run}, {_state(entry)}\nImages: {entry.source}")
+    tell(f"Run: {run}, {_state(entry)}\nImages: {entry.source}")
     if entry.state == "finished":
         _print_contents(trained)
-    print(f"Recipe: {base}" + (", changed:" if changes else ", unchanged"))
+    tell(f"Recipe: {base}" + (", changed:" if changes else ", unchanged"))
     for change in changes:
-        print(f"  {change}")
+        tell(f"  {change}")
     if entry.state == "unfinished":
-        print(f"\nNext: {_next_step(entry)}")
+        tell(f"\nNext: {_next_step(entry)}")
         return
-    print()
+    tell()
     print_metrics(trained)
     for warning in trained.record["warnings"]:
-        print(f"warning: {warning}")
-    print(f"\nFiles in {run}:")
+        tell(f"warning: {warning}")
+    tell(f"\nFiles in {run}:")
     print_table([NAME, NAME], [(f"  {name}", text) for name, text in files.items()])
     again = ["headstart", "train", str(entry.source), "--recipe", str(run / "recipe.toml")]
-    print(f"\nNew photos:      {_next_step(entry)}\n"
+    tell(f"\nNew photos:      {_next_step(entry)}\n"
           f"Labelled ones:   headstart evaluate {shlex.quote(str(run))} PHOTOS\n"
           f"The same again:  {shlex.join(again)}")  # fmt: skip
 
@@ -159,7 +160,7 @@ def _print_contents(run: "Run") -> None:
     shown = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
     geometry = run.classifier.geometry
     cuts = " + ".join(map(str, about["cuts"]))
-    print(f"        {', '.join(counts)}\n"
+    tell(f"        {', '.join(counts)}\n"
           f"Classes: {len(classes)}: {shown}\n"
           f"Network: {about['backbone']} up to {cuts}, {geometry.width}x{geometry.height} pixels, "
           f"{run.classifier.precision}")  # fmt: skip

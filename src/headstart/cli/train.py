@@ -23,6 +23,7 @@ from headstart.cli.options import (
     parse_path,
 )
 from headstart.cli.output import reporter, show_run
+from headstart.cli.usage import whole
 
 # A run that is resumed knows its images and choices; what may be typed beside it.
 BESIDE_RESUME = ("resume", "tensorboard", "mlflow", "quiet", "as_json")
@@ -54,7 +55,12 @@ def train(
         typer.Option(help="Layer whose output serves as features, several joined by +, or auto."),
     ] = None,
     pooling: Annotated[str | None, typer.Option(help="avg, max, avg+max, grid or flatten.")] = None,
-    size: Annotated[int | None, typer.Option(help="Pixels of the input, height and width.")] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole(1, 2048), metavar="N", help="Pixels of the input, height and width."
+        ),
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="auto, f32 or bf16.")] = None,
     seed: Seed = None,
     budget: Annotated[
@@ -154,7 +160,10 @@ def finetune(
         str, typer.Option(help="Layer above which is tuned, or auto: as far down as it pays.")
     ] = "auto",
     budget: Budget = "10m",
-    epochs: Annotated[int | None, typer.Option(help="Of each stage, at most.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(parser=whole(1, 10_000), metavar="N", help="Of each stage, at most."),
+    ] = None,
     out: NewRun = None,
     settings: Settings = None,
     quiet: Quiet = False,

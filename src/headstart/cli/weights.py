@@ -6,9 +6,12 @@ import typer
 
 from headstart.cli.app import app, command
 from headstart.cli.options import Quiet
-from headstart.cli.output import reporter
+from headstart.cli.output import reporter, tell
+from headstart.cli.usage import Commands
 
-weights = typer.Typer(help="Weights of backbones on this computer.", no_args_is_help=True)
+weights = typer.Typer(
+    help="Weights of backbones on this computer.", no_args_is_help=True, cls=Commands
+)
 app.add_typer(weights, name="weights")
 
 
@@ -48,4 +51,4 @@ def fetch(
                 shown = 100 * done // total
 
         download.fetch(url, target, checksum=checksum, progress=advance)
-    print(target)
+    tell(target)

@@ -1,7 +1,6 @@
 """An image file with its label, split and group, and how names of it are sorted and told."""
 
 import hashlib
-import os
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from headstart.errors import BadImage
 from headstart.images.geometry import Geometry, prepare
 from headstart.images.size import MOST_FILE
 from headstart.system.files import digest_regular, read_regular
+from headstart.system.text import escape
 
 HASH_BYTES = 16
 
@@ -79,8 +79,10 @@ def change_item(item: Item, **changes: Any) -> Item:
 
 
 def to_printable(name: str) -> str:
-    """A file's name as text that can be written anywhere: bytes that are not UTF-8 are escaped."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """A file's name as text that can be written and shown anywhere: bytes that are not UTF-8 and
+    letters that a terminal obeys are escaped.
+    """
+    return escape(name)
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -112,4 +114,5 @@ def list_first(names: Sequence[str], most: int = 5) -> str:
 
 
 def to_class_name(text: str) -> str:
+    """A class's name as it is written everywhere: printable, accents composed (NFC)."""
     return unicodedata.normalize("NFC", to_printable(text))

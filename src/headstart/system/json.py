@@ -2,12 +2,19 @@
 
 import json
 import math
+import re
 from typing import Any
+
+from headstart.system.text import HIDDEN
+
+# What JSON would let through raw: a file in UTF-8 cannot hold it, or a terminal obeys it.
+_RAW = re.compile(f"[\x7f-\x9f{HIDDEN}]")
 
 
 def dumps(content: Any, *, indent: int | None = None) -> str:
     """`content` as JSON text. JSON has neither nan nor infinity: null stands for them."""
-    return json.dumps(_without_nan(content), indent=indent, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_without_nan(content), indent=indent, ensure_ascii=False, allow_nan=False)
+    return _RAW.sub(lambda letter: f"\\u{ord(letter[0]):04x}", text)
 
 
 def _without_nan(content: Any) -> Any:

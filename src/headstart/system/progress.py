@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from headstart.system.text import escape
+
 
 class Progress:
     """Whoever does long work tells it to one of these. This one passes over everything."""
@@ -109,8 +111,9 @@ class Terminal(Progress):
 
     def say(self, text: str) -> None:
         """A line above the bar."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(escape(text, lines=True), markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """A line above the bar, marked."""
-        self.console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+        line = f"warning: {escape(text, lines=True)}"
+        self.console.print(line, style="yellow", markup=False, soft_wrap=True)

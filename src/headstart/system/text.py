@@ -1,0 +1,24 @@
+"""Text from outside (names, tables, saved files) as it can be shown and written anywhere."""
+
+import re
+
+# What a terminal obeys, what breaks a line, what turns the order of letters around (the
+# "Trojan Source" of Boucher and Anderson 2021), and halves of letters, which UTF-8 cannot write.
+CONTROL = "\x00-\x1f\x7f-\x9f"
+HIDDEN = "\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+_NAMES = re.compile(f"[{CONTROL}{HIDDEN}]")
+_LINES = re.compile(f"(?![\n\t])[{CONTROL}{HIDDEN}]")
+
+
+def escape(text: str, *, lines: bool = False) -> str:
+    r"""`text` with every letter that is not to be shown or cannot be written as \x1b or \u202e;
+    bytes of a file's name that are no UTF-8 as \xe9. lines: line ends and tabs stay.
+    """
+    return (_LINES if lines else _NAMES).sub(_escape_letter, text)
+
+
+def _escape_letter(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return match[0].encode("unicode_escape").decode("ascii")
