@@ -500,6 +500,40 @@ def test_a_jpeg_of_countless_scans_is_refused() -> None:
     assert reason(lambda: decode(data[:-2] + scan * 1000)).startswith("too many scans")
 
 
+def test_what_stands_behind_a_jpeg_is_no_part_of_it() -> None:
+    # Cameras append films: among so many random bytes some look like a scan's beginning.
+    photo = encoded(scene(3000, 4000), "JPEG", progressive=True)
+    film = b"\0\0\0\x18ftypmp42" + np.random.default_rng(0).bytes(6_000_000)
+    assert film.count(b"\xff\xda") > 50
+    assert np.array_equal(decode(photo + film, (448, 448)), decode(photo, (448, 448)))
+
+
+def test_scans_do_not_hide_behind_an_end_within_a_comment() -> None:
+    data = jpeg_of_size(5000, 5000, progressive=True)
+    scan = data[data.rfind(b"\xff\xda") : -2]
+    comment = b"\xff\xfe\x00\x06\xff\xd9\xff\xd9"
+    assert reason(lambda: decode(data[:-2] + comment + scan * 1000)).startswith("too many scans")
+
+
+def test_no_decoder_searches_a_large_file_for_long() -> None:
+    jpeg, filler = encoded(scene(), "JPEG"), bytes(50_000_000)
+    progressive, png = encoded(scene(), "JPEG", progressive=True), encoded(scene(), "PNG")
+    empty = struct.pack(">I", 0) + b"teXt" + struct.pack(">I", zlib.crc32(b"teXt"))
+    start = time.perf_counter()
+    for data, why in [
+        (jpeg[:20] + filler, "too many parts"),
+        (jpeg[:2] + b"\xff\xd0" + filler, "too many parts"),
+        (jpeg[:-200] + filler, "cut short"),
+        (jpeg[:2] + b"\xff\xe0\x00\x02" * 5_000_000 + jpeg[2:], "too many segments"),
+        (progressive[:-2] + b"\xff\xfe\x00\x02" * 5_000_000, "too many segments"),
+        (png[:33] + empty * 2_000_000 + png[33:], "too many parts"),
+        (b"P6\n#" + b"a" * 50_000_000, "too many parts"),
+    ]:
+        assert why in reason(lambda data=data: decode(data, (96, 128)))
+    assert np.array_equal(decode(jpeg[:2] + b"\xff" * 50_000_000 + jpeg[2:]), decode(jpeg))
+    assert time.perf_counter() - start < 60
+
+
 def test_a_large_phone_photo_is_decoded_at_reduced_scale() -> None:
     line = encoded(np.full((64, 12000, 3), 90, np.uint8), "JPEG", quality=30)
     tall = encoded(np.full((6000, 9000, 3), 90, np.uint8), "JPEG", quality=30)  # 54 million

@@ -21,6 +21,7 @@ from headstart.images.size import (
     MOST_BUFFERED,
     MOST_BY_PYTHON,
     MOST_PIXELS,
+    MOST_READS,
     MOST_WEBP,
     check_size,
     reduce_to,
@@ -109,7 +110,7 @@ def _decode_with_pillow(data: bytes) -> np.ndarray:
         plugin = importlib.import_module(f"PIL.{name}ImagePlugin")
     kind = name if name == "WebP" else name.upper()
     with _reasons(kind):
-        image = getattr(plugin, f"{name}ImageFile")(io.BytesIO(data))
+        image = getattr(plugin, f"{name}ImageFile")(_Reader(data))
     with image:
         return _load(image, kind, most)
 
@@ -133,6 +134,19 @@ def _load(image: Any, kind: str, most: int) -> np.ndarray:
         exif = image.info.get("exif")
         pixels = to_rgb(image, float_range)
         return make_upright(pixels, read_orientation(exif) if isinstance(exif, bytes) else 1)
+
+
+class _Reader(io.BytesIO):
+    """Bytes that may be asked for so many times: a damaged file has no end for some decoders."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As any file."""
+        self.reads += 1
+        if self.reads > MOST_READS:
+            raise BadImage("damaged: too many parts to look through")
+        return super().read(size)
 
 
 class _reasons:

@@ -3,6 +3,7 @@
 Shapes: pixels are (H, W, 3) uint8.
 """
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ class _Frame:
     components: int
     buffered: bool  # several scans: the decoder keeps every coefficient, whatever the scale
     orientation: int
+    scan: int  # where the first scan begins
 
 
 def decode_jpeg(data: bytes, at_least: tuple[int, int] | None) -> np.ndarray | None:
@@ -38,9 +40,8 @@ def decode_jpeg(data: bytes, at_least: tuple[int, int] | None) -> np.ndarray | N
     frame = _frame(data)
     if frame is None or frame.buffered:
         stored = frame.height * frame.width if frame else MOST_BUFFERED
-        scans = data.count(b"\xff\xda")
-        if stored <= MOST_BUFFERED and scans * stored > MOST_SCANNED:
-            raise BadImage(f"too many scans ({scans})")
+        if stored <= MOST_BUFFERED:
+            _check_scans(data, frame.scan if frame else 2, MOST_SCANNED // stored)
     if frame is None or frame.components not in (1, 3):
         return None
     height, width = frame.height, frame.width
@@ -63,19 +64,46 @@ def decode_jpeg(data: bytes, at_least: tuple[int, int] | None) -> np.ndarray | N
     return make_upright(pixels, frame.orientation)
 
 
+MOST_SEGMENTS = 65_536  # 100 times as many as the largest of metadata make
+_FILLED = re.compile(rb"\xff+[^\xff]", re.DOTALL)  # a marker where it must be
+# One within or behind a scan, where a zero makes 255 a number, and 0xD0 to 0xD7 are for restarts.
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
+_ALONE = {0x01, 0xD8}  # markers without a segment
+
+
+def _check_scans(data: bytes, position: int, most: int) -> None:
+    """Raises BadImage for more than `most` scans before the end of the image.
+
+    Cameras keep films and other pictures behind it, which the decoder does not look at.
+    """
+    scans = 0
+    for _ in range(MOST_SEGMENTS):
+        found = _MARKER.search(data, position)
+        if found is None or data[found.end() - 1] == 0xD9:
+            return
+        marker, position = data[found.end() - 1], found.end()
+        if marker not in _ALONE:
+            position += max(2, int.from_bytes(data[position : position + 2], "big"))
+        if marker == 0xDA:
+            scans += 1
+            if scans > most:
+                raise BadImage(f"too many scans (at most {most} at this size)")
+    raise BadImage(f"too many segments (at most {MOST_SEGMENTS:,})")
+
+
 _FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive: what simplejpeg is trusted with
 
 
 def _frame(data: bytes) -> _Frame | None:
     """Walk the segments up to the first scan; None if they make no sense or are unusual."""
     position, shape, progressive, orientation = 2, None, False, None
-    while position + 10 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        body = position + 4
-        end = position + 2 + (data[position + 2] << 8 | data[position + 3])
+    for _ in range(MOST_SEGMENTS):
+        found = _FILLED.match(data, position)
+        if found is None or found.end() + 8 > len(data):
+            return None
+        body = found.end() + 2
+        marker = data[body - 3]
+        end = body - 2 + int.from_bytes(data[body - 2 : body], "big")
         if marker == 0xE1 and orientation is None and data[body : body + 6] == b"Exif\0\0":
             orientation = read_orientation(data[body:end])
         elif marker in _FRAMES:
@@ -88,7 +116,7 @@ def _frame(data: bytes) -> _Frame | None:
                 return None
             height, width, components = shape
             buffered = progressive or data[body] != components
-            return _Frame(height, width, components, buffered, orientation or 1)
+            return _Frame(height, width, components, buffered, orientation or 1, body - 4)
         elif marker < 0xC4 or 0xD0 <= marker <= 0xD9 or end < body:
             return None
         position = end

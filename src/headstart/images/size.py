@@ -20,6 +20,7 @@ MOST_WEBP = 22_000_000  # 16 bytes
 MOST_AVIF = 35_000_000  # 10 bytes
 MOST_BY_PYTHON = 4_000_000  # decoders that Pillow has in Python only: about a second
 MOST_STORED = 300_000_000  # a JPEG decoded row by row at reduced scale: about two seconds
+MOST_READS = 3_000_000  # by decoders in Python, some of which look byte by byte: a few seconds
 MOST_SCANNED = 1_000_000_000  # pixels x scans of a JPEG: a second of passing over them
 
 
