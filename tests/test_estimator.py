@@ -318,7 +318,7 @@ def test_a_pickle_holds_the_saved_classifier_and_no_code_of_it(
     assert modules <= {"headstart", "numpy"}
     damaged = fitted.__getstate__()
     damaged["classifier_"] = {**damaged["classifier_"], "classifier.json": b"{"}
-    with pytest.raises(headstart.HeadstartError, match="expected a whole classifier, found: JSON"):
+    with pytest.raises(headstart.HeadstartError, match="expected a whole object in JSON, found: "):
         headstart.ImageClassifier().__setstate__(damaged)
 
 

@@ -1,15 +1,13 @@
 """The result of a training: save, load, predict.
 
-A classifier is a folder: `classifier.json` (class names, preprocessing, versions),
-`head.safetensors` (what was trained), `model.xml` and `model.bin` (OpenVINO, the whole way from
-one uint8 image to probabilities). Nothing in it is code; loading one runs none.
+A classifier is a folder (see `saved.folder`). Nothing in it is code; loading one runs none.
 """
 
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -18,20 +16,17 @@ import numpy as np
 
 from headstart.data import dataset
 from headstart.data.item import Item, content_hash
-from headstart.errors import BadImage, ClassifierError, cannot_read
+from headstart.errors import BadImage
 from headstart.features.engine import OpenVinoEngine
-from headstart.heads.head import Head, from_arrays
+from headstart.heads.head import Head
 from headstart.images import augment
 from headstart.images.geometry import Geometry, prepare, prepare_pixels
 from headstart.metrics.task import MultiLabel, SingleLabel, Task
-from headstart.system.atomic import folder_atomically
-from headstart.system.json import dumps
+from headstart.saved import folder as saved
 from headstart.system.threads import cores, map_ahead
 
 if TYPE_CHECKING:
     from headstart.features.extractor import Extractor
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -208,43 +203,19 @@ class Classifier:
         return Prediction(name, labels[0], ranked)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the classifier to `folder`, whole or not at all; an older one is replaced."""
-        import openvino
-        from safetensors.numpy import save_file
+        """Write the classifier to `folder`, whole or not at all; an older one is replaced.
 
+        Raises StorageError if there is no room.
+        """
         folder = Path(folder)
-        with folder_atomically(folder) as temporary:
-            record = {
-                "format": FORMAT,
-                "classes": list(self.classes),
-                "geometry": asdict(self.geometry),
-                "precision": self.precision,
-                "head": self.head.description(),
-                **self.description,
-            }
-            text = dumps(record, indent=2)
-            (temporary / "classifier.json").write_text(text + "\n", encoding="utf-8")
-            save_file(self.head.arrays(), temporary / "head.safetensors")
-            openvino.save_model(self._graph(), temporary / "model.xml", compress_to_fp16=False)
+        record = {
+            "classes": list(self.classes),
+            "geometry": asdict(self.geometry),
+            "precision": self.precision,
+            **self.description,
+        }
+        saved.write(folder, record, self.head, self._model)
         return folder
-
-    def in_memory(self) -> "Classifier":
-        """The same, without need of the files it was read from."""
-        from headstart.features.engine import core
-
-        if not isinstance(self._model, str | Path):
-            return self
-        file = Path(self._model)
-        model = core().read_model(file.read_bytes(), file.with_suffix(".bin").read_bytes())
-        return Classifier(
-            self.classes, self.geometry, self.precision, self.head, model, self.description
-        )
-
-    def _graph(self) -> Any:
-        from headstart.features.engine import core
-
-        is_path = isinstance(self._model, str | Path)
-        return core().read_model(str(self._model)) if is_path else self._model
 
 
 def assemble(
@@ -271,44 +242,21 @@ def load(path: "str | os.PathLike[str]") -> Classifier:
     Raises ClassifierError if there is none, if it is damaged, or if a newer headstart wrote it.
     """
     folder = Path(path)
-    if (folder / "classifier" / "classifier.json").is_file():
+    if (folder / "classifier" / saved.RECORD).is_file():
         folder = folder / "classifier"
-    file = folder / "classifier.json"
-    if not file.is_file():
-        raise ClassifierError(
-            f"expected a run or a classifier, found no classifier.json in {folder}. "
-            "Give the folder that headstart train printed"
-        )
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        if record["format"] > FORMAT:
-            raise ClassifierError(
-                f"{folder} was written by a newer headstart (format {record['format']}, this one "
-                f"reads up to {FORMAT}). Type: pip install --upgrade headstart"
-            )
-        from safetensors.numpy import load_file
-
-        head = from_arrays(record["head"], load_file(folder / "head.safetensors"))
-        for part in ("model.xml", "model.bin"):
-            if not (folder / part).is_file():
-                raise ClassifierError(
-                    cannot_read(folder, f"no {part}", "a whole classifier", _AGAIN)
-                )
-        geometry = Geometry(**record["geometry"])
-        return Classifier(
-            record["classes"], geometry, _able(record["precision"]), head, folder / "model.xml",
-            {key: record[key] for key in record.keys() - _OWN},
-        )  # fmt: skip
-    except ClassifierError:
-        raise
-    except Exception as error:  # damaged in whatever way
-        raise ClassifierError(
-            cannot_read(folder, f"{type(error).__name__}: {error}", "a whole classifier", _AGAIN)
-        ) from error
+    found = saved.read(folder)
+    record = found.record
+    geometry = Geometry(
+        **{field.name: record["geometry"][field.name] for field in fields(Geometry)}
+    )
+    description = {key: value for key, value in record.items() if key not in _OWN}
+    precision = _able(record["precision"])
+    return Classifier(
+        record["classes"], geometry, precision, found.head, found.model, description
+    )  # fmt: skip
 
 
-_AGAIN = "Train again, or restore the folder"
-_OWN = {"format", "classes", "geometry", "precision", "head"}
+_OWN = {"format", "classes", "geometry", "precision", "head", "parts", "digest"}
 
 
 def _able(precision: str) -> str:

@@ -160,7 +160,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             with tempfile.TemporaryDirectory() as scratch:
                 for name, content in files.items():
                     (Path(scratch) / name).write_bytes(content)
-                state = {**state, "classifier_": load(scratch).in_memory()}
+                state = {**state, "classifier_": load(scratch)}
         super().__setstate__(state)
 
 

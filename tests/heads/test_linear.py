@@ -1,5 +1,9 @@
 """The linear head against scikit-learn, by hand, and on awkward data."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from samples import examples, features
@@ -175,3 +179,37 @@ def test_in_several_classes_the_head_is_one_regression_a_class() -> None:
         ours = head.head().probabilities(values)[:, c]
         assert np.corrcoef(ours, theirs.predict_proba(scaled)[:, 1])[0, 1] > 0.999
     assert head.cross_validation.out_of_fold.shape == (300, 3)
+
+
+HEAD_OF_1000 = """
+import hashlib, os, sys
+import numpy as np
+from headstart.heads.examples import Labels
+from headstart.heads.linear import fit
+from headstart.metrics.task import SingleLabel
+
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[1])])
+rng = np.random.default_rng(0)
+targets = rng.integers(0, 3, 1000)
+values = rng.normal(size=(1000, 320)).astype(np.float32) + 0.1 * targets[:, None]
+labels = Labels(targets=targets, task=SingleLabel(("a", "b", "c")))
+head = fit(labels.with_features(values[:, None].astype(np.float32)))
+print(hashlib.sha256(head.weight.tobytes() + head.bias.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs two cores that a process can be kept from",
+)
+def test_with_one_thread_the_head_is_the_same_on_any_number_of_cores() -> None:
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    one, two = (
+        subprocess.run(
+            [sys.executable, "-c", HEAD_OF_1000, cores], env=environment, check=True,
+            capture_output=True, text=True,
+        ).stdout
+        for cores in "12"
+    )  # fmt: skip
+    assert len(one.strip()) == 64
+    assert one == two

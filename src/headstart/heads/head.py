@@ -32,6 +32,11 @@ class Dense:
     bias: np.ndarray
     activation: str = "linear"
 
+    @property
+    def units(self) -> int:
+        """U."""
+        return len(self.bias)
+
 
 @dataclass(frozen=True)
 class Affine:
@@ -40,6 +45,11 @@ class Affine:
     scale: np.ndarray
     shift: np.ndarray
     activation: str = "linear"
+
+    @property
+    def units(self) -> int:
+        """U."""
+        return len(self.shift)
 
 
 Layer = Dense | Affine
@@ -71,6 +81,11 @@ class Head:
         """D, how many numbers an image must have."""
         first = self.layers[0]
         return len(first.weight if isinstance(first, Dense) else first.scale)
+
+    @property
+    def outputs(self) -> int:
+        """C, how many probabilities an image is given."""
+        return 2 if self.binary else self.layers[-1].units
 
     def _forward(self, x: np.ndarray) -> np.ndarray:
         x = x.astype(np.float32, copy=False)
@@ -130,11 +145,37 @@ def from_arrays(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
                 layers.append(
                     Affine(arrays[f"{index}.scale"], arrays[f"{index}.shift"], row["activation"])
                 )
-        return Head(tuple(layers), bool(description["binary"]))
+        head = Head(tuple(layers), bool(description["binary"]))
     except (KeyError, TypeError) as error:
         raise ClassifierError(
             f"expected a whole head, found one without {error}. Train again, or restore its folder"
         ) from error
+    _check_shapes(head)
+    return head
+
+
+def _check_shapes(head: Head) -> None:
+    """Raises ClassifierError unless each layer takes what the one before it gives."""
+    width = head.dimensions
+    for index, layer in enumerate(head.layers):
+        units = layer.units
+        if isinstance(layer, Dense):
+            found = layer.weight.shape, layer.bias.shape
+            expected: tuple[tuple[int, ...], ...] = (width, units), (units,)
+        else:
+            found, expected = (layer.scale.shape, layer.shift.shape), ((width,), (width,))
+        if found != expected or layer.activation not in ACTIVATIONS:
+            raise ClassifierError(
+                f"expected arrays of the shapes {expected} and a known activation in layer {index} "
+                f"of the head, found {found} and {layer.activation!r}. Train again, or restore its "
+                "folder"
+            )
+        width = units
+    if head.binary and width != 1:
+        raise ClassifierError(
+            f"expected one number from the last layer of a head for two classes, found {width}. "
+            "Train again, or restore its folder"
+        )
 
 
 def activate(x: np.ndarray, name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""JSON as its standard has it, for everything that is printed or written."""
+"""JSON as its standard has it, for everything that is printed or written, and what is read back."""
 
 import json
 import math
@@ -25,3 +25,13 @@ def _without_nan(content: Any) -> Any:
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content
+
+
+def loads(content: bytes) -> Any:
+    """What JSON text stands for. Raises ValueError for whatever else it is, and for JSON that is
+    nested too deep to be read.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
