@@ -25,13 +25,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def whole(items, extractor, seed) -> float:
-    from headstart.features.cache import FeatureCache
-    from headstart.features.extract import extract, open_space
+    from headstart.features.cache import open_space
+    from headstart.features.extract import extract
     from headstart.system.progress import Silent
 
-    with tempfile.TemporaryDirectory() as folder, FeatureCache(Path(folder)) as cache:
+    with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        features = extract(items, extractor, open_space(extractor, cache, Silent()))
+        space = open_space(
+            extractor.fingerprint, extractor.description, extractor.canary(), Silent().warn,
+            Path(folder),
+        )  # fmt: skip
+        features = extract(items, extractor, space)
         assert features.misses == len(items)
         return len(items) / (time.perf_counter() - started)
 

@@ -1,21 +1,25 @@
-"""Spaces of the feature cache with values known everywhere, and processes that use them."""
+"""Spaces of the feature cache with vectors known everywhere, and processes that use them."""
 
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from headstart.features.cache import FeatureCache, Space
+import numpy as np
 
-WIDTH = 5000
-# What every child process begins with: value(i) is known to all of them.
-PRELUDE = """
-import sys, time, zlib
+from headstart.features import cache
+from headstart.features.cache import Space
+
+WIDTH = 1250  # numbers of a vector
+CANARY = np.arange(3, dtype=np.float32)
+# What every child process begins with: vectors(...) are known to all of them.
+PRELUDE = f"""
+import sys, time
 from pathlib import Path
-from headstart.features.cache import FeatureCache
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from spaces import *
 from headstart.errors import CacheError
 folder = Path(sys.argv[1])
-key = lambda i: b"%024d" % i
-value = lambda i: (b"%08d" % i) * 625
 """
 
 
@@ -23,12 +27,21 @@ def key(i: int) -> bytes:
     return b"%024d" % i
 
 
-def value(i: int) -> bytes:
-    return (b"%08d" % i) * (WIDTH // 8)
+def vectors(*numbers: int) -> np.ndarray:
+    """(N, WIDTH) float32, each unlike the others."""
+    return np.array(numbers, np.float32)[:, None] + np.linspace(0, 0.5, WIDTH, dtype=np.float32)
 
 
-def some(*numbers: int) -> dict[bytes, bytes]:
-    return {key(i): value(i) for i in numbers}
+def put(space: Space, *numbers: int) -> None:
+    space.put([key(i) for i in numbers], vectors(*numbers))
+
+
+def find(space: Space, numbers: Sequence[int]) -> list[int]:
+    """Those of the numbers whose vectors are kept; all kept ones must be right."""
+    rows = np.full((len(numbers), WIDTH), -1, np.float32)
+    found = space.get_into([key(i) for i in numbers], rows)
+    assert np.array_equal(rows[found], vectors(*numbers)[found])
+    return [i for i, there in zip(numbers, found, strict=True) if there]
 
 
 def start(code: str, *arguments: object) -> "subprocess.Popen[str]":
@@ -50,5 +63,14 @@ def line(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline().strip()
 
 
-def open_space(folder: Path, name: str = "abc") -> Space:
-    return FeatureCache(folder).space(name, {"backbone": "lite0"})
+def refuse(text: str) -> None:
+    raise AssertionError(text)
+
+
+def open_space(
+    folder: Path,
+    name: str = "abc",
+    canary: np.ndarray = CANARY,
+    warn: Callable[[str], None] = refuse,
+) -> Space:
+    return cache.open_space(name, {"backbone": "lite0"}, canary, warn, folder)

@@ -65,7 +65,7 @@ def test_help_imports_nothing_heavy() -> None:
         "from headstart.cli.app import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'numpy', 'cv2', 'openvino', 'keras', 'sklearn', 'pydantic', 'lmdb', 'PIL'}\n"
+        "heavy = {'numpy', 'cv2', 'openvino', 'keras', 'sklearn', 'pydantic', 'PIL'}\n"
         "print('heavy:', sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

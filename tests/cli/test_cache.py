@@ -7,21 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spaces import open_space, some
+from spaces import open_space, put
 from typer.testing import CliRunner
 
 import headstart.cli.cache  # noqa: F401  (adds its commands to the app)
 from headstart.cli.app import app
 from headstart.features.housekeeping import measure_usage
-from headstart.system.lock import hold_shared
+from headstart.system.lock import Hold
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cache folder, with an extractor that lacks its model and whole things of other kinds."""
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
-    with open_space(tmp_path) as space:
-        space.put(some(*range(40)))
+    put(open_space(tmp_path), *range(40))
     address = {"url": "https://example.org/vgg16_notop.h5", "md5": None}
     slices = {"slices": {"a": [0, 1], "b": [1, 2], "c": [2, 3]}}
     for name, content in {
@@ -81,7 +80,7 @@ def test_pruning_says_what_it_left(folder: Path) -> None:
     done = call("prune", "--max-mb", "1")
     assert "removed 1 features, 1 extractors, 2 selections, 1 addresses, " in done.stdout
     assert "2.0 MB are left, in use or weights, which only --all removes" in done.stdout
-    hold = hold_shared(folder / "extractors" / "e")
+    hold = Hold(folder / "extractors" / "e")
     assert "so left: extractors/e\n" in call("prune", "--all").stdout
     hold.release()
     assert "removed 1 extractors, " in call("prune", "--all").stdout

@@ -219,7 +219,7 @@ def test_predicting_imports_nothing_heavy(run: headstart.Run, tiny: Path) -> Non
     program = f"""
 import sys, headstart
 headstart.load({str(run.folder)!r}).predict({str(tiny / "red" / "0.jpg")!r})
-heavy = {{"keras", "tensorflow", "torch", "sklearn", "scipy", "pydantic", "lmdb"}}
+heavy = {{"keras", "tensorflow", "torch", "sklearn", "scipy", "pydantic"}}
 print(sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -240,9 +240,9 @@ from headstart.features import cache, extract
 extract.KEEP = 8
 real, batches = cache.Space.put, []
 
-def put(space, vectors):
-    real(space, vectors)
-    batches.append(len(vectors))
+def put(space, keys, vectors):
+    real(space, keys, vectors)
+    batches.append(len(keys))
     if sum(batches) >= 24 and sys.argv[1] == "stop":
         Path({str(mark)!r}).touch()
         time.sleep(600)

@@ -1,6 +1,7 @@
 """Files and folders appear whole or not at all."""
 
 import copy
+import fcntl
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ import pytest
 
 from headstart.errors import CacheError
 from headstart.system.atomic import folder_atomically, write_atomically
-from headstart.system.lock import Hold, hold_shared, make_and_hold, remove
+from headstart.system.lock import Hold, make_and_hold, remove
 
 
 class Stop(Exception):
@@ -167,11 +168,7 @@ def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
 
 def test_a_held_folder_is_not_removed(tmp_path: Path) -> None:
     folder = tmp_path / "a"
-    hold = Hold(folder)
-    assert (hold.alone, hold.writable) == (True, True)
-    hold.share()
-    other = Hold(folder)
-    assert not other.alone
+    hold, other = Hold(folder), Hold(folder)
     hold.release()
     assert not remove(folder)
     other.release()
@@ -181,31 +178,32 @@ def test_a_held_folder_is_not_removed(tmp_path: Path) -> None:
     assert not remove(folder)
 
 
-def test_waiting_for_a_folder_that_is_being_checked_ends(
+def test_waiting_for_a_folder_that_is_being_removed_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headstart.system.lock.PATIENCE", 0.05)
-    first = Hold(tmp_path / "a")
-    with pytest.raises(TimeoutError, match="another process keeps it locked"):
-        Hold(tmp_path / "a")
-    first.share()
+    (tmp_path / "a").mkdir()
+    with (tmp_path / "a" / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(TimeoutError, match="another process keeps it locked"):
+            Hold(tmp_path / "a")
     Hold(tmp_path / "a").release()
-    first.release()
 
 
 def test_a_folder_removed_while_we_wait_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "a"
-    first = Hold(folder)
+    folder.mkdir()
+    handle = (folder / "lock").open("w")
+    fcntl.flock(handle, fcntl.LOCK_EX)
 
     def remove_meanwhile(seconds: float) -> None:
         shutil.rmtree(folder)
-        first.release()
+        handle.close()
 
     monkeypatch.setattr("headstart.system.lock.time.sleep", remove_meanwhile)
     again = Hold(folder)
-    assert again.alone
     assert (folder / "lock").exists()
     again.release()
 
@@ -226,14 +224,12 @@ def test_a_system_without_flock_holds_nothing_and_does_the_rest(
 ) -> None:
     monkeypatch.setattr("headstart.system.lock.fcntl", None)
     hold = Hold(tmp_path / "a")
-    assert (hold.alone, hold.writable) == (False, True)
-    hold.share()
     hold.release()
     assert remove(tmp_path / "a")
 
 
 def test_a_hold_that_nobody_refers_to_is_released(tmp_path: Path) -> None:
-    hold = hold_shared(tmp_path / "a")
+    hold = Hold(tmp_path / "a")
     again = copy.deepcopy(hold)
     del hold
     assert not remove(tmp_path / "a")
@@ -277,9 +273,9 @@ def test_a_folder_removed_before_it_is_held_is_made_again(
     def hold_late(path: Path) -> Hold:
         if removals.pop(0):
             assert remove(path)
-        return hold_shared(path)
+        return Hold(path)
 
-    monkeypatch.setattr("headstart.system.lock.hold_shared", hold_late)
+    monkeypatch.setattr("headstart.system.lock.Hold", hold_late)
     hold = make_and_hold(folder, "content", fill)
     assert (folder / "content").read_text() == "1"
     assert removals == []

@@ -1,202 +1,211 @@
 """The feature cache: what the frozen extractor said of an image, kept.
 
-One space (a folder) for each extractor fingerprint: an LMDB environment and `space.json`, which
-says in words what the numbers are. A key is image content and view; a value is the bytes of a
-feature vector behind a checksum. A killed writer loses the transaction it was in and harms
-nothing; any number of processes may read and write at once.
+One space (a folder) for each extractor fingerprint: `space.json`, which says in words what the
+numbers are, and shards, files of some hundred feature vectors each. A shard appears whole under its
+name and is never changed: a killed writer loses what it had not handed over, any number of
+processes may read and write at once, on a network folder too, and what is damaged is missing and
+computed again. Every vector stands behind a checksum with its key, which is image content and view.
 `housekeeping` counts and removes what is kept.
 """
 
+import hashlib
 import json
-import os
 import secrets
+import struct
 import time
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-import lmdb
 import numpy as np
 
-from headstart.errors import CacheError
-from headstart.system.atomic import identity, write_atomically
-from headstart.system.lmdb import (
-    ADVICE,
-    CHECKSUM,
-    Damaged,
-    Environment,
-    acquire,
-    cache_error,
-    is_whole,
-    release,
-)
+from headstart.errors import CacheError, StorageError
+from headstart.system.atomic import cannot_write, write_atomically
+from headstart.system.lock import Hold
+from headstart.system.memory import release
 from headstart.system.places import cache_folder
 
-CANARY = b"canary"  # the key under which the extractor's own features of its canary image lie
-T = TypeVar("T")
+SUFFIX = ".features"
+MAGIC = b"hs-feat1"
+HEADER = struct.Struct("<8sIII")  # magic, vectors, bytes of one, checksum of the index
+ENTRY = struct.Struct("<24sI")  # of the index: key, checksum of key and vector
+KEY_BYTES = 24
+ADVICE = "or set HEADSTART_CACHE to another folder"
+OLD = ("data.mdb", "lock.mdb")  # how features were kept before shards
 
 
-class FeatureCache:
-    """The features kept in `folder` (by default the user's cache folder), a space an extractor."""
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or cache_folder()
-        self._spaces: list[Space] = []
-
-    def __enter__(self) -> "FeatureCache":
-        return self
-
-    def __exit__(
-        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close every space that was opened."""
-        while self._spaces:
-            self._spaces.pop().close()
-
-    def space(self, fingerprint: str, description: Mapping[str, Any]) -> "Space":
-        """The features of one extractor, made if new.
-
-        Raises CacheError if the folder can be neither read nor written: go on without the cache.
-        """
-        space = Space(self.folder / "features" / fingerprint, description)
-        self._spaces.append(space)
-        return space
+class Damaged(Exception):
+    """A shard that is not what was written."""
 
 
 class Space:
-    """The features of one extractor. Thread-safe.
+    """The features of one extractor as one processor computes them. Thread-safe.
 
-    `warnings` says what was found amiss at opening. Raises CacheError if it cannot be opened.
+    folder: of this extractor. canary: its features of one fixed image. Another processor or library
+    may give other numbers under the same description: what it kept lies beside ours, and neither
+    sees the other's. warn: is told what is found amiss.
+    Raises CacheError if the folder cannot be used: go on without the cache.
     """
 
-    def __init__(self, folder: Path, description: Mapping[str, Any]) -> None:
-        self.folder = folder
-        self.description = description
-        self.warnings: list[str] = []
-        self._environment: Environment | None = None
-        try:
-            self._open()
-        except Damaged as damage:
-            self.warnings.append(self.set_aside(f"the kept features are damaged ({damage})"))
-
-    def __enter__(self) -> "Space":
-        return self
-
-    def __exit__(
-        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    def __init__(
+        self,
+        folder: Path,
+        description: Mapping[str, Any],
+        canary: np.ndarray,
+        warn: Callable[[str], None],
     ) -> None:
-        self.close()
-
-    def _open(self) -> None:
-        self._identity = identity(self.folder)
-        self._environment = acquire(self.folder)
-        self._identity = self._environment.identity
+        self.folder, self.warn = folder, warn
+        self.sign = hashlib.blake2b(canary.tobytes(), digest_size=4).hexdigest()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cache_error(cannot_write(folder, 0, error)) from error
+        self._hold = None
+        with suppress(OSError):  # a file system without locks: nothing keeps others from removing
+            self._hold = Hold(folder)
+        for name in OLD:
+            with suppress(OSError):
+                (folder / name).unlink()
         now = time.time()
-        created = _read_note(self.folder).get("created", now)
-        note = {"created": created, "last_used": now, "description": dict(self.description)}
+        created = _read_note(folder).get("created", now)
+        note = {"created": created, "last_used": now, "description": dict(description)}
         with suppress(OSError):  # read-only or full: only this use goes unrecorded
-            write_atomically(self.folder / "space.json", json.dumps(note, indent=1).encode())
-
-    def close(self) -> None:
-        """Leave the environment to its other users, or close it. May be called twice."""
-        environment, self._environment = self._environment, None
-        if environment is not None:
-            release(environment)
-
-    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Copies of the kept values, None for those missing or damaged."""
-
-        def copy(transaction: Any) -> list[bytes | None]:
-            values = ((key, transaction.get(key)) for key in keys)
-            return [
-                bytes(value[CHECKSUM.size :])
-                if value is not None and is_whole(key, value)
-                else None
-                for key, value in values
-            ]
-
-        return self._read(copy, [None] * len(keys))
+            write_atomically(folder / "space.json", json.dumps(note, indent=1).encode())
+        if list_shards(folder) and not list_shards(folder, self.sign):
+            warn(
+                "this processor or library gives other numbers than those that are kept: they are "
+                "computed again and kept beside them"
+            )
 
     def get_into(self, keys: Sequence[bytes], rows: np.ndarray) -> np.ndarray:
-        """Copy the kept values into `rows` (N, bytes) uint8; (N,) bool says which were found.
+        """Copy the kept vectors into `rows` (N, D) float32; (N,) bool says which were found.
 
-        Values of another length count as missing. Rows not found are left as they are.
+        Rows that were not found may hold anything.
         """
-        width = rows.shape[1]
+        wanted: dict[bytes, int] = {}
+        first = [wanted.setdefault(key, place) for place, key in enumerate(keys)]
+        found = np.zeros(len(keys), bool)
+        damaged = 0
+        for shard in list_shards(self.folder, self.sign):
+            try:
+                with shard.open("rb", buffering=0) as file:
+                    for key, place in _copy_wanted(file, wanted, rows):
+                        found[place] = True
+                        del wanted[key]
+                release(rows)
+            except FileNotFoundError:  # removed by another process
+                continue
+            except (Damaged, OSError):
+                damaged += 1
+                with suppress(OSError):
+                    shard.unlink()
+        for place, before in enumerate(first):
+            if place != before and found[before]:  # the same image again
+                rows[place], found[place] = rows[before], True
+        if damaged:
+            self.warn(f"{damaged} damaged files of kept features: they are computed again")
+        return found
 
-        def copy(transaction: Any) -> np.ndarray:
-            present = np.zeros(len(keys), bool)
-            for index, key in enumerate(keys):
-                value = transaction.get(key)
-                if value is None or len(value) != CHECKSUM.size + width or not is_whole(key, value):
-                    continue
-                rows[index] = np.frombuffer(value, np.uint8, width, CHECKSUM.size)
-                present[index] = True
-            return present
-
-        return self._read(copy, np.zeros(len(keys), bool))
-
-    def _read(self, job: Callable[[Any], T], nothing: T) -> T:
-        """What `job` reads in a transaction; `nothing` once the space has turned out unusable."""
-        environment = self._environment  # another thread may close the space meanwhile
-        if environment is None:
-            return nothing
-        try:
-            return environment.read(job)
-        except lmdb.Error:  # damaged since it was opened; the next opening will set it aside
-            self.close()
-            return nothing
-
-    def put(self, items: Mapping[bytes, bytes]) -> None:
-        """Keep values, all in one transaction; on return they are on disk.
+    def put(self, keys: Sequence[bytes], values: np.ndarray) -> None:
+        """Keep vectors (N, D) float32 in one shard; on return they are on disk.
 
         Raises CacheError if they cannot be kept (disk full, read-only): what was kept before
         stays, and the caller goes on without keeping.
         """
-        environment = self._environment
-        if environment is None:
-            raise CacheError(f"{self.folder} is closed or could not be read. {ADVICE}")
-        try:
-            environment.write(items)
-        except (lmdb.Error, OSError) as error:
-            raise cache_error("write", self.folder, error) from error
-
-    def canary(self) -> bytes | None:
-        """The extractor's features of its canary image, as they were kept."""
-        return self.get([CANARY])[0]
-
-    def set_canary(self, value: bytes) -> None:
-        """Keep the canary's features. Raises CacheError as `put` does."""
-        self.put({CANARY: value})
-
-    def set_aside(self, reason: str) -> str:
-        """Move what is kept out of the way and begin anew; the text tells the user.
-
-        Raises CacheError if it cannot be moved: the space then keeps and returns nothing.
-        """
-        self.close()
-        date = time.strftime("%Y-%m-%d-%H%M%S")
-        aside = self.folder.with_name(f"{self.folder.name}.aside-{date}-{secrets.token_hex(2)}")
-        try:
-            if identity(self.folder) == self._identity:  # else another process was quicker
-                os.rename(self.folder, aside)
-        except OSError as error:
-            raise CacheError(
-                f"{reason}, and {self.folder} cannot be set aside ({error.strerror}). {ADVICE}"
-            ) from error
-        try:
-            self._open()
-        except Damaged as damage:  # new and already damaged: a disk to be given up
-            raise CacheError(f"{self.folder} cannot be used ({damage}). {ADVICE}") from damage
-        return (
-            f"{reason}: set aside as {aside.name}, to be computed again. "
-            "To make room, type: headstart cache prune --older-than 30"
+        rows = np.ascontiguousarray(values, np.float32)
+        index = b"".join(
+            ENTRY.pack(key, _checksum(key, row)) for key, row in zip(keys, rows, strict=True)
         )
+        header = HEADER.pack(MAGIC, len(rows), rows.itemsize * rows.shape[1], zlib.crc32(index))
+        shard = self.folder / f"{self.sign}-{secrets.token_hex(8)}{SUFFIX}"
+        try:
+            write_atomically(shard, header + index + rows.tobytes())
+        except StorageError as error:
+            raise _cache_error(error) from error
+
+
+def open_space(
+    fingerprint: str, description: Mapping[str, Any], canary: np.ndarray,
+    warn: Callable[[str], None], folder: Path | None = None,
+) -> Space:  # fmt: skip
+    """The space of one extractor in `folder` (by default the user's cache folder), made if new."""
+    root = folder or cache_folder()
+    return Space(root / "features" / fingerprint, description, canary, warn)
+
+
+def list_shards(folder: Path, sign: str = "") -> list[Path]:
+    """The shards in a space, or those of one processor's numbers."""
+    return sorted(folder.glob(f"{sign}*{SUFFIX}"))
+
+
+def count_vectors(folder: Path) -> int:
+    """How many vectors a space holds, whoever's numbers they are; damaged shards hold none."""
+    total = 0
+    for shard in list_shards(folder):
+        with suppress(Damaged, OSError), shard.open("rb", buffering=0) as file:
+            total += _read_header(file)[0]
+    return total
+
+
+def count_damaged(folder: Path) -> int:
+    """How many shards of a space are damaged, after reading them all."""
+    total = 0
+    for shard in list_shards(folder):
+        with suppress(FileNotFoundError), shard.open("rb", buffering=0) as file:
+            try:
+                _, width, index = _read_index(file)
+                for key, checksum in ENTRY.iter_unpack(index):
+                    if _checksum(key, file.read(width)) != checksum:
+                        raise Damaged
+            except Damaged:
+                total += 1
+    return total
+
+
+def _copy_wanted(
+    file: FileIO, wanted: Mapping[bytes, int], rows: np.ndarray
+) -> Iterator[tuple[bytes, int]]:
+    """Copy what a shard has of the wanted keys into their rows, and give each key with its row."""
+    _, width, index = _read_index(file)
+    if width != rows.itemsize * rows.shape[1]:
+        return
+    start = HEADER.size + len(index)
+    for number, (key, checksum) in enumerate(ENTRY.iter_unpack(index)):
+        place = wanted.get(key)
+        if place is None:
+            continue
+        file.seek(start + number * width)
+        row = rows[place]
+        if file.readinto(memoryview(row).cast("B")) != width or _checksum(key, row) != checksum:
+            raise Damaged
+        yield key, place
+
+
+def _read_header(file: FileIO) -> tuple[int, int, int]:
+    head = file.read(HEADER.size)
+    if len(head) < HEADER.size or not head.startswith(MAGIC):
+        raise Damaged
+    _, count, width, checksum = HEADER.unpack(head)
+    return count, width, checksum
+
+
+def _read_index(file: FileIO) -> tuple[int, int, bytes]:
+    count, width, checksum = _read_header(file)
+    index = file.read(count * ENTRY.size)
+    if len(index) != count * ENTRY.size or zlib.crc32(index) != checksum:
+        raise Damaged
+    return count, width, index
+
+
+def _checksum(key: bytes, vector: Any) -> int:
+    return zlib.crc32(vector, zlib.crc32(key))
+
+
+def _cache_error(error: StorageError) -> CacheError:
+    return CacheError(f"{error}, {ADVICE}")
 
 
 def _read_note(folder: Path) -> dict[str, Any]:

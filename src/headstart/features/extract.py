@@ -6,27 +6,28 @@ whatever the number of images, and the engine never waits for the disk.
 """
 
 import hashlib
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from headstart.data.item import Item
-from headstart.errors import BadImage, CacheError
-from headstart.features.cache import FeatureCache, Space
+from headstart.errors import BadImage, CacheError, StorageError
+from headstart.features.cache import Space, open_space
 from headstart.features.extractor import Extractor
 from headstart.images.augment import NONE, Augmentation, make_view
 from headstart.recipe import Recipe
+from headstart.system.memory import allocate_in_file, release
 from headstart.system.places import cache_folder
 from headstart.system.progress import Progress, Silent
 from headstart.system.threads import cores, map_ahead
 
-IN_MEMORY = 400 * 2**20  # bytes of features; more go into a mapped file
-KEEP = 256  # vectors written to the cache at a time: what a killed run can lose
+# Bytes of features: more lie in a mapped file; so many if there can be none.
+IN_MEMORY, MOST_IN_MEMORY = 64 * 2**20, 400 * 2**20
+# Written to the cache at a time, whichever is reached first: what a killed run can lose.
+KEEP, KEEP_BYTES = 256, 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,6 @@ class _Work:
     views: list[int] = field(default_factory=list)
 
 
-@contextmanager
-def open_cache(extractor: Extractor, progress: Progress) -> Iterator[Space | None]:
-    """The cache's space for this extractor while the block runs; None if there can be none."""
-    with FeatureCache() as cache:
-        yield open_space(extractor, cache, progress)
-
-
 def extract_features(
     items: Sequence[Item],
     extractor: Extractor,
@@ -74,37 +68,22 @@ def extract_features(
     counted: whether `progress` advances by an image at a time. The rest as in `extract`.
     """
     progress = progress or Silent()
-    with open_cache(extractor, progress) as space:
-        return extract(
-            items, extractor, space, augmentation=recipe.augmentation, views=recipe.cached_views,
-            seed=recipe.seed, progress=progress if counted else Silent(), over=over,
-        )  # fmt: skip
+    return extract(
+        items, extractor, open_cache(extractor, progress), augmentation=recipe.augmentation,
+        views=recipe.cached_views, seed=recipe.seed, progress=progress if counted else Silent(),
+        over=over,
+    )  # fmt: skip
 
 
-def open_space(extractor: Extractor, cache: FeatureCache, progress: Progress) -> Space | None:
-    """The cache's space for this extractor, after its canary has been compared.
-
-    Another processor or library may give other numbers under the same description: the old
-    features are then set aside and the user is told. None if the cache cannot be used at all.
-    """
+def open_cache(extractor: Extractor, progress: Progress) -> Space | None:
+    """The cache's space for this extractor; None, and the user is told, if there can be none."""
     try:
-        space = cache.space(extractor.fingerprint, extractor.description)
+        return open_space(
+            extractor.fingerprint, extractor.description, extractor.canary(), progress.warn
+        )
     except CacheError as error:
         progress.warn(f"going on without the feature cache: {error}")
         return None
-    for warning in space.warnings:
-        progress.warn(warning)
-    computed = extractor.canary().tobytes()
-    recorded = space.canary()
-    try:
-        if recorded is not None and recorded != computed:
-            progress.warn(space.set_aside("this processor or library gives other numbers"))
-            recorded = None
-        if recorded is None:
-            space.set_canary(computed)
-    except CacheError as error:
-        progress.warn(f"the feature cache is not written to: {error}")
-    return space
 
 
 def extract(
@@ -128,23 +107,27 @@ def extract(
     keys = [_key(item, augmentation, seed, k) for item in items for k in range(views)]
     cached = np.zeros(len(keys), bool)
     if space is not None and keys:
-        cached = space.get_into(keys, values.reshape(len(keys), -1).view(np.uint8))
+        cached = space.get_into(keys, values.reshape(len(keys), -1))
     work = _list_missing(items, cached.reshape(-1, views))
     bad: dict[int, str] = {}
     missing = {one.index: len(one.views) for one in work}
     if work:
         progress.advance(int(cached.sum()))
-        keeper = _Keeper(space, progress)
+        keeper, computed = _Keeper(space, progress), 0
         try:
             for index, k, vector in _compute(work, extractor, augmentation, seed, bad, over):
                 values[index, k] = vector
                 missing[index] -= 1
                 keeper.add(keys[index * views + k], vector)
                 progress.advance()
+                computed += 1
+                if computed % KEEP == 0:
+                    release(values)
         finally:
             keeper.close()
     else:
         progress.advance(len(keys))
+    release(values)
     left_out = {index for index, count in missing.items() if count}
     return Features(
         values=_drop_rows(values, left_out),
@@ -209,11 +192,12 @@ def _allocate(shape: tuple[int, int, int]) -> np.ndarray:
     size = 4 * int(np.prod(shape, dtype=np.int64))
     if size <= IN_MEMORY:
         return np.empty(shape, np.float32)
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        file.truncate(size)
-        return np.memmap(file, np.float32, "r+", shape=shape)
+    try:
+        return allocate_in_file(cache_folder(), shape)
+    except StorageError:
+        if size <= MOST_IN_MEMORY:
+            return np.empty(shape, np.float32)
+        raise
 
 
 class _Keeper:
@@ -221,23 +205,25 @@ class _Keeper:
 
     def __init__(self, space: Space | None, progress: Progress) -> None:
         self.space, self.progress = space, progress
-        self.batch: dict[bytes, bytes] = {}
+        self.keys: list[bytes] = []
+        self.vectors: list[np.ndarray] = []
         self.writer = ThreadPoolExecutor(1, "keep")
         self.last: Future[None] | None = None
 
     def add(self, key: bytes, vector: np.ndarray) -> None:
         if self.space is None:
             return
-        self.batch[key] = vector.tobytes()
-        if len(self.batch) >= KEEP:
+        self.keys.append(key)
+        self.vectors.append(vector)
+        if len(self.keys) >= KEEP or len(self.keys) * vector.nbytes >= KEEP_BYTES:
             self._hand_over()
 
     def _hand_over(self) -> None:
         if self.last is not None:
             self._settle(self.last)  # at most one batch waits: memory stays flat
-        if self.space is not None and self.batch:
-            self.last = self.writer.submit(self.space.put, self.batch)
-            self.batch = {}
+        if self.space is not None and self.keys:
+            self.last = self.writer.submit(self.space.put, self.keys, np.stack(self.vectors))
+        self.keys, self.vectors = [], []
 
     def _settle(self, future: Future[None]) -> None:
         try:
@@ -265,4 +251,6 @@ def _drop_rows(values: np.ndarray, left_out: set[int]) -> np.ndarray:
             if count != index:
                 values[count] = values[index]
             count += 1
+            if count % KEEP == 0:
+                release(values)
     return values[:count]

@@ -16,14 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lmdb
-
 from headstart.backbones.download import fits, known_files
 from headstart.errors import CacheError
-from headstart.features.cache import CANARY
+from headstart.features.cache import count_damaged, count_vectors
 from headstart.features.engine import core
 from headstart.system.atomic import is_temporary
-from headstart.system.lmdb import Damaged, Environment, acquire, is_whole, release
 from headstart.system.lock import LOCK, remove
 from headstart.system.places import KINDS, cache_folder
 
@@ -153,7 +150,7 @@ def _is_unfinished(path: Path) -> bool:
 
 
 def _describe(path: Path) -> CacheEntry:
-    made, is_space = path.stat().st_mtime, (path / "data.mdb").exists()
+    made = path.stat().st_mtime
     kind, note = path.parent.name, _read_note(path)
     parts = list(_walk(path))
     if kind == "weights":
@@ -162,7 +159,7 @@ def _describe(path: Path) -> CacheEntry:
     return CacheEntry(
         name=_name(path),
         description=note.get("description", {}) if kind in ("features", "weights") else note,
-        vectors=_examine(path, _count, 0) if is_space else 0,
+        vectors=count_vectors(path) if kind == "features" else 0,
         bytes=sum(map(_blocks, parts)),
         created=note.get("created", made),
         last_used=note.get("last_used", _find_last_use(path)),
@@ -220,10 +217,8 @@ def _blocks(status: os.stat_result) -> int:
 
 
 def _check_features(path: Path) -> str:
-    if not (path / "data.mdb").exists():
-        return ""
-    damaged = _examine(path, _count_damaged, -1)
-    return "cannot be read" if damaged < 0 else f"{damaged} damaged vectors" if damaged else ""
+    damaged = count_damaged(path)
+    return f"{damaged} damaged files" if damaged else ""
 
 
 def _check_extractor(path: Path) -> str:
@@ -251,25 +246,3 @@ def _check_weights(path: Path) -> str:
     if checksum is None or path.is_dir():
         return _check_readable(path)
     return "" if fits(path, checksum) else f"expected {checksum}, found another file"
-
-
-def _examine(folder: Path, job: Callable[[Environment], int], unreadable: int) -> int:
-    """`job` of a space's environment, `unreadable` if it is that; nothing is set aside."""
-    try:
-        environment = acquire(folder)
-    except (CacheError, Damaged):
-        return unreadable
-    try:
-        return job(environment)
-    except lmdb.Error:
-        return unreadable
-    finally:
-        release(environment)
-
-
-def _count(environment: Environment) -> int:
-    return environment.read(lambda t: t.stat()["entries"] - (t.get(CANARY) is not None))
-
-
-def _count_damaged(environment: Environment) -> int:
-    return environment.read(lambda t: sum(not is_whole(key, value) for key, value in t.cursor()))

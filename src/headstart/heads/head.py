@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from headstart.errors import ClassifierError
+from headstart.system.memory import iterate_blocks
 
 # An inner product of fewer numbers than this is written as multiply and sum, which OpenVINO
 # leaves in f32 behind the last convolution even where the network runs in bf16.
@@ -70,10 +71,7 @@ class Head:
         if not len(features):
             return self.probabilities(np.zeros((1, self.dimensions), np.float32))[:0]
         with np.errstate(all="ignore"):
-            blocks = [
-                self._forward(features[start : start + BLOCK])
-                for start in range(0, len(features), BLOCK)
-            ]
+            blocks = [self._forward(block) for _, block in iterate_blocks(features, BLOCK)]
         return np.concatenate(blocks)
 
     @property

@@ -26,6 +26,7 @@ from headstart.heads.solver import (
     standardise,
 )
 from headstart.metrics.task import Task
+from headstart.system.memory import iterate_blocks
 
 STRENGTHS = tuple(float(10.0**k) for k in np.arange(1, -4.01, -0.5))
 CHOOSING, FINAL = 3e-2, 1e-3  # tolerances: a choice needs less than a result
@@ -175,8 +176,8 @@ def _check(examples: Examples) -> None:
     if not examples.task.multilabel and (targets.min() < 0 or targets.max() >= classes):
         raise HeadError(f"expected labels 0..{classes - 1}, found {targets.min()}..{targets.max()}")
     bad = 0
-    for start in range(0, len(values), BLOCK):
-        bad += int((~np.isfinite(values[start : start + BLOCK])).any(axis=(1, 2)).sum())
+    for _, block in iterate_blocks(values, BLOCK):
+        bad += int((~np.isfinite(block)).any(axis=(1, 2)).sum())
     if bad:
         raise HeadError(
             f"expected finite features, found nan or infinity in {bad} of {len(values)} images. "
@@ -224,11 +225,10 @@ def predict_out_of_fold(
 ) -> np.ndarray:
     """(R, K) logits of each row by the head of its own fold; nan where that was not tried."""
     scores = np.full((len(fold_of), weights.shape[2]), np.nan, np.float32)
-    for start in range(0, len(fold_of), BLOCK):
-        rows = slice(start, min(start + BLOCK, len(fold_of)))
+    for rows, _ in iterate_blocks(data.features, BLOCK):
         fold = fold_of[rows]
         inside = np.flatnonzero(fold < folds)
-        scores[start + inside] = compute_logits(data, weights, rows)[inside, fold[inside]]
+        scores[rows.start + inside] = compute_logits(data, weights, rows)[inside, fold[inside]]
     return scores
 
 

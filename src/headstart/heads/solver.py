@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headstart.metrics.losses import CrossEntropy, Loss
+from headstart.system.memory import iterate_blocks
 
 BLOCK = 4096  # rows at a time: temporary arrays stay small
 MEMORY = 8  # pairs that L-BFGS remembers
@@ -46,8 +47,8 @@ class StandardisedFeatures:
         """(D, D) correlation matrix of the features."""
         count, dimensions = self.features.shape
         total = np.zeros((dimensions, dimensions), np.float32)
-        for start in range(0, count, BLOCK):
-            block = (self.features[start : start + BLOCK] - self.mean) * self.inverse_scale
+        for _, block in iterate_blocks(self.features, BLOCK):
+            block = (block - self.mean) * self.inverse_scale
             total += block.T @ block
         return total / np.float32(count)
 
@@ -56,14 +57,12 @@ def standardise(features: np.ndarray) -> StandardisedFeatures:
     """Mean and scale of (N, D) float32 features, computed in float64 blocks."""
     count = len(features)
     total = np.zeros(features.shape[1])
-    for start in range(0, count, BLOCK):
-        total += features[start : start + BLOCK].sum(axis=0, dtype=np.float64)
+    for _, block in iterate_blocks(features, BLOCK):
+        total += block.sum(axis=0, dtype=np.float64)
     mean = total / count
     squares = np.zeros(features.shape[1])
-    for start in range(0, count, BLOCK):
-        squares += np.square(features[start : start + BLOCK] - mean.astype(np.float32)).sum(
-            axis=0, dtype=np.float64
-        )
+    for _, block in iterate_blocks(features, BLOCK):
+        squares += np.square(block - mean.astype(np.float32)).sum(axis=0, dtype=np.float64)
     scale = np.sqrt(squares / count)
     varying = scale > 1e-6 * np.maximum(1e-6, np.abs(mean))
     inverse = np.where(varying, 1 / np.where(varying, scale, 1), 0)
@@ -201,8 +200,7 @@ def objective(
     curvature = np.zeros((problems, columns))
     products = np.zeros((len(data.mean), problems * columns), np.float32)
     sums = np.zeros((problems, columns))
-    for start in range(0, len(targets), BLOCK):
-        rows = slice(start, min(start + BLOCK, len(targets)))
+    for rows, block in iterate_blocks(data.features, BLOCK):
         z = compute_logits(data, weights, rows)
         share = row_weights[:, rows].T  # (n, P)
         losses_of_rows, residual = loss.with_residual(z, targets[rows])
@@ -214,7 +212,7 @@ def objective(
         curvature += off.sum(axis=0)
         residual *= weighed
         sums += residual.sum(axis=0, dtype=np.float64)
-        products += data.features[rows].T @ residual.reshape(len(residual), -1)
+        products += block.T @ residual.reshape(len(residual), -1)
     gradient = np.empty_like(weights)
     by_problem = products.reshape(len(data.mean), problems, columns).transpose(1, 0, 2)
     if isinstance(data, RotatedFeatures):

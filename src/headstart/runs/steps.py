@@ -124,7 +124,8 @@ def compute_features(
     items = {split: dataset.split(split) for split in SPLITS if dataset.split(split)}
     total = sum(len(part) * (views if split == "train" else 1) for split, part in items.items())
     features = {}
-    with progress.stage("features", total, "images"), open_cache(extractor, progress) as space:
+    with progress.stage("features", total, "images"):
+        space = open_cache(extractor, progress)
         for split, part in items.items():
             training = split == "train"
             features[split] = extract(

@@ -24,16 +24,14 @@ except ImportError:  # Windows
     fcntl = None
 
 LOCK = "lock"
-PATIENCE = 60  # seconds that another process may take to check a folder or to remove it
+PATIENCE = 60  # seconds that another process may take to remove a folder
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Hold:
     """A folder, made if missing, that `remove` leaves in place until `release`, at the latest until
-    nobody refers to the hold any more. A copy of a hold, here or in another process, is one more.
-
-    `writable`: whether files can be made in it. `alone`: nobody else holds it, and nobody else
-    can before `share` (always False where the system has no flock).
+    nobody refers to the hold any more. Others may hold it too; a copy of a hold, here or in another
+    process, is one more.
 
     Raises OSError if the folder cannot be made or its file system has no locks.
     """
@@ -46,7 +44,7 @@ class Hold:
         while True:
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                self._handle, self.writable = _open_lock(folder)
+                self._handle = _open_lock(folder)
             except FileNotFoundError:
                 continue  # removed in this very moment
             try:
@@ -55,17 +53,13 @@ class Hold:
             except BaseException:
                 self.release()
                 raise
-            self.release()  # being checked or removed by another process: try again
+            self.release()  # being removed by another process: try again
             if time.monotonic() > patience:
                 raise TimeoutError(errno.ETIMEDOUT, "another process keeps it locked", str(folder))
             time.sleep(0.01)
 
     def _take(self) -> bool:
-        if fcntl is None or self._handle is None:
-            self.alone = False
-            return True
-        self.alone = _lock(self._handle, fcntl.LOCK_EX)
-        return self.alone or _lock(self._handle, fcntl.LOCK_SH)
+        return fcntl is None or self._handle is None or _lock(self._handle, fcntl.LOCK_SH)
 
     def _is_in_place(self) -> bool:
         """Whether what we locked has not been moved away since."""
@@ -73,12 +67,6 @@ class Hold:
             return True
         status = os.fstat(self._handle)
         return identity(self.folder / LOCK) == (status.st_dev, status.st_ino)
-
-    def share(self) -> None:
-        """Let others hold the folder too."""
-        if self.alone:
-            fcntl.flock(self._handle, fcntl.LOCK_SH)
-            self.alone = False
 
     def release(self) -> None:
         """Hold no longer. May be called twice."""
@@ -89,15 +77,8 @@ class Hold:
     def __del__(self) -> None:
         self.release()
 
-    def __reduce__(self) -> tuple[Callable[[Path], "Hold"], tuple[Path]]:
-        return hold_shared, (self.folder,)  # never the handle: its number is another file elsewhere
-
-
-def hold_shared(folder: Path) -> Hold:
-    """Hold a folder together with others. Raises OSError as `Hold` does."""
-    hold = Hold(folder)
-    hold.share()
-    return hold
+    def __reduce__(self) -> tuple[type["Hold"], tuple[Path]]:
+        return Hold, (self.folder,)  # never the handle: its number is another file elsewhere
 
 
 def make_and_hold(folder: Path, name: str, make: Callable[[Path], None]) -> Hold | None:
@@ -117,7 +98,7 @@ def make_and_hold(folder: Path, name: str, make: Callable[[Path], None]) -> Hold
                     cannot_write(folder, 0, error))  # fmt: skip
                 raise CacheError(f"{failed}, or set HEADSTART_CACHE to another folder") from error
         try:
-            hold = hold_shared(folder)
+            hold = Hold(folder)
         except OSError:
             hold = None
         if (folder / name).exists():  # else it was removed before we held it
@@ -135,7 +116,7 @@ def remove(path: Path) -> bool:
     folder, handle = path, None
     try:
         if fcntl is not None:
-            handle, _ = _open_lock(folder)
+            handle = _open_lock(folder)
             if handle is not None and not _lock(handle, fcntl.LOCK_EX):
                 return False
         leaving = sibling(folder)
@@ -157,17 +138,17 @@ def _remove_file(path: Path) -> bool:
     return True
 
 
-def _open_lock(folder: Path) -> tuple[int | None, bool]:
-    """A handle on the folder's lock file, None in a read-only folder without; and: writable?"""
+def _open_lock(folder: Path) -> int | None:
+    """A handle on the folder's lock file, None in a read-only folder without."""
     try:
-        return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666), True
+        return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         if error.errno not in READ_ONLY:
             raise
     try:
-        return os.open(folder / LOCK, os.O_RDONLY), False
+        return os.open(folder / LOCK, os.O_RDONLY)
     except OSError:
-        return None, False
+        return None
 
 
 def _lock(handle: int, kind: int) -> bool:
