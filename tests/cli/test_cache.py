@@ -3,17 +3,17 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from spaces import open_space, put
-from typer.testing import CliRunner
 
-import headstart.cli.cache  # noqa: F401  (adds its commands to the app)
-from headstart.cli.app import app
 from headstart.features.housekeeping import measure_usage
 from headstart.system.lock import Hold
+
+Call = Callable[..., Any]
 
 
 @pytest.fixture
@@ -36,12 +36,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def call(*arguments: str) -> Any:
-    return CliRunner().invoke(app, ["cache", *arguments])
-
-
-def test_info_has_a_line_a_thing_and_sizes_that_add_up(folder: Path) -> None:
-    first, *lines = call("info").stdout.splitlines()
+def test_info_has_a_line_a_thing_and_sizes_that_add_up(call: Call, folder: Path) -> None:
+    first, *lines = call("cache", "info").out.splitlines()
     assert first == f"{folder}: {measure_usage(folder) / 1e6:,.1f} MB"
     sizes = {line.split()[0]: float(re.findall(r"([\d,.]+) MB", line)[0]) for line in lines}
     assert set(sizes) == {"features/abc", "extractors/e", "weights/vgg16_notop.h5",
@@ -54,37 +50,37 @@ def test_info_has_a_line_a_thing_and_sizes_that_add_up(folder: Path) -> None:
     assert re.search(r"selections +2 files", text)
 
 
-def test_verify_names_what_is_damaged_and_what_to_do(folder: Path) -> None:
+def test_verify_names_what_is_damaged_and_what_to_do(call: Call, folder: Path) -> None:
     shutil.rmtree(folder / "extractors" / "e")
-    done = call("verify")
-    assert done.exit_code == 0
-    assert done.stdout.count("whole") == 6
+    done = call("cache", "verify")
+    assert done.code == 0
+    assert done.out.count("whole") == 6
     (folder / "selections" / "1.json").write_text("{")
-    done = call("verify")
-    assert done.exit_code == 1
-    assert re.search(r"selections/1.json +cannot be read \(", done.stdout)
+    done = call("cache", "verify")
+    assert done.code == 1
+    assert re.search(r"selections/1.json +cannot be read \(", done.out)
     assert f"Remove what is damaged, to be made (weights: fetched) again when it is needed:\n  " \
-           f"{folder / 'selections/1.json'}" in done.stdout  # fmt: skip
+           f"{folder / 'selections/1.json'}" in done.out  # fmt: skip
 
 
-def test_pruning_everything_says_how_to_get_weights_again(folder: Path) -> None:
-    done = call("prune", "--all")
-    assert "removed 1 features, 1 extractors, 2 selections, 1 addresses, 2 weights, " in done.stdout
-    assert "vgg16_notop.h5 again, type: headstart weights fetch vgg16\n" in done.stdout
-    assert "brought.h5 again, type: headstart weights fetch ADDRESS, or bring" in done.stdout
-    assert "left" not in done.stdout
+def test_pruning_everything_says_how_to_get_weights_again(call: Call, folder: Path) -> None:
+    done = call("cache", "prune", "--all")
+    assert "removed 1 features, 1 extractors, 2 selections, 1 addresses, 2 weights, " in done.out
+    assert "vgg16_notop.h5 again, type: headstart weights fetch vgg16\n" in done.out
+    assert "brought.h5 again, type: headstart weights fetch ADDRESS, or bring" in done.out
+    assert "left" not in done.out
     assert [path for path in folder.rglob("*") if path.is_file()] == []
 
 
-def test_pruning_says_what_it_left(folder: Path) -> None:
-    done = call("prune", "--max-mb", "1")
-    assert "removed 1 features, 1 extractors, 2 selections, 1 addresses, " in done.stdout
-    assert "2.0 MB are left, in use or weights, which only --all removes" in done.stdout
+def test_pruning_says_what_it_left(call: Call, folder: Path) -> None:
+    done = call("cache", "prune", "--max-mb", "1")
+    assert "removed 1 features, 1 extractors, 2 selections, 1 addresses, " in done.out
+    assert "2.0 MB are left, in use or weights, which only --all removes" in done.out
     hold = Hold(folder / "extractors" / "e")
-    assert "so left: extractors/e\n" in call("prune", "--all").stdout
+    assert "so left: extractors/e\n" in call("cache", "prune", "--all").out
     hold.release()
-    assert "removed 1 extractors, " in call("prune", "--all").stdout
-    assert call("prune", "--all").stdout == "removed nothing\n"
+    assert "removed 1 extractors, " in call("cache", "prune", "--all").out
+    assert call("cache", "prune", "--all").out == "removed nothing\n"
 
 
 @pytest.mark.parametrize(
@@ -100,10 +96,10 @@ def test_pruning_says_what_it_left(folder: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_limit_that_makes_no_sense_removes_nothing(
-    folder: Path, arguments: list[str], message: str
+    call: Call, folder: Path, arguments: list[str], message: str
 ) -> None:
     before = measure_usage(folder)
-    done = call("prune", *arguments)
-    assert done.exit_code == 2
-    assert f"error: {message}" in done.stderr
+    done = call("cache", "prune", *arguments)
+    assert done.code == 2
+    assert f"error: {message}" in done.err
     assert measure_usage(folder) == before
