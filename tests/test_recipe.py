@@ -75,6 +75,10 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
     with pytest.raises(RecipeError, match=rf"latin.toml: expected .*found: 'utf-8'.*{advice}"):
         load_recipe(tmp_path / "latin.toml")
+    for name, text in (("deep", "a = " + 100_000 * "["), ("long", "seed = " + 5_000 * "9")):
+        (tmp_path / f"{name}.toml").write_text(text)
+        with pytest.raises(RecipeError, match=rf"{name}.toml: expected a recipe.*{advice}"):
+            load_recipe(tmp_path / f"{name}.toml")
     with pytest.raises(RecipeError, match="Expected one of classic, quick"):
         load_recipe("slow")
 
@@ -86,6 +90,13 @@ def test_settings_from_the_command_line() -> None:
     assert parse_setting("learning_rate=1e-3") == ("learning_rate", 0.001)
     with pytest.raises(RecipeError, match="expected --set key=value"):
         parse_setting("views")
+
+
+@pytest.mark.parametrize("value", [100_000 * "[", 5_000 * "9", 5_000 * "a", "\ud800"])
+def test_a_setting_beyond_all_measure_is_a_short_message(value: str) -> None:
+    with pytest.raises(RecipeError, match="seed: ") as caught:
+        load_recipe(**dict([parse_setting(f"seed={value}")]))
+    assert len(str(caught.value)) < 500
 
 
 def test_a_recipe_is_frozen() -> None:

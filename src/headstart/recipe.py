@@ -25,6 +25,7 @@ from headstart.images import augment
 from headstart.images.augment import Augmentation
 from headstart.images.geometry import Geometry
 
+LONG = 200  # letters of a value that a message shows
 AUGMENTATIONS = {"none": augment.NONE, "flip": augment.FLIP, "lesson": augment.LESSON}
 
 
@@ -257,7 +258,7 @@ def _table(recipe: str | Path) -> dict[str, Any]:
         advice = "For one to begin with, type: headstart recipe quick"
         try:
             return tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # tomllib's own are ValueErrors
             raise RecipeError(cannot_read(path, error, "a recipe in TOML", advice)) from error
     if str(recipe) in recipes():
         file = resources.files("headstart") / "recipes" / f"{recipe}.toml"
@@ -284,7 +285,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise RecipeError(f"expected --set key=value, found {text!r}")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or numbers and nesting beyond all measure
         return key.strip(), value.strip()
 
 
@@ -304,4 +305,6 @@ def _explained(detail: Any) -> str:
         hint = f"Near: {', '.join(near)}. " if near else ""
         return f"a recipe has no choice {field!r}. {hint}Type: headstart recipe"
     message = detail["msg"].removeprefix("Value error, ")
-    return f"{field}: {message}, found {detail['input']!r}" if field else message
+    found = repr(detail["input"])
+    found = found if len(found) <= LONG else f"{found[:LONG]}..."
+    return f"{field}: {message}, found {found}" if field else message

@@ -7,6 +7,7 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -248,7 +249,7 @@ def test_a_mistyped_path_offers_the_near_ones(tmp_path: Path) -> None:
         load(tmp_path / "photo")
 
 
-def table(folder: Path, name: str, rows: list[dict[str, str]]) -> Path:
+def table(folder: Path, name: str, rows: list[dict[str, Any]]) -> Path:
     path = folder / name
     if name.endswith(".jsonl"):
         path.write_text("\n".join(map(json.dumps, rows)))
@@ -293,6 +294,89 @@ def test_table_errors_name_what_was_found(tmp_path: Path) -> None:
     nowhere = [{**ROWS[0], "file": "nowhere.jpg"}]
     with pytest.raises(DatasetError, match=r"found none of the 1 files, such as nowhere.jpg"):
         load(table(tmp_path, "four.csv", nowhere))
+
+
+LINE = '{"path": "a/0.jpg", "label": %s, "split": "train"}'
+
+
+@pytest.mark.parametrize("value", ["NaN", "null", '""', "[]", "[null]", "[NaN]"])
+def test_a_missing_label_is_no_class(value: str, tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 4, "b": 4})
+    (tmp_path / "t.jsonl").write_text("\n".join([LINE % '"a"', LINE % value, LINE % '"b"']))
+    with pytest.raises(DatasetError, match=r"expected a label in line 2 of .*, found none"):
+        load(tmp_path / "t.jsonl")
+
+
+@pytest.mark.parametrize("value", ['{"name": "a"}', '[["a"]]', '[{"name": "a"}]'])
+def test_a_label_is_text_or_a_number(value: str, tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 4, "b": 4})
+    (tmp_path / "t.jsonl").write_text("\n".join([LINE % '"a"', LINE % value, LINE % '"b"']))
+    with pytest.raises(DatasetError, match=r"as text or a number in line 2 of .*, found .*'a'"):
+        load(tmp_path / "t.jsonl")
+
+
+def test_nan_in_parquet_is_a_missing_label(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 4, "b": 4})
+    rows: list[Any] = [
+        {"path": f"a/{i}.jpg", "label": v} for i, v in enumerate([1.0, float("nan")])
+    ]
+    with pytest.raises(DatasetError, match=r"expected a label in line 2 of .*, found none"):
+        load(table(tmp_path, "t.parquet", rows))
+
+
+def test_numbers_and_booleans_are_classes(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 4, "b": 4})
+    lines = [f'{{"path": "{c}/{i}.jpg", "label": {v}}}' for c, v in (("a", "true"), ("b", "1"))
+             for i in range(4)]  # fmt: skip
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    dataset = load(tmp_path / "t.jsonl")
+    assert dataset.classes == ("1", "True")
+    assert dataset.warnings == ()
+
+
+def test_a_class_that_looks_like_missing_labels_is_told(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 4, "b": 4})
+    rows = [{"path": f"{c}/{i}.jpg", "label": "NaN" if c == "b" else "a"}
+            for c in "ab" for i in range(4)]  # fmt: skip
+    dataset = load(table(tmp_path, "t.csv", rows))
+    assert dataset.classes == ("a", "NaN")
+    assert any(
+        "the class NaN is perhaps no class but missing labels" in w for w in dataset.warnings
+    )
+
+
+def test_what_cannot_be_written_or_shown_is_escaped(tmp_path: Path) -> None:
+    """A lone surrogate, ESC and letters that turn the reading order, in every column."""
+    fill(tmp_path, {"a": 4, "b": 4})
+    odd = "\ud800\x1b\u202e"
+    (tmp_path / "a\x1b").mkdir()
+    shutil.copy(tmp_path / "a" / "0.jpg", tmp_path / "a\x1b" / "0.jpg")
+    paths = ["a\x1b/0.jpg", *(f"{c}/{i}.jpg" for c in "ab" for i in range(1, 4)), odd]
+    rows = [{"path": path, "label": path[:1] + odd, "group": odd + path} for path in paths]
+    dataset = load(table(tmp_path, "t.jsonl", rows), groups="group")
+    assert dataset.classes == ("a\\ud800\\x1b\\u202e", "b\\ud800\\x1b\\u202e")
+    assert dataset.items[0].name == "a\\x1b/0.jpg"
+    assert dataset.items[0].group == "\\ud800\\x1b\\u202ea\\x1b/0.jpg"
+    assert dataset.items[0].read()
+    for item in dataset.items:
+        assert (item.name + item.label + (item.group or "")).isascii()
+
+
+def test_a_line_that_is_nested_beyond_all_measure(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"path": "a.jpg", "label": "a"}\n' + 100_000 * "[")
+    with pytest.raises(DatasetError, match=r"line 2 of .*: expected an object in JSON"):
+        load(tmp_path / "t.jsonl")
+
+
+def test_a_table_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from headstart.data import table as tables
+
+    fill(tmp_path, {"a": 4, "b": 4})
+    read = []
+    records = tables._records
+    monkeypatch.setattr(tables, "_records", lambda path: (read.append(path), records(path))[1])
+    load(table(tmp_path, "t.csv", [{**row, "who": row["file"]} for row in ROWS]), groups="who")
+    assert len(read) == 1
 
 
 def test_missing_and_repeated_rows_are_told(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headstart.data.item import Item, list_first, natural_key, to_class_name
+from headstart.data.item import Item, list_first, natural_key, to_class_name, to_printable
 from headstart.data.split import SPLIT_NAMES
 from headstart.errors import DatasetError, MissingExtra, cannot_read
 
@@ -18,6 +18,7 @@ COLUMNS = {
     "label": ("label", "class", "category", "target", "class_name"),
     "split": ("split", "subset", "set", "partition"),
 }
+MISSING = {"nan", "none", "null", "n/a", "na", "<na>"}  # as libraries of tables write no label
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,6 @@ class Row:
     group: str | None = None
 
 
-def has_column(path: Path, name: str) -> bool:
-    """Whether the table has a column of that name."""
-    records = _records(path)
-    return name.strip().lower() in map(_lower, _names(records))
-
-
 def _names(records: Sequence[tuple[int, Mapping[str, Any]]]) -> list[str]:
     """The columns of all records: a line of JSON need not have each. None is a surplus cell."""
     return list(dict.fromkeys(name for _, record in records for name in record if name is not None))
@@ -46,40 +41,51 @@ def _lower(name: object) -> str:
     return str(name).strip().lower()
 
 
-def read_table(path: Path, group: str | None = None) -> list[Row]:
-    """The rows of a table; `group` is the column that tells an image's group.
+def read_table(path: Path, groups: str | None = None) -> list[Row]:
+    """The rows of a table; `groups` is the column that tells an image's group, if it has that one.
 
-    Raises DatasetError for a missing column, path, label or group.
+    Raises DatasetError for a missing column, path, label or group, and for a cell that is no text
+    and no number.
     """
     records = _records(path)
     if not records:
         raise DatasetError(f"expected rows in {path}, found none")
     columns = _names(records)
     names = {part: _column(part, columns, path) for part in COLUMNS}
-    required = ["path", "label"]
-    if group is not None:
-        names["group"] = next(name for name in columns if _lower(name) == group.strip().lower())
-        required.append("group")
-    rows, empty = [], 0
+    if groups is not None:
+        names["group"] = next((name for name in columns if _lower(name) == _lower(groups)), None)
+    required = ["path", *(["group"] if names.get("group") is not None else [])]
+    rows, unlabelled = [], 0
     for line, record in records:
-        cells = {}
-        for part, name in names.items():
-            value = record.get(name) if name else None
-            if part == "label" and isinstance(value, list):
-                value = ";".join(map(str, value))
-            cells[part] = "" if value is None else str(value).strip()
+        where = f"line {line} of {path}"
+        cells = {part: _text(record.get(name), part, where) for part, name in names.items() if name}
         for part in required:
-            if part == "label" and not cells[part]:
-                empty = empty or line
-            elif not cells[part]:
-                raise DatasetError(f"expected a {part} in line {line} of {path}, found none")
-        rows.append(
-            Row(line, cells["path"], cells["label"], cells["split"] or None, cells.get("group"))
-        )
-    if empty and not any(";" in row.label or "|" in row.label for row in rows):
+            if not cells[part]:
+                raise DatasetError(f"expected a {part} in {where}, found none")
+        if not cells["label"]:
+            unlabelled = unlabelled or line
+        split, group = cells.get("split") or None, cells.get("group")
+        rows.append(Row(line, cells["path"], cells["label"], split, group))
+    if unlabelled and not any(";" in row.label or "|" in row.label for row in rows):
         # Only where images may have several classes may one have none.
-        raise DatasetError(f"expected a label in line {empty} of {path}, found none")
+        raise DatasetError(f"expected a label in line {unlabelled} of {path}, found none")
     return rows
+
+
+def _text(value: Any, part: str, where: str) -> str:
+    """A cell as text, "" for a missing one: None, and nan, which libraries of tables write for it.
+    Of labels there may be a list.
+    """
+    if part == "label" and isinstance(value, list):
+        return ";".join(filter(None, (_text(one, "class", where) for one in value)))
+    if value is None or value != value:
+        return ""
+    if isinstance(value, dict | list | bytes):
+        raise DatasetError(
+            f"expected the {part} as text or a number in {where}, found {str(value)[:40]}. "
+            "Correct that row, such as path 1.jpg and label cats"
+        )
+    return str(value).strip()
 
 
 def _column(part: str, columns: list[str], path: Path) -> str | None:
@@ -133,7 +139,7 @@ def _json_lines(file: Iterable[str], path: Path) -> list[tuple[int, Mapping[str,
             continue
         try:
             record = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DatasetError(
                 cannot_read(
                     f"line {number} of {path}", error, "an object in JSON",
@@ -164,8 +170,11 @@ def _parquet(path: Path) -> list[Mapping[str, Any]]:
 
 
 def table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
-    column = groups if groups is not None and has_column(path, groups) else None
-    rows = read_table(path, column)
+    """The images of a table and what the user should know. groups: a column, or something else.
+
+    Raises DatasetError as `read_table` does, for a split that there is not, and where no file is.
+    """
+    rows = read_table(path, groups)
     items, missing, repeated = [], [], 0
     seen: dict[Path, Item] = {}
     for row in rows:
@@ -189,7 +198,8 @@ def table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
                 continue
             names |= set(before.labels)
         labels = tuple(sorted(names, key=natural_key))
-        seen[file] = Item(file, row.path, labels, split, row.group)
+        group = None if row.group is None else to_printable(row.group)
+        seen[file] = Item(file, to_printable(row.path), labels, split, group)
     items = list(seen.values())
     warnings = []
     if missing:
@@ -201,6 +211,12 @@ def table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
         warnings.append(f"{len(missing)} files of the table are missing: {list_first(missing)}")
     if repeated:
         warnings.append(f"{repeated} rows of the table are repeated: each counted once")
+    doubtful = sorted({name for item in items for name in item.labels if name.lower() in MISSING})
+    if doubtful:
+        warnings.append(
+            f"the class {', '.join(doubtful)} is perhaps no class but missing labels: if so, "
+            "remove these rows"
+        )
     return items, warnings
 
 
