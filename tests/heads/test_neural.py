@@ -419,3 +419,22 @@ except headstart.HeadstartError as error:
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment
     )
     assert "pip install 'headstart[tensorflow]'" in done.stdout, done.stderr
+
+
+@needs_tensorflow
+def test_what_tensorflow_says_as_it_loads_is_not_passed_on() -> None:
+    """But for what is no greeting: it may be the reason why it cannot be loaded."""
+    program = """
+import os, sys, types
+import headstart.heads.neural as neural
+neural.prepare_keras()
+import keras
+keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+neural.importlib.import_module = lambda name: os.write(2, b"I0000 absl::InitializeLog()\\nodd\\n")
+neural._import_tensorflow()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert done.stderr == "odd\n"

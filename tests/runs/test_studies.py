@@ -10,7 +10,13 @@ import pytest
 import headstart
 from headstart.errors import ClassifierError
 from headstart.metrics.classification import Metrics, evaluate
-from headstart.report.plots import curves_picture, curves_text, dots_picture, spark
+from headstart.report.plots import (
+    curves_picture,
+    curves_text,
+    dots_picture,
+    learning_picture,
+    spark,
+)
 from headstart.report.verdict import verdict
 from headstart.runs.remedies import list_candidates
 
@@ -186,3 +192,19 @@ def test_the_notebook_runs(tiny: Path, tmp_path: Path, monkeypatch: pytest.Monke
     text = str(notebook.cells)
     assert "after minus before" in text
     assert "validation" in text
+
+
+@pytest.mark.parametrize("name", ["$x_$", "_hidden", "\u732b", "\U0001f600", "100%", "a\\b"])
+def test_any_name_can_be_drawn(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """No formula is read in a "$", no font is missed aloud, and no name is left out."""
+    history = {"loss": [0.5, 0.4], "accuracy": [0.5, 0.6]}
+    ends = [(0.1, 0.9), (0.2, 0.8)]
+    for draw in (
+        lambda name: curves_picture({name: history, "other": history}),
+        lambda name: dots_picture(name, [(name, 0.5, (0.4, 0.6))], "accuracy"),
+        lambda name: learning_picture([5, 9], [0.5, 0.6], ends, (0.7, (0.6, 0.8)),
+                                      {name: [0.5, 0.6]}),
+    ):  # fmt: skip
+        assert draw(name).startswith(b"\x89PNG")
+        assert draw(name) != draw("")
+    assert caplog.text == ""

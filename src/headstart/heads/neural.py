@@ -4,9 +4,11 @@ Letters: N images, D features, C classes, B images of a batch.
 """
 
 import difflib
+import importlib
 import importlib.util
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from headstart.recipe import Recipe
 
 TRAINABLE = ("tensorflow", "torch", "jax")
 COMPILED = 5_000_000  # weights from which compiling the step pays for the second that it takes
+GREETING = (b"absl::InitializeLog()", b"oneDNN custom operations are on")
 SETTLING = 10  # steps before the smoothed loss of the rate finder means anything
 
 
@@ -58,6 +61,26 @@ def prepare_keras() -> None:
             raise MissingExtra("a neural head", "tensorflow")
         os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if os.environ["KERAS_BACKEND"] == "tensorflow":
+        _import_tensorflow()
+
+
+def _import_tensorflow() -> None:
+    """Without its greeting ("oneDNN custom operations are on"), which it writes to the system's
+    standard error while its libraries load, before it reads how much it shall say.
+    """
+    with tempfile.TemporaryFile() as said:
+        kept = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow")
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            said.seek(0)
+            for line in said:
+                if not any(words in line for words in GREETING):
+                    os.write(2, line)
 
 
 def fit(

@@ -1,7 +1,9 @@
 """The curves of training and validation accuracy and loss, as a picture and in the terminal."""
 
 import io
+import logging
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 
 History = Mapping[str, Sequence[float]]
@@ -33,7 +35,7 @@ def curves_picture(histories: Mapping[str, History]) -> bytes:
                 range(1, len(history.get(f"val_{key}", ())) + 1),
                 history.get(f"val_{key}", ()),
                 color=VALIDATION if one else f"C{number}",
-                label="validation" if one else name,
+                label="validation" if one else _plain(name),
             )
     for axis, title in ((left, "Accuracy"), (right, "Loss")):
         axis.set_title(title, loc="left")
@@ -79,9 +81,9 @@ def dots_picture(
         axis.plot([low, high], [-place, -place], color=TRAINING, linewidth=2)
         axis.plot([value], [-place], "o", color=VALIDATION)
     axis.set_ylim(0.5 - len(rows), 0.5)
-    axis.set_yticks([-place for place in range(len(rows))], [name for name, _, _ in rows])
+    axis.set_yticks([-place for place in range(len(rows))], [_plain(name) for name, _, _ in rows])
     axis.set_xlabel(axis_title)
-    axis.set_title(title, loc="left")
+    axis.set_title(_plain(title), loc="left")
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="x", alpha=0.3)
     return _png(figure)
@@ -99,7 +101,7 @@ def learning_picture(
     axis = figure.subplots()
     if len(classes) <= 12:
         for name, values in classes.items():
-            axis.plot(sizes, values, alpha=0.35, linewidth=1, label=name)
+            axis.plot(sizes, values, alpha=0.35, linewidth=1, label=_plain(name))
     low = [value - ends[0] for value, ends in zip(accuracies, intervals, strict=True)]
     high = [ends[1] - value for value, ends in zip(accuracies, intervals, strict=True)]
     axis.errorbar(sizes, accuracies, [low, high], fmt="o-", color=TRAINING, label="all classes")
@@ -142,7 +144,7 @@ def depths_picture(
         axis.axvline(names.index(name), color=VALIDATION, alpha=0.25, linewidth=9, zorder=0)
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     axis.set_ylabel("accuracy by cross-validation, 95% interval")
-    axis.set_title(title, loc="left")
+    axis.set_title(_plain(title), loc="left")
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", alpha=0.3)
     axis.legend(frameon=False)
@@ -163,11 +165,20 @@ def rates_picture(rates: Sequence[float], losses: Sequence[float], suggestion: f
     return _png(figure)
 
 
+def _plain(name: str) -> str:
+    """A name as text: "$" would begin a formula, "_" at the beginning keep it out of the legend."""
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
+
+
 def _figure(width: float, height: float):  # type: ignore[no-untyped-def]
     """A figure that belongs to no window: the user's own pyplot state stays as it is."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    for name in ("matplotlib", "matplotlib.font_manager"):  # that it makes its cache of fonts
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.ERROR)
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -175,5 +186,7 @@ def _figure(width: float, height: float):  # type: ignore[no-untyped-def]
 
 def _png(figure) -> bytes:  # type: ignore[no-untyped-def]
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    with warnings.catch_warnings():  # letters that the font lacks are drawn as boxes
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(buffer, format="png")
     return buffer.getvalue()
