@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -88,6 +89,22 @@ def test_runs_and_info(runs: Trained, call: Call) -> None:
     assert "size=64" in shown["changes"]
     assert shown["metrics"]["validation"]["accuracy"] == 1
     assert "classifier" in shown["files"]
+
+
+def test_predict_names_bad_images_in_their_rows(
+    runs: Trained, tiny: Path, call: Call, tmp_path: Path
+) -> None:
+    """One line for all of them beside the result, however many there are."""
+    new = tmp_path / "new"
+    new.mkdir()
+    shutil.copy(tiny / "red" / "0.jpg", new / "0.jpg")
+    for number in range(1, 31):
+        (new / f"{number}.jpg").write_bytes(b"")
+    for form, cell in (("table", "left out: empty file"), ("csv", ",empty file"), ("jsonl", "emp")):
+        done = call("predict", runs.first, new, "--format", form)
+        assert done.code == 1
+        assert done.err == "30 of 31 images could not be used: their rows say why\n"
+        assert done.out.count(cell) == 30
 
 
 def test_runs_where_nothing_was_trained(call: Call) -> None:

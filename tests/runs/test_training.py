@@ -19,6 +19,7 @@ from headstart.errors import BadImage, ClassifierError, DatasetError, RecipeErro
 from headstart.recipe import load_recipe
 from headstart.runs import folder as runs
 from headstart.runs import training as pipeline
+from headstart.runs.evaluate import evaluate_views
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +152,26 @@ def test_bad_images_are_left_out_named_and_counted(tiny: Path, tmp_path: Path) -
     )
     with pytest.raises(BadImage, match=r"red/broken\.jpg: not an image"):
         headstart.train(photos, out=tmp_path / "strict", strict=True)
+
+
+def test_of_many_bad_images_ten_are_told_and_all_are_kept(tiny: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(tiny, photos)
+    for number in range(1234):
+        (photos / "red" / f"broken{number}.jpg").write_bytes(b"broken %d" % number)
+    run = headstart.train(photos, out=tmp_path / "run", cut="block1a_project_bn", size=64)
+    told = run.record["warnings"]
+    assert len(told) == 11
+    assert [text.startswith("left out red/broken") for text in told] == [True] * 10 + [False]
+    assert told[-1] == "left out 1,224 more images; unreadable.csv in the run names all"
+    assert len((run.folder / "unreadable.csv").read_text().splitlines()) == 1235
+    evaluated = evaluate_views(run, photos, 1)
+    assert len(evaluated.warnings) == 12  # and how many were trained on
+    assert evaluated.warnings[-1] == (
+        "left out 1,224 more images; headstart predict RUN PHOTOS --format csv names all"
+    )
+    with pytest.raises(BadImage, match=r"red/broken0\.jpg: .*Without --strict"):
+        evaluate_views(run, photos, 1, strict=True)
 
 
 def test_among_many_a_bad_image_is_reported_and_alone_it_raises(

@@ -10,6 +10,7 @@ from headstart.cli.app import WORK, app, command
 from headstart.cli.options import AsJson, Photos, Quiet, RunFolder, Strict, Tta, parse_path
 from headstart.cli.output import format_interval, format_share, print_json, reporter, tell
 from headstart.cli.usage import whole
+from headstart.system.text import escape
 
 if TYPE_CHECKING:
     from headstart.classifier import Prediction
@@ -57,12 +58,10 @@ def predict(
     failed = 0
     for prediction in classifier.stream(items, tta):
         printer.show(prediction)
-        if prediction.error is not None:
-            failed += 1
-            if form != "jsonl":
-                tell(f"left out {prediction.name}: {prediction.error}", to=sys.stderr)
+        failed += prediction.error is not None
     if failed:
-        tell(f"{failed} of {len(items)} images could not be used", to=sys.stderr)
+        count = f"{failed:,} of {len(items):,} images could not be used"
+        tell(f"{count}: their rows say why", to=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -80,9 +79,10 @@ class _Table:
         self.width = min(60, max((len(name) for name in names), default=0))
 
     def show(self, prediction: "Prediction") -> None:
-        if prediction.error is None:
-            classes = "  ".join(f"{name} {p:.1%}" for name, p in _classes(prediction, self.top_k))
-            tell(f"{prediction.name:<{self.width}}  {classes}")
+        words = [f"{name} {share:.1%}" for name, share in _classes(prediction, self.top_k)]
+        if prediction.error is not None:
+            words = [f"left out: {prediction.error}"]
+        tell(f"{prediction.name:<{self.width}}  {'  '.join(words)}")
 
 
 class _Csv:
@@ -101,7 +101,8 @@ class _Csv:
             for name, probability in prediction.top(self.top_k):
                 cells += [name, f"{probability:.6f}"]
         cells += [""] * (2 * self.top_k - len(cells))
-        self.writer.writerow([prediction.name, *cells, prediction.error or ""])
+        row = [prediction.name, *cells, prediction.error or ""]
+        self.writer.writerow(map(escape, row))
 
 
 class _JsonLines:

@@ -68,18 +68,22 @@ def evaluate_views(
             "figures: those of images that it has not seen are in the run's metrics.json"
         )
     predictions: dict[str, tuple[list[np.ndarray], list[Item]]] = {}
+    bad: list[tuple[Item, str]] = []
     count = 1
     with progress.stage("predict", len(dataset.items), "images"):
         rows = classifier.by_view(dataset.items, views)
         for item, (_, error, by_view) in zip(dataset.items, rows, strict=True):
             progress.advance()
             if by_view is None:
-                steps.refuse([(item, error or "")], strict, progress)
+                bad.append((item, error or ""))
+                if strict:
+                    break
                 continue
             probabilities, items = predictions.setdefault(item.split or "all", ([], []))
             count = len(by_view)
             probabilities.append(np.stack([by_view.mean(axis=0), by_view[0]]))
             items.append(item)
+    steps.refuse(bad, strict, progress, "headstart predict RUN PHOTOS --format csv names all")
     metrics: dict[str, Any] = {}
     paired, alone = {}, {}
     for split, (probabilities, items) in predictions.items():

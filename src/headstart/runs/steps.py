@@ -1,6 +1,6 @@
 """The steps of a training, each told to `progress`; training and studies put them in order."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from headstart.system.progress import Progress
 if TYPE_CHECKING:
     from headstart.tuning.stages import Tuning
 
+TOLD = 10  # images left out that are told one by one
 SPLITS = ("train", "validation", "test")
 
 
@@ -137,16 +138,24 @@ def compute_features(
                 seed=recipe.seed,
                 progress=progress,
             )
-            refuse(features[split].bad, strict, progress)
+            if strict and features[split].bad:
+                break
+    bad = [row for part in features.values() for row in part.bad]
+    refuse(bad, strict, progress, "unreadable.csv in the run names all")
     return features
 
 
-def refuse(bad: Iterable[tuple[Any, str]], strict: bool, progress: Progress) -> None:
-    """Leave unusable images out, or stop at them (BadImage) if `strict`."""
-    for item, reason in bad:
+def refuse(bad: Sequence[tuple[Any, str]], strict: bool, progress: Progress, all_in: str) -> None:
+    """Leave unusable images out, or stop at the first (BadImage) if `strict`.
+
+    The first ten are told one by one, of the others how many and where they all are.
+    """
+    for item, reason in bad[:TOLD]:
         if strict:
             raise BadImage(f"{item.name}: {reason}. Without --strict it would be left out")
         progress.warn(f"left out {item.name}: {reason}")
+    if len(bad) > TOLD:
+        progress.warn(f"left out {len(bad) - TOLD:,} more images; {all_in}")
 
 
 def _check_classes(dataset: Dataset, items: Sequence[Item]) -> None:
