@@ -142,9 +142,9 @@ def test_parameters_and_clone() -> None:
 @pytest.mark.parametrize(
     ("choices", "text"),
     [
-        ({"head": "deep"}, "head: Input should be 'linear', 'neural' or 'auto', found 'deep'"),
-        ({"budget": -1}, "budget: Input should be greater than or equal to 0"),
-        ({"random_state": -1}, "seed: Input should be greater than or equal to 0"),
+        ({"head": "deep"}, "head: expected 'linear', 'neural' or 'auto', found 'deep'"),
+        ({"budget": -1}, "budget: expected greater than or equal to 0"),
+        ({"random_state": -1}, "seed: expected greater than or equal to 0"),
         ({"random_state": 1, "seed": 1}, "expected random_state or seed, which mean the same"),
         ({"recipe": "slow"}, "no recipe is called 'slow'"),
     ],

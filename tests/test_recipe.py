@@ -5,9 +5,19 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import pytest
 
+import headstart
 from headstart.errors import RecipeError
 from headstart.images.augment import Augmentation
-from headstart.recipe import AUGMENTATIONS, Choices, Recipe, load_recipe, parse_setting, recipes
+from headstart.recipe import (
+    AUGMENTATIONS,
+    Choices,
+    Recipe,
+    check_heeded,
+    load_recipe,
+    parse_setting,
+    recipes,
+    seconds,
+)
 
 
 @pytest.mark.parametrize("name", recipes())
@@ -52,11 +62,32 @@ def test_views_are_those_that_differ(choices: dict[str, object], fresh: bool, ca
     ("choices", "text"),
     [
         ({"dropouts": 1}, "no choice 'dropouts'. Near: dropout"),
-        ({"pooling": "mean"}, "pooling: Input should be 'avg', 'max'"),
-        ({"views": 0}, "views: expected 1 or more"),
+        ({"pooling": "mean"}, "pooling: expected 'avg', 'max'"),
+        ({"views": 0}, "views: expected 1 to 1,000, or 'fresh', found 0. For every choice, type:"),
         ({"views": "fresh"}, "needs head = 'neural'"),
         ({"augmentation": {"rotate": 3}}, "rotate"),
-        ({"size": 4}, "greater than or equal to 8, found 4"),
+        ({"size": 4}, "size: expected greater than or equal to 8, found 4"),
+        ({"cut": "last+last"}, "cut: expected each layer once, found last:avg twice"),
+        ({"cut": "last:grid+last", "pooling": "grid"}, "found last:grid twice"),
+        ({"cut": "last:grid+last+last"}, "found last:avg twice"),
+        ({"views": 1_000_000}, "views: expected 1 to 1,000"),
+        ({"layers": ["dense 999999999"]}, "expected 1 to 65,536 units, found 'dense 999999999'"),
+        ({"layers": ["dense 0"]}, "expected 1 to 65,536 units, found 'dense 0'"),
+        ({"layers": ["dropout"] * 1000}, "layers: Tuple should have at most 100 items"),
+        ({"epochs": 10**9}, "epochs: expected less than or equal to 100000"),
+        ({"tune_epochs": 10**9}, "tune_epochs: expected less than or equal to 10000"),
+        ({"batch_size": 10**9}, "batch_size: expected less than or equal to 65536"),
+        ({"folds": 10**9}, "folds: expected less than or equal to 20"),
+        ({"budget": float("nan")}, "budget: expected greater than or equal to 0"),
+        ({"tune_budget": float("nan")}, "tune_budget: expected greater than or equal to 0"),
+        ({"learning_rate": float("inf")}, "learning_rate: expected a finite number"),
+        ({"learning_rate": float("nan")}, "learning_rate: expected a finite number"),
+        ({"validation_fraction": float("nan")}, "validation_fraction: expected a finite number"),
+        (
+            {"augmentation": {"rotation": float("nan")}},
+            "augmentation: expected rotation to be a number",
+        ),
+        ({"augmentation": {"zoom": float("inf")}}, "augmentation: expected zoom to be a number"),
     ],
 )
 def test_errors_name_the_choice_and_what_was_found(choices: dict[str, object], text: str) -> None:
@@ -99,6 +130,48 @@ def test_a_setting_beyond_all_measure_is_a_short_message(value: str) -> None:
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize("text", ["soon", "", "-5s", "nan", "inf", "1e999h", "nans", "5 apples"])
+def test_a_time_is_a_finite_number(text: str) -> None:
+    with pytest.raises(RecipeError, match="expected a time such as 60s or 5m"):
+        seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("choices", "needed"),
+    [
+        ({"learning_rate": 0.1}, "head=neural with learning_rate"),
+        ({"epochs": 20, "seed": 3}, "head=neural with epochs"),
+        ({"batch_size": 8}, "head=neural with batch_size"),
+        ({"tune_epochs": 8}, "finetune=true with tune_epochs"),
+        ({"tune_epochs": 8, "head": "neural"}, "finetune=true with tune_epochs"),
+        ({"optimizer": "sgd", "finetune": True}, "head=neural with optimizer"),
+    ],
+)
+def test_what_nothing_would_look_at_is_refused_where_it_is_typed(
+    choices: dict[str, Any], needed: str, tmp_path: Path
+) -> None:
+    recipe = load_recipe(**choices)  # a file that carries it is well
+    (tmp_path / "r.toml").write_text(recipe.to_toml())
+    assert load_recipe(tmp_path / "r.toml") == recipe
+    with pytest.raises(RecipeError, match=f"expected {needed}, .* Type: --set"):
+        headstart.train(tmp_path, **choices)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"epochs": 3, "head": "neural"},
+        {"epochs": 3, "head": "auto"},
+        {"tune_epochs": 3, "batch_size": 8, "finetune": True},
+        {"batch_size": 8, "head": "neural"},
+        {"seed": 1, "views": 2, "folds": 3},
+    ],
+)
+def test_what_is_looked_at_is_taken(choices: dict[str, Any]) -> None:
+    check_heeded(load_recipe(**choices), choices)
+    check_heeded(load_recipe(**choices), ())
+
+
 def test_a_recipe_is_frozen() -> None:
     recipe = Recipe()
     with pytest.raises(ValueError, match="frozen"):
@@ -138,7 +211,7 @@ OTHER: dict[str, list[object]] = {
     "dropout": [0, 0.1 + 0.2],
     "learning_rate": [5e-324, 1e300],
     "schedule": ["one_cycle"],
-    "epochs": [10**12],
+    "epochs": [10**5],
     "batch_size": [1],
     "label_smoothing": [0.5],
     "weight_decay": [1e-16],

@@ -1,9 +1,12 @@
 """Every choice of a training run, in one validated object, readable as TOML."""
 
 import difflib
+import math
 import os
 import re
 import tomllib
+from collections.abc import Collection
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
@@ -26,6 +29,12 @@ from headstart.images.augment import Augmentation
 from headstart.images.geometry import Geometry
 
 LONG = 200  # letters of a value that a message shows
+MOST_VIEWS = 1000  # of an image; more are features that no disk holds
+MOST_UNITS = 65_536  # of a dense layer
+# What only a neural head looks at, only fine-tuning, or only these two.
+OF_NEURAL = ("layers", "dropout", "optimizer", "learning_rate", "schedule", "epochs", "patience")
+OF_TUNING = ("boundary", "tune_epochs", "tune_learning_rate", "tune_decay", "tune_budget")
+OF_BOTH = ("batch_size", "label_smoothing", "weight_decay")
 AUGMENTATIONS = {"none": augment.NONE, "flip": augment.FLIP, "lesson": augment.LESSON}
 
 
@@ -99,7 +108,9 @@ class Recipe(BaseModel):
     The defaults are those of the recipe `quick`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
     name: str = "quick"
     # What sees the images.
@@ -113,7 +124,8 @@ class Recipe(BaseModel):
     cut: Annotated[tuple[str, ...], BeforeValidator(_cuts)] = Field(("last",), min_length=1)
     pooling: Pooling = "avg"
     precision: Literal["auto", "f32", "bf16"] = "auto"
-    budget: float = Field(60.0, ge=0)  # seconds that measuring choices ("auto") may take
+    # Seconds that measuring choices ("auto") may take.
+    budget: float = Field(60.0, ge=0, allow_inf_nan=True)
     # What is learned from.
     views: int | Literal["fresh"] = 1
     augmentation: Annotated[Augmentation, BeforeValidator(_augmentation)] = augment.NONE
@@ -126,23 +138,23 @@ class Recipe(BaseModel):
     ensemble: bool = False  # the mean of heads that each leave one fold out
     folds: int = Field(5, ge=2, le=20)
     # A neural head: layers between the features and the last Dense, which is added by itself.
-    layers: tuple[str, ...] = ("dense 256 relu", "dropout")
+    layers: tuple[str, ...] = Field(("dense 256 relu", "dropout"), max_length=100)
     dropout: float = Field(0.2, ge=0, lt=1)  # of every "dropout" without a rate of its own
     optimizer: str = "adam"  # any Keras optimizer by name
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "constant"
-    epochs: int = Field(20, ge=1)
-    batch_size: int = Field(32, ge=1)
+    epochs: int = Field(20, ge=1, le=100_000)
+    batch_size: int = Field(32, ge=1, le=65_536)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     patience: int = Field(0, ge=0)  # early stopping after so many epochs without gain; 0: never
     # Fine-tuning: the layers above a boundary, stage by stage, from cached boundary activations.
     finetune: bool = False
     boundary: str = "auto"  # a layer, or as far down as it pays
-    tune_epochs: int = Field(4, ge=1)  # of each stage, at most
+    tune_epochs: int = Field(4, ge=1, le=10_000)  # of each stage, at most
     tune_learning_rate: float = Field(1e-3, gt=0)  # of the head; each block below has less
     tune_decay: float = Field(0.85, gt=0, le=1)  # of the learning rate, a block down
-    tune_budget: float = Field(600.0, ge=0)  # seconds; see tuning.stages.DESCENT
+    tune_budget: float = Field(600.0, ge=0, allow_inf_nan=True)  # seconds; see stages.DESCENT
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
@@ -153,8 +165,17 @@ class Recipe(BaseModel):
                 raise ValueError(f"cut: {error}") from None
         if "auto" in self.cut and len(self.cut) > 1:
             raise ValueError("cut: expected layers or 'auto', found both")
-        if isinstance(self.views, int) and self.views < 1:
-            raise ValueError("views: expected 1 or more, or 'fresh'")
+        pooled = [replace(cut, pooling=cut.pooling or self.pooling) for cut in self.cuts]
+        twice = [str(cut) for cut in pooled if pooled.count(cut) > 1]
+        if twice:
+            raise ValueError(f"cut: expected each layer once, found {twice[0]} twice")
+        if isinstance(self.views, int) and not 1 <= self.views <= MOST_VIEWS:
+            raise ValueError(f"views: expected 1 to {MOST_VIEWS:,}, or 'fresh', found {self.views}")
+        for layer in self.layers:
+            kind, _, rest = layer.partition(" ")
+            units = rest.split(" ")[0]
+            if kind == "dense" and units.isdecimal() and not 1 <= int(units) <= MOST_UNITS:
+                raise ValueError(f"layers: expected 1 to {MOST_UNITS:,} units, found {layer!r}")
         if self.views == "fresh" and self.head != "neural":
             raise ValueError("views = 'fresh' needs head = 'neural'; a linear head takes a number")
         if self.views == "fresh" and self.ensemble:
@@ -252,6 +273,26 @@ def load_recipe(recipe: "str | Path | Recipe" = "quick", **choices: Any) -> Reci
     return _validated({**_table(recipe), **choices})
 
 
+def list_unheeded(recipe: Recipe) -> dict[str, str]:
+    """The choices that the recipe passes over, each with the setting that it would need."""
+    neural, tuned = recipe.head != "linear", recipe.finetune
+    unheeded = {} if tuned else dict.fromkeys(OF_TUNING, "finetune=true")
+    unheeded |= {} if neural else dict.fromkeys(OF_NEURAL, "head=neural")
+    return unheeded | ({} if neural or tuned else dict.fromkeys(OF_BOTH, "head=neural"))
+
+
+def check_heeded(recipe: Recipe, typed: Collection[str]) -> None:
+    """Raises RecipeError for choices that were `typed`, though the recipe passes over them. One
+    that merely carries them, as the file of a run does, is well.
+    """
+    for name, needed in list_unheeded(recipe).items():
+        if name in typed:
+            raise RecipeError(
+                f"expected {needed} with {name}, for nothing else looks at it, found head = "
+                f"{recipe.head!r}. Type: --set {needed}, or leave {name} out"
+            )
+
+
 def _table(recipe: str | Path) -> dict[str, Any]:
     path = Path(recipe)
     if path.suffix == ".toml":
@@ -264,8 +305,8 @@ def _table(recipe: str | Path) -> dict[str, Any]:
         file = resources.files("headstart") / "recipes" / f"{recipe}.toml"
         return tomllib.loads(file.read_text(encoding="utf-8"))
     raise RecipeError(
-        f"no recipe is called {str(recipe)!r}. Expected one of {', '.join(recipes())}, "
-        "or a .toml file"
+        f"no recipe is called {str(recipe)[:LONG]!r}. Expected one of {', '.join(recipes())}, "
+        "or a .toml file. Type: headstart recipe quick"
     )
 
 
@@ -273,16 +314,21 @@ def seconds(text: str) -> float:
     """A time such as "90", "60s", "5m" or "1h" in seconds. Raises RecipeError for anything else."""
     unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:].lower())
     try:
-        return float(text[:-1]) * unit if unit else float(text)
+        value = float(text[:-1]) * unit if unit else float(text)
     except ValueError:
-        raise RecipeError(f"expected a time such as 60s or 5m, found {text!r}") from None
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise RecipeError(f"expected a time such as 60s or 5m, found {text!r}. Type: --budget 60s")
+    return value
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
     """`key=value` from the command line; the value is read as TOML, else taken as text."""
     key, sign, value = text.partition("=")
     if not sign or not key.strip():
-        raise RecipeError(f"expected --set key=value, found {text!r}")
+        raise RecipeError(
+            f"expected --set key=value, found {text[:LONG]!r}. Type: headstart recipe"
+        )
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except (ValueError, RecursionError):  # no TOML, or numbers and nesting beyond all measure
@@ -293,7 +339,9 @@ def _validated(table: dict[str, Any]) -> Recipe:
     try:
         return Recipe(**table)
     except ValidationError as error:
-        raise RecipeError("\n".join(_explained(detail) for detail in error.errors())) from error
+        text = "; ".join(_explained(detail) for detail in error.errors())
+        advice = "" if "Type: " in text else ". For every choice, type: headstart recipe"
+        raise RecipeError(f"{text}{advice}") from error
     except TypeError as error:
         raise RecipeError(str(error)) from error
 
@@ -304,7 +352,7 @@ def _explained(detail: Any) -> str:
         near = difflib.get_close_matches(field, list(Recipe.model_fields), n=3)
         hint = f"Near: {', '.join(near)}. " if near else ""
         return f"a recipe has no choice {field!r}. {hint}Type: headstart recipe"
-    message = detail["msg"].removeprefix("Value error, ")
+    message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     found = repr(detail["input"])
     found = found if len(found) <= LONG else f"{found[:LONG]}..."
     return f"{field}: {message}, found {found}" if field else message

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from headstart.backbones.download import address, fetch, known_files
+from headstart.backbones.download import address, fetch, file_name, known_files
 from headstart.errors import WeightsError
 
 CONTENT = bytes(range(256)) * 4000
@@ -139,6 +139,17 @@ def test_what_is_not_there_is_not_asked_for_twice(server: Server, tmp_path: Path
     with pytest.raises(WeightsError, match="the server answered 404"):
         fetch(server.url, tmp_path / "w.h5")
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://x/w.h5", "FILE://x/w.h5", "data:,w.h5", "http:///w.h5",
+            "http://[/w.h5", "://w.h5", "w.h5"],
+)  # fmt: skip
+def test_only_http_is_fetched(url: str, tmp_path: Path) -> None:
+    for ask in (lambda: fetch(url, tmp_path / "w.h5", pause=0), lambda: file_name(url)):
+        with pytest.raises(WeightsError, match=r"begins with https:// or http://, found .*Type: "):
+            ask()
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_a_network_the_error_says_what_to_bring(tmp_path: Path) -> None:

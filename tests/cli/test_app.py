@@ -148,7 +148,7 @@ def test_what_is_to_be_typed_next_is_what_was_measured(tmp_path: Path) -> None:
     recipe = load_recipe(
         "quick", cut=["block3b_add:grid", "last:max"], size=96, views=2, augmentation=FLIP,
         balanced=True, layers=["dense 64 relu", "dropout"], groups=r"(p\d+) '",
-        weights="/my weights/net.h5",
+        weights="/my weights/net.h5", head="neural",
     )  # fmt: skip
     photos = tmp_path / "my photos"
     words = shlex.split(train_command(photos, recipe))
@@ -157,9 +157,11 @@ def test_what_is_to_be_typed_next_is_what_was_measured(tmp_path: Path) -> None:
     choices |= {key: words[words.index(f"--{key}") + 1] for key in ("cut", "weights", "groups")}
     choices["size"] = 96
     assert load_recipe("quick", **choices) == recipe
-    assert train_command("p", load_recipe(weights="my weights.h5", optimizer="5")) == (
-        "headstart train p --weights 'my weights.h5' --set 'optimizer=\"5\"'"
+    assert train_command("p", load_recipe(weights="my weights.h5", normalisation="0..1")) == (
+        "headstart train p --weights 'my weights.h5' --set normalisation=0..1"
     )
+    passed_over = load_recipe(epochs=3, batch_size=8, tune_epochs=2)  # by a linear head
+    assert train_command("p", passed_over) == "headstart train p"
     assert train_command("p", load_recipe("classic", seed=7), "classic") == (
         "headstart train p --recipe classic --seed 7"
     )

@@ -34,6 +34,7 @@ Call = Callable[..., Any]
         ("finetune run --epochs 0", "--epochs: expected a whole number from 1 to"),
         ("cache prune --max-mb lots", "--max-mb: expected a number, found 'lots'. Type:"),
         ("cache prune --older-than ever", "--older-than: expected a number, found 'ever'. Type:"),
+        ("weights fetch https://x/w.h5 --sha256 0", "--sha256: expected 64 digits from 0 to f"),
         ("predict", "expected RUN, found none. Type: headstart predict RUN PHOTOS"),
         ("predict run", "expected PHOTOS, found none. Type: headstart predict RUN PHOTOS"),
         ("layers", "expected BACKBONE, found none. Type: headstart layers BACKBONE"),

@@ -77,6 +77,29 @@ def test_a_column_of_a_table(tmp_path: Path) -> None:
         load(table, groups="patient")
 
 
+@pytest.mark.parametrize(
+    ("rows", "pattern", "text"),
+    [
+        ({"a": ["1.jpg"], "b": ["1.jpg"]}, None, "two images or more of a class, .* one of each"),
+        ({"a": ["1.jpg", "2.jpg"], "b": ["3.jpg", "4.jpg"]}, "^(.)", "found one group a class. Ty"),
+        ({"a": ["p1_1.jpg", "p1_2.jpg"], "b": ["p2_3.jpg"]}, r"(p\d)", "found one group a class"),
+    ],
+)
+def test_where_no_class_could_be_learned_and_tested(
+    rows: dict[str, list[str]], pattern: str | None, text: str, tmp_path: Path
+) -> None:
+    written(tmp_path, [(c, name, (c + name).encode()) for c in rows for name in rows[c]])
+    with pytest.raises(DatasetError, match=text):
+        load(tmp_path, groups=pattern)
+    load(tmp_path, groups=pattern, split=False)  # to be evaluated on
+
+
+def test_classes_of_one_group_are_told(tmp_path: Path) -> None:
+    rows = [("ab"[i % 2], f"p{i % 6 if i % 2 else 0}_{i}.jpg", str(i).encode()) for i in range(20)]
+    (warning,) = load(written(tmp_path, rows), groups=r"(p\d)").warnings
+    assert warning == ("too few groups to validate: a (no validation image: all are in one group)")
+
+
 def test_names_that_do_not_match(tmp_path: Path) -> None:
     rows = [("a", "patient1_1.jpg", b"1"), ("b", "patient2_1.jpg", b"2"), ("b", "x.jpg", b"3")]
     folder = written(tmp_path, rows)

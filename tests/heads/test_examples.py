@@ -25,6 +25,14 @@ def test_rows_are_the_views_of_an_image_one_after_the_other() -> None:
     assert alone.repeat(alone.targets).tolist() == [0, 0, 0, 1]
 
 
+def test_a_class_of_one_fold_cannot_be_learned_from_the_others() -> None:
+    labels = Labels(targets=np.array([0, 1, 0, 2, 2]), task=SingleLabel(("a", "b", "c", "d")))
+    fold_of = np.array([0, 0, 1, 1, 1])
+    assert labels.learnable(fold_of).tolist() == [True, False, True, False, False]
+    several = Labels(targets=np.eye(5, dtype=bool), task=MultiLabel(tuple("abcde")))
+    assert several.learnable(fold_of).all()
+
+
 @pytest.mark.parametrize("rows", [np.array([3, 0]), np.array([True, False, False, True])])
 def test_some_of_the_images_keep_all_that_is_known_of_them(rows: np.ndarray) -> None:
     order = [0, 3] if rows.dtype == bool else [3, 0]

@@ -134,6 +134,20 @@ def test_two_images_and_a_class_of_one() -> None:
     assert np.isfinite(linear.fit(examples(values, labels, 3)).weight).all()
 
 
+def test_what_no_other_fold_can_teach_is_not_counted() -> None:
+    """A class of one group: no head that has not seen it knows it."""
+    values, labels = features(60, 8, 3, apart=5.0)
+    groups = np.where(labels == 2, 99, np.arange(60))
+    crossed = linear.cross_validate(examples(values, labels, 3, groups=groups))
+    unknown = np.isnan(crossed.out_of_fold).any(axis=1)
+    assert np.array_equal(unknown, labels == 2)
+    assert min(trial.log_loss for trial in crossed.trials) < 0.7  # of the other two classes alone
+    alone = linear.fit(examples(values, labels, 3, groups=labels))
+    assert np.isnan(alone.cross_validation.out_of_fold).all()
+    assert alone.cross_validation.strength == max(linear.STRENGTHS)
+    assert np.isfinite(alone.weight).all()
+
+
 def test_what_cannot_be_trained_on() -> None:
     values, labels = features(20, 4, 2)
     broken = values.copy()

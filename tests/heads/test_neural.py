@@ -422,6 +422,15 @@ except headstart.HeadstartError as error:
 
 
 @needs_tensorflow
+def test_a_head_that_would_take_all_memory_is_refused_before_it_does() -> None:
+    from headstart.heads import neural
+
+    chosen = recipe(layers=["dense 65536 relu", "dropout", "dense 65536"])
+    with pytest.raises(RecipeError, match=r"at most 500,000,000 weights, found 4,295,622,656 on 8"):
+        neural.build(chosen, 2, 8)
+
+
+@needs_tensorflow
 def test_what_tensorflow_says_as_it_loads_is_not_passed_on() -> None:
     """But for what is no greeting: it may be the reason why it cannot be loaded."""
     program = """

@@ -154,6 +154,26 @@ def test_bad_images_are_left_out_named_and_counted(tiny: Path, tmp_path: Path) -
         headstart.train(photos, out=tmp_path / "strict", strict=True)
 
 
+def test_figures_do_not_count_what_could_not_be_learned(tiny: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for label, names in (("red", range(2)), ("blue", range(1, 3))):
+        for number in names:
+            (photos / label).mkdir(parents=True, exist_ok=True)
+            (source,) = (tiny / label).glob(f"{2 * number + (label == 'blue')}.*")
+            shutil.copy(source, photos / label)
+    run = headstart.train(photos, out=tmp_path / "few", cut="block1a_project_bn", size=64)
+    assert set(run.metrics) == {"train", "validation"}  # one image a class to train on
+    with pytest.raises(DatasetError, match=r"training images of two groups or more in a class"):
+        headstart.remedies(run, budget=1)
+
+
+def test_nothing_that_can_be_used_is_not_evaluated(run: headstart.Run, tmp_path: Path) -> None:
+    (tmp_path / "red").mkdir()
+    (tmp_path / "red" / "1.jpg").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"expected images that can be used in .*, found none"):
+        headstart.evaluate(run, tmp_path)
+
+
 def test_of_many_bad_images_ten_are_told_and_all_are_kept(tiny: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     shutil.copytree(tiny, photos)

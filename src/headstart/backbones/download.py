@@ -64,15 +64,30 @@ def known_files(cache: Path) -> dict[str, tuple[str, str | None]]:
 
 def file_name(url: str) -> str:
     """What a file fetched from there is called: the last word of the address, without its query.
-    Raises WeightsError where that names no file.
+    Raises WeightsError where that names no file or is neither http nor https.
     """
+    _check_address(url)
     name = unquote(urlsplit(url).path).rsplit("/", 1)[-1]
-    if name in ("", ".", ".."):
+    if name in ("", ".", "..") or "\0" in name:
         raise WeightsError(
             f"expected the address of a file, found {url}. Type: headstart weights fetch "
             "https://.../NAME.h5"
         )
     return name
+
+
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        fetched = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        fetched = False
+    if not fetched:
+        raise WeightsError(
+            f"expected an address that begins with https:// or http://, found {url}. A file that "
+            "is already here is given to --weights. Type: headstart weights fetch "
+            "https://.../NAME.h5"
+        )
 
 
 def _read_address(note: Path) -> dict[str, Any] | None:
@@ -102,8 +117,10 @@ def fetch(
 
     checksum: "sha256:..." or "md5:...". progress: called with bytes done and in all. timeout,
     pause: seconds. A target that is already there is kept if it fits the checksum.
-    Raises WeightsError: no network, refused, too short, another file than expected.
+    Raises WeightsError: no network, refused, too short, another file than expected, an address
+    that is neither http nor https.
     """
+    _check_address(url)
     if target.is_file() and (checksum is None or fits(target, checksum)):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +204,8 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
     """Follows redirects, but never from https to a connection that anyone can alter."""
 
     def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any):  # type: ignore[no-untyped-def]
-        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
+        safe = req.full_url.startswith("https:")
+        if not newurl.startswith("https:") and (safe or not newurl.startswith("http:")):
             raise WeightsError(
                 f"expected a secure address, found that {req.full_url} redirects to {newurl}. "
                 "Give an https address that does not"

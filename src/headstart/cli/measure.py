@@ -183,7 +183,9 @@ def lr(
     rates, losses, suggestion = learning_rates(photos, chosen, progress)
     picture = write_picture(out, "lr.png", rates_picture(rates, losses, suggestion))
     rate = f"{suggestion:.1e}"
-    next_step = train_command(photos, chosen.changed(learning_rate=float(rate)), recipe)
+    next_step = train_command(
+        photos, chosen.changed(learning_rate=float(rate), head="neural", finetune=False), recipe
+    )
     if as_json:
         print_json({"suggestion": suggestion, "rates": rates, "losses": losses,
                     "picture": str(picture), "next": next_step,

@@ -161,13 +161,16 @@ def claim_free(path: Path) -> Path:
 
 def train_command(photos: Any, recipe: "Recipe", base: str = "quick") -> str:
     """The command that trains with every choice of `recipe`, as a shell takes it."""
-    from headstart.recipe import load_recipe
+    from headstart.recipe import list_unheeded, load_recipe
 
     words = ["headstart", "train", str(photos)]
     if base != "quick":
         words += ["--recipe", base]
+    unheeded = list_unheeded(recipe)
     for setting in recipe.settings(load_recipe(base)):
         key = setting.partition("=")[0]
+        if key in unheeded:  # of what was measured beside it
+            continue
         if key == "cut":
             words += ["--cut", "+".join(map(str, recipe.cut))]
         elif key in OPTIONS:

@@ -1,6 +1,7 @@
 """What was typed wrongly, told as every other error: expected, found, what to type."""
 
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -92,6 +93,13 @@ def parse_number(text: str | float) -> float:
         return float(text)
     except ValueError:
         raise typer.BadParameter(f"expected a number, found {text!r}") from None
+
+
+def parse_sha256(text: str) -> str:
+    """A SHA-256 as it was typed, in small letters."""
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise typer.BadParameter(f"expected 64 digits from 0 to f, found {text!r}")
+    return text.lower()
 
 
 def _near(word: str, names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import typer
 from headstart.cli.app import app, command
 from headstart.cli.options import Quiet
 from headstart.cli.output import reporter, tell
-from headstart.cli.usage import Commands
+from headstart.cli.usage import Commands, parse_sha256
 
 weights = typer.Typer(
     help="Weights of backbones on this computer.", no_args_is_help=True, cls=Commands
@@ -28,7 +28,10 @@ def fetch(
         typer.Argument(metavar="NAME|URL", help="A backbone's name, or an address (https://...)."),
     ],
     sha256: Annotated[
-        str | None, typer.Option(metavar="HEX", help="The file's SHA-256, to be compared.")
+        str | None,
+        typer.Option(
+            parser=parse_sha256, metavar="HEX", help="The file's SHA-256, to be compared."
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -37,8 +40,8 @@ def fetch(
     from headstart.backbones.catalogue import backbone
 
     url, checksum = (what, None) if "://" in what else download.address(backbone(what).name)
-    if sha256:
-        checksum = f"sha256:{sha256.lower()}"
+    if sha256 is not None:
+        checksum = f"sha256:{sha256}"
     target = download.default_weights_folder() / download.file_name(url)
     progress = reporter(quiet, False)
     with progress.stage(target.name, 100, "%"):

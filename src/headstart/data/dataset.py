@@ -17,6 +17,7 @@ from headstart.data.item import Item, list_first, natural_key, to_printable
 from headstart.data.split import (
     assign_groups,
     assign_sides,
+    check_testable,
     default_to_training,
     find_leaks,
     find_unvalidated_classes,
@@ -103,6 +104,7 @@ def load(
     if split:
         warnings += _check(items, task.classes, path)
         if not any(item.split == "validation" for item in items):
+            check_testable(items)
             items = assign_sides(items, validation_fraction, seed)
             warnings += find_unvalidated_classes(items, task.classes)
         else:

@@ -116,6 +116,28 @@ def _place(key: bytes, seed: int) -> float:
     return int.from_bytes(digest, "little") / 2**64
 
 
+def check_testable(items: Sequence[Item]) -> None:
+    """Raises DatasetError where no class has two images (of different groups, where there are
+    any): nothing could be both learned and tested.
+    """
+    members: dict[str, set[str | bytes]] = defaultdict(set)
+    for item in items:
+        for name in item.labels:
+            members[name].add(item.content_hash if item.group is None else item.group)
+    if any(len(keys) > 1 for keys in members.values()):
+        return
+    if any(item.group is not None for item in items):
+        raise DatasetError(
+            "expected images of two groups or more in a class, to learn from one and be tested on "
+            "another, found one group a class. Type: --groups with a column or pattern that tells "
+            "patients or cameras apart, not classes"
+        )
+    raise DatasetError(
+        "expected two images or more of a class, to learn from one and be tested on another, found "
+        "one of each. Add images"
+    )
+
+
 def find_unvalidated_classes(items: Sequence[Item], classes: tuple[str, ...]) -> list[str]:
     """Classes that cannot be measured, without a test split either."""
     held = [item for item in items if item.split != "train"]
@@ -123,7 +145,9 @@ def find_unvalidated_classes(items: Sequence[Item], classes: tuple[str, ...]) ->
     lacking = [name for name in classes if not counts[name]]
     if not lacking or any(item.split == "test" for item in items):
         return []
-    return [f"too few images to validate: {', '.join(lacking)} (no validation image)"]
+    groups = any(item.group is not None for item in items)
+    few, why = ("groups", ": all are in one group") if groups else ("images", "")
+    return [f"too few {few} to validate: {', '.join(lacking)} (no validation image{why})"]
 
 
 def find_leaks(items: Sequence[Item]) -> list[str]:

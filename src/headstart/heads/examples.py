@@ -64,6 +64,19 @@ class Labels:
             )
         return fold_of
 
+    def learnable(self, fold_of: np.ndarray) -> np.ndarray:
+        """(N,) of which images the class can be learned from the other folds: it is in two folds
+        or more. What a head says of a class that it was never shown tells nothing of it.
+
+        All are where an image may be in several classes.
+        """
+        if self.task.multilabel:
+            return np.ones(len(self), bool)
+        found = np.zeros((len(self.task.classes), int(fold_of.max(initial=0)) + 1), bool)
+        found[self.targets, fold_of] = True
+        learnable: np.ndarray = found.sum(axis=1)[self.targets] > 1
+        return learnable
+
 
 @dataclass(frozen=True, kw_only=True)
 class Examples(Labels):

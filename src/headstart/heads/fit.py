@@ -90,7 +90,10 @@ def fit_neural(
     rows = np.arange(len(examples))
     if needs_images_apart(recipe, callbacks):
         if apart is None:
-            apart = examples.folds(APART, recipe.seed) == 0
+            fold_of = examples.folds(APART, recipe.seed)
+            apart = fold_of == 0
+            if (apart & examples.learnable(fold_of)).any():  # who is alone is learned
+                apart &= examples.learnable(fold_of)
         validation = examples.values[apart, 0], examples.targets[apart]
         rows = np.flatnonzero(~apart)
     fit = neural.fit(
@@ -128,4 +131,5 @@ def fit_ensemble(
         trained = fit_neural(examples, recipe, part, apart=apart, resume=resume, on_epoch=on_epoch)
         heads.append(trained.head)
         out_of_fold[apart] = trained.head.probabilities(examples.values[apart, 0])
+    out_of_fold[~examples.learnable(fold_of)] = np.nan
     return Trained(average_heads(heads), out_of_fold)

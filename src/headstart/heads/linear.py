@@ -48,7 +48,8 @@ class Trial:
 class CrossValidation:
     """How heads do on images that they have not seen, at the best of the strengths tried.
 
-    out_of_fold: (N, C) calibrated probabilities, nan where no fold covered the image.
+    out_of_fold: (N, C) calibrated probabilities, nan where no fold covered the image and where no
+    other fold has its class.
     temperature: what the logits were divided by to calibrate them.
     """
 
@@ -126,13 +127,16 @@ def cross_validate(
 
 @dataclass(frozen=True)
 class _Problem:
-    """Rows as the solver takes them: targets, weights (R,) and fold numbers (R,) of each."""
+    """Rows as the solver takes them: targets, weights (R,) and fold numbers (R,) of each, and
+    which (R,) are of a class that the other folds have too.
+    """
 
     task: Task
     data: StandardisedFeatures
     targets: np.ndarray
     weights: np.ndarray
     fold_of: np.ndarray
+    learnable: np.ndarray
     preconditioner: Preconditioner
 
     @classmethod
@@ -144,7 +148,7 @@ class _Problem:
         repeat = examples.repeat
         return cls(
             examples.task, data, repeat(examples.targets), repeat(examples.weights),
-            repeat(fold_of), Preconditioner(data),
+            repeat(fold_of), repeat(examples.learnable(fold_of)), Preconditioner(data),
         )  # fmt: skip
 
     @property
@@ -199,6 +203,8 @@ def _choose_strength(problem: _Problem, strengths: tuple[float, ...]) -> _Search
     masks = np.stack([problem.weights * (fold_of != fold) for fold in range(folds)])
     masks /= masks.sum(axis=1, keepdims=True)
     covered = fold_of < folds
+    if (covered & problem.learnable).any():  # else the mildest errors choose: the strongest
+        covered &= problem.learnable
     trials: list[Trial] = []
     best: _Search | None = None
     weights, waited = None, 0
@@ -217,6 +223,7 @@ def _choose_strength(problem: _Problem, strengths: tuple[float, ...]) -> _Search
             if waited == PATIENCE:
                 break
     assert best is not None
+    best.logits[~problem.learnable] = np.nan
     return _Search(best.strength, tuple(trials), best.logits, best.start)
 
 

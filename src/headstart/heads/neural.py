@@ -7,10 +7,12 @@ import difflib
 import importlib
 import importlib.util
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from headstart.recipe import Recipe
 TRAINABLE = ("tensorflow", "torch", "jax")
 COMPILED = 5_000_000  # weights from which compiling the step pays for the second that it takes
 GREETING = (b"absl::InitializeLog()", b"oneDNN custom operations are on")
+MOST_WEIGHTS = 500_000_000  # 16 bytes each while it trains: 8 GB
 SETTLING = 10  # steps before the smoothed loss of the rate finder means anything
 
 
@@ -133,6 +136,7 @@ def build(recipe: Recipe, classes: int, dimensions: int) -> Any:
     """The compiled Keras model of the head alone, from (N, D) features."""
     import keras
 
+    _check_size(recipe, classes, dimensions)
     x = image = keras.Input((dimensions,), name="features")
     for text in recipe.layers:
         layer = parse_layer(text, recipe)
@@ -157,6 +161,18 @@ def build(recipe: Recipe, classes: int, dimensions: int) -> Any:
     return model
 
 
+def _check_size(recipe: Recipe, classes: int, dimensions: int) -> None:
+    """Raises RecipeError for a head that would take all memory: asked before any is taken."""
+    dense = [text.split()[1] for text in recipe.layers if re.match(r"dense \d", text)]
+    widths = [dimensions, *map(int, dense), classes]
+    weights = sum(above * below for above, below in pairwise(widths))
+    if weights > MOST_WEIGHTS:
+        raise RecipeError(
+            f"layers: expected a head of at most {MOST_WEIGHTS:,} weights, found {weights:,} on "
+            f"{dimensions:,} features. Type: --set pooling=avg, or --set with fewer units in layers"
+        )
+
+
 def parse_layer(text: str, recipe: Recipe) -> Any:
     """A Keras layer of "dense 1024 relu", "dropout [0.2]", "batchnorm" or "activation relu";
     None for a dropout of rate 0. Raises RecipeError for anything else.
@@ -164,7 +180,7 @@ def parse_layer(text: str, recipe: Recipe) -> Any:
     from keras import layers
 
     match text.split():
-        case ["dense", units, *activation] if units.isdigit() and len(activation) <= 1:
+        case ["dense", units, *activation] if units.isdecimal() and len(activation) <= 1:
             if not activation or activation[0] in ACTIVATIONS:
                 return layers.Dense(int(units), activation=activation[0] if activation else None)
         case ["dropout"]:

@@ -84,6 +84,11 @@ def evaluate_views(
             probabilities.append(np.stack([by_view.mean(axis=0), by_view[0]]))
             items.append(item)
     steps.refuse(bad, strict, progress, "headstart predict RUN PHOTOS --format csv names all")
+    if not predictions:
+        raise DatasetError(
+            f"expected images that can be used in {source}, found none. Type: headstart evaluate "
+            f"{run} PHOTOS with others"
+        )
     metrics: dict[str, Any] = {}
     paired, alone = {}, {}
     for split, (probabilities, items) in predictions.items():

@@ -131,6 +131,11 @@ def remedies(
         recipe = base.changed(**changes)
         out_of_fold, labels = _cross_validate(dataset, recipe, progress)
         metrics = evaluate(out_of_fold, labels, dataset.classes)
+        if not metrics.n:
+            raise DatasetError(
+                "expected training images of two groups or more in a class, to cross-validate, "
+                f"found too few in {run.record['source']}. Add images"
+            )
         comparison = None
         if probabilities is None:
             probabilities = out_of_fold
@@ -173,4 +178,5 @@ def _cross_validate(
         with tempfile.TemporaryDirectory() as scratch:
             head = fit_neural(others, recipe, Path(scratch)).head
         probabilities[inside] = head.probabilities(examples.values[inside, 0])
+    probabilities[~examples.learnable(fold_of)] = np.nan
     return probabilities, examples.targets

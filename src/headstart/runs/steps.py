@@ -161,7 +161,10 @@ def refuse(bad: Sequence[tuple[Any, str]], strict: bool, progress: Progress, all
 def _check_classes(dataset: Dataset, items: Sequence[Item]) -> None:
     groups = group_numbers(items)
     if groups is not None and groups.max() == 0:
-        raise DatasetError("expected training images of two groups or more, found one group")
+        raise DatasetError(
+            "expected training images of two groups or more, found one group. Type: --groups "
+            "with a column or pattern that tells them apart"
+        )
     learned = {name for item in items for name in item.labels}
     lost = [name for name in dataset.classes if name not in learned]
     if lost:
@@ -312,7 +315,7 @@ def measure(inputs: Inputs, trained: Trained, progress: Progress) -> Results:
             split: task.evaluate(rows, targets[split], trained.thresholds)
             for split, rows in probabilities.items()
         }
-        if trained.out_of_fold is not None:
+        if trained.out_of_fold is not None and not np.isnan(trained.out_of_fold).all():
             metrics["cross_validation"] = task.evaluate(
                 trained.out_of_fold, targets["train"], trained.thresholds_out_of_fold
             )

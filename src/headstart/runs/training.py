@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 from headstart.heads.fit import Trained
 from headstart.images.augment import NONE
-from headstart.recipe import Choices, Recipe, load_recipe
+from headstart.recipe import Choices, Recipe, check_heeded, load_recipe
 from headstart.runs import folder as runs
 from headstart.runs import record, steps
 from headstart.runs.folder import Run, as_run
@@ -35,6 +35,7 @@ def train(
     Raises a HeadstartError that says what was expected, what was found and what to type next.
     """
     recipe = load_recipe(recipe, **choices)
+    check_heeded(recipe, choices)
     runs.check_new(out)
     return _carry_out(source, recipe, strict, Recorder(progress), callbacks, out=out)
 
@@ -60,9 +61,9 @@ def finetune(
         changes["views"] = thorough.views
     if recipe.augmentation == NONE:
         changes["augmentation"] = thorough.augmentation
-    return train(
-        run.record["source"], recipe.changed(**{**changes, **choices}), out=out, progress=progress
-    )
+    recipe = recipe.changed(**{**changes, **choices})
+    check_heeded(recipe, choices)
+    return train(run.record["source"], recipe, out=out, progress=progress)
 
 
 def resume(

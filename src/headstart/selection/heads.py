@@ -208,10 +208,12 @@ def score_head(
         epochs += best
     right = probabilities.argmax(axis=1) == targets
     losses = task.loss.of_probabilities(np.nan_to_num(probabilities), targets)  # nan: diverged
-    hits = int(right.sum())
-    recall = float(np.mean([right[targets == number].mean() for number in np.unique(targets)]))
+    learnable = examples.learnable(fold_of)
+    told = np.flatnonzero(learnable) if learnable.any() else np.arange(len(targets))
+    hits, known = int(right[told].sum()), np.unique(targets[told])
+    recall = float(np.mean([right[targets == number].mean() for number in known]))
     return HeadScore(
-        name, changes, hits / len(targets), interval(hits, len(targets)) or (0.0, 1.0), recall,
+        name, changes, hits / len(told), interval(hits, len(told)) or (0.0, 1.0), recall,
         right, losses, time.perf_counter() - begun,
         round(float(np.median(epochs))) if epochs else None,
     )  # fmt: skip

@@ -106,7 +106,9 @@ def score_cut(
 def are_enough(labels: Labels, least: int) -> bool:
     """Whether there are `least` images, two groups, and of each class enough for every fold."""
     counts = labels.task.class_counts(labels.targets)
-    return labels.group_count > 1 and len(labels) >= least and int(counts.min()) >= FOLDS
+    if labels.group_count < 2 or len(labels) < least or int(counts.min()) < FOLDS:
+        return False
+    return bool(labels.learnable(labels.folds(FOLDS, 0)).any())
 
 
 def sample(kinds: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
