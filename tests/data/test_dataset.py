@@ -408,7 +408,7 @@ def test_an_archive_writes_nothing_outside(tmp_path: Path) -> None:
         file.writestr("../outside.jpg", b"x")
         for label in "ab":
             file.writestr(f"photos/{label}/1.jpg", label)
-    assert len(load(archive).items) == 2
+    assert len(load(archive, split=False).items) == 2
     assert not list(tmp_path.rglob("outside.jpg"))
 
 
