@@ -113,6 +113,17 @@ def test_weights_digest_follows_the_content(tmp_path: Path) -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_weights_that_change_while_they_are_read_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.h5"
+    file.write_bytes(b"one")
+    weights, before = resolve(backbone("inception_v3"), str(file)), file.stat()
+    weights.check_unchanged()
+    file.write_bytes(b"two")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(WeightsError, match=r"a\.h5 to stay as they are .* Type the same command"):
+        weights.check_unchanged()
+
+
 def write_checkpoint(path: Path, tensor: bytes) -> None:
     """An old-format checkpoint whose pickled state is `tensor`."""
     with path.open("wb") as file:

@@ -236,6 +236,23 @@ model.{"save_weights" if "weights" in suffix else "save"}({str(target)!r})
     random = open_extractor(base.changed(weights="none"))
     assert np.isfinite(loaded.canary()).all()
     assert relative(loaded.canary(), random.canary()) > 0.1
+    if suffix == ".weights.h5":
+        _spoil(target)
+        with pytest.raises(WeightsError, match=r"finite weights of mobilenet_v3_small in .*, found "
+                           r"nan or infinity in .*--weights FILE"):  # fmt: skip
+            open_extractor(base.changed(weights=str(target)))
+
+
+def _spoil(file: Path) -> None:
+    """A nan in one kernel, which a network with ReLUs does not show."""
+    import h5py
+
+    kernels = []
+    with h5py.File(file, "r+") as weights:
+        weights.visititems(
+            lambda _, node: kernels.append(node) if getattr(node, "ndim", 0) == 4 else None
+        )
+        kernels[0][0, 0, 0, 0] = np.nan
 
 
 def test_wide_maps_near_the_input_can_be_cuts_but_are_not_measured() -> None:

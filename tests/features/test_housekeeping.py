@@ -329,12 +329,32 @@ def test_an_extractor_whose_folder_is_gone_still_serves(own: Path, tmp_path: Pat
     assert np.array_equal(open_extractor(EARLY).canary(), before)  # built again
 
 
-def test_a_damaged_extractor_says_what_to_do(own: Path) -> None:
-    model = open_extractor(EARLY).model
-    assert model is not None
-    model.write_text("<net")
+@pytest.mark.parametrize("name", ["extractor.json", "model.xml", "model.bin"])
+@pytest.mark.parametrize("how", ["cut", "empty", "flipped", "a list", "gone"])
+def test_a_damaged_extractor_is_built_again_and_told(own: Path, name: str, how: str) -> None:
+    extractor = open_extractor(EARLY)
+    assert extractor.model is not None
+    assert extractor.warnings == ()
+    file, canary = extractor.model.with_name(name), extractor.canary()
+    entry, content = f"extractors/{file.parent.name}", file.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    harm = {"cut": content[: len(content) // 2], "flipped": flipped, "a list": b"[1]"}
+    file.write_bytes(harm.get(how, b""))
+    if how == "gone":
+        file.unlink()
+    if name == "extractor.json" and how == "gone":  # as if it had never been made
+        assert open_extractor(EARLY).warnings == ()
+        return
+    assert verify()[entry].startswith("cannot be read (")
     with pytest.raises(EngineError, match=r"expected a whole extractor in .*Remove that folder"):
-        open_extractor(EARLY)
+        open_extractor(EARLY)  # the other one is in use
+    del extractor
+    gc.collect()
+    again = open_extractor(EARLY)
+    assert again.warnings == (f"built again, for it was damaged: the extractor {file.parent}",)
+    assert np.array_equal(again.canary(), canary)
+    assert verify() == {entry: ""}
 
 
 def test_a_cache_folder_that_cannot_be_written_says_what_to_do(own: Path) -> None:

@@ -1,6 +1,5 @@
 """Where a backbone's weights come from: a package, a file, a fetched file, or nowhere."""
 
-import hashlib
 import importlib
 import os
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from headstart.backbones.catalogue import Backbone
 from headstart.errors import MissingExtra, WeightsError
+from headstart.system.digest import digest_file
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
 
@@ -20,6 +20,14 @@ class Weights:
     kind: str  # "package", "file" or "none"
     path: Path | None
     digest: str
+
+    def check_unchanged(self) -> None:
+        """Raises WeightsError if the file is no longer the one of the digest."""
+        if self.path is not None and _digest_now(self.path) != self.digest:
+            raise WeightsError(
+                f"expected the weights in {self.path} to stay as they are while they are read, "
+                "found others. Type the same command again"
+            )
 
 
 def resolve(entry: Backbone, choice: str = "default") -> Weights:
@@ -45,8 +53,11 @@ def _of_file(path: Path) -> Weights:
 
 @lru_cache(maxsize=16)
 def _digest(path: Path, _modified: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    return _digest_now(path)
+
+
+def _digest_now(path: Path) -> str:
+    return digest_file(path)[:32]
 
 
 def _given_file(choice: str) -> Path:

@@ -5,6 +5,9 @@ images a second against 736 to 802 for batches of 16 on 2 cores) and makes an im
 independent of its neighbours, of how many there are, and of the number of threads.
 """
 
+import errno
+import os
+import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -14,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from headstart.errors import EngineError
+from headstart.system.atomic import cannot_write
 from headstart.system.threads import cores
 
 
@@ -43,6 +47,25 @@ def resolve_precision(precision: str) -> str:
     if precision == "bf16" and not able:
         raise EngineError("this processor does not compute in bf16. Type: --precision f32")
     return precision
+
+
+def save_model(model: Any, path: Path) -> None:
+    """Write a model as PATH.xml and PATH.bin. Raises StorageError if it cannot be written."""
+    import openvino
+
+    try:
+        openvino.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:  # which says nothing of the disk
+        size = sum(node.data.nbytes for _, node in list_constants(model))
+        full = shutil.disk_usage(path.parent).free < size
+        number = errno.ENOSPC if full else errno.EIO
+        raise cannot_write(path, size, OSError(number, os.strerror(number))) from error
+
+
+def list_constants(model: Any) -> list[tuple[str, Any]]:
+    """Every constant of a model by its name."""
+    nodes = [node for node in model.get_ordered_ops() if node.get_type_name() == "Constant"]
+    return [(node.get_friendly_name(), node) for node in nodes]
 
 
 class OpenVinoEngine:

@@ -8,7 +8,7 @@ normalisation, network, pooling.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,14 @@ from headstart.backbones.weights import resolve
 from headstart.errors import EngineError
 from headstart.features import engine as openvino_engine
 from headstart.features.engine import Engine
-from headstart.features.graph import build
+from headstart.features.graph import RECORD, build, read
 from headstart.images.geometry import Geometry
 from headstart.recipe import Recipe
-from headstart.system.lock import Hold, make_and_hold
+from headstart.system.lock import Hold, make_and_hold, remove
 from headstart.system.places import cache_folder
 
 # Of what is kept in the cache folder; raised when the same description gives other numbers.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Extractor:
 
     slices: where each cut's numbers stand in the (D,) features. fingerprint: digest of the
     description, which names all that shapes the numbers. model: the OpenVINO IR, if there is one.
-    network: the same in memory. hold: keeps the folder of `model` from being pruned.
+    network: the same in memory. hold: keeps the folder of `model` from being pruned. warnings: what
+    the user should know of how it was opened.
     """
 
     engine: Engine
@@ -53,6 +54,7 @@ class Extractor:
     model: Path | None = None
     network: Any = field(default=None, repr=False, compare=False)
     hold: Hold | None = field(default=None, repr=False, compare=False)
+    warnings: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def cuts(self) -> tuple[Cut, ...]:
@@ -116,33 +118,41 @@ def open_extractor(recipe: Recipe) -> Extractor:
     def make(temporary: Path) -> None:
         build(temporary, entry, weights, geometry, normalisation, recipe)
 
-    hold = make_and_hold(folder, "extractor.json", make)
-    built, graph = _read(folder)
+    slices, graph, hold, warnings = _open(folder, make)
     precision = openvino_engine.resolve_precision(recipe.precision)
-    description = {**network, **built, "geometry": str(geometry), "precision": precision}
+    description = {
+        **network, "slices": slices, "geometry": str(geometry), "precision": precision,
+    }  # fmt: skip
     return Extractor(
         engine=openvino_engine.OpenVinoEngine(graph, precision),
         geometry=geometry,
-        slices={Cut.parse(cut): slice(*ends) for cut, ends in built["slices"].items()},
+        slices={Cut.parse(cut): slice(*ends) for cut, ends in slices.items()},
         fingerprint=_digest(description),
         description=description,
         model=folder / "model.xml",
         network=graph,
         hold=hold,
+        warnings=warnings,
     )
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], Any]:
-    """What `build` wrote of an extractor, and its OpenVINO model."""
+def _open(
+    folder: Path, make: Callable[[Path], None]
+) -> tuple[dict[str, Any], Any, Hold | None, tuple[str, ...]]:
+    """Slices, model, hold and warnings; a damaged extractor is built again."""
+    hold = make_and_hold(folder, RECORD, make)
     try:
-        built = json.loads((folder / "extractor.json").read_text(encoding="utf-8"))
-        return built, openvino_engine.core().read_model(str(folder / "model.xml"))
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise EngineError(
-            f"expected a whole extractor in {folder}, found: {reason}. "
-            "Remove that folder and type the same command: the extractor is built again"
-        ) from error
+        return *read(folder), hold, ()
+    except (OSError, ValueError, RuntimeError) as damage:
+        if hold is not None:
+            hold.release()
+        if not remove(folder):  # another process has it in use
+            raise EngineError(
+                f"expected a whole extractor in {folder}, found: {damage}. "
+                "Remove that folder and type the same command: the extractor is built again"
+            ) from damage
+        hold = make_and_hold(folder, RECORD, make)
+        return *read(folder), hold, (f"built again, for it was damaged: the extractor {folder}",)
 
 
 def layers(recipe: Recipe) -> list[Layer]:

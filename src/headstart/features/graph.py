@@ -17,10 +17,14 @@ from headstart.backbones.checkpoint import read_checkpoint
 from headstart.backbones.cut import LAST, Cut
 from headstart.backbones.keras_builder import build_request, in_child
 from headstart.backbones.weights import Weights
-from headstart.errors import BackboneError
+from headstart.errors import BackboneError, WeightsError
 from headstart.features import engine as openvino_engine
 from headstart.images.geometry import Geometry
 from headstart.recipe import Recipe
+from headstart.system.digest import digest, digest_file, is_sealed, seal
+from headstart.system.json import loads
+
+RECORD, PARTS = "extractor.json", ("model.xml", "model.bin")
 
 
 def build(
@@ -31,9 +35,10 @@ def build(
     normalisation: Normalisation,
     recipe: Recipe,
 ) -> None:
-    """Write the extractor's model and what must be known of it into `folder`."""
-    import openvino
+    """Write the extractor's model and what must be known of it into `folder`.
 
+    Raises WeightsError for weights that are no numbers, or that changed while they were read.
+    """
     layers = list(dict.fromkeys(cut.layer for cut in recipe.cuts))
     with TemporaryDirectory() as scratch:
         if not entry.application and weights.kind == "package":
@@ -58,9 +63,40 @@ def build(
             for name, output in [maps[cut.layer]]
         }
         model, slices = _pool_and_join(image, taps, channels_first)
-        openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
-    text = json.dumps({"slices": slices}, indent=1)
-    (folder / "extractor.json").write_text(text, encoding="utf-8")
+    _check_numbers(model, entry, weights)
+    weights.check_unchanged()
+    openvino_engine.save_model(model, folder / "model.xml")
+    parts = {part: digest_file(folder / part) for part in PARTS}
+    text = json.dumps(seal({"slices": slices, "parts": parts}), indent=1)
+    (folder / RECORD).write_text(text, encoding="utf-8")
+
+
+def read(folder: Path) -> tuple[dict[str, tuple[int, int]], Any]:
+    """What `build` wrote: where each cut's numbers stand in the features, and OpenVINO's model.
+
+    Every file is read once, and is the one that was written. Raises OSError, ValueError or
+    RuntimeError if not.
+    """
+    record = loads((folder / RECORD).read_bytes())
+    if not is_sealed(record):
+        raise ValueError(f"a damaged {RECORD}")
+    parts = [(folder / part).read_bytes() for part in PARTS]
+    for part, content in zip(PARTS, parts, strict=True):
+        if digest(content) != record["parts"][part]:
+            raise ValueError(f"a damaged {part}")
+    return record["slices"], openvino_engine.core().read_model(*parts)
+
+
+def _check_numbers(model: Any, entry: Backbone, weights: Weights) -> None:
+    """A nan among the weights would not show: maximum and ReLU make numbers of it."""
+    for name, node in openvino_engine.list_constants(model):
+        values = node.data
+        if values.dtype.kind == "f" and (np.isnan(values).any() or (
+            values.size > 1 and np.isinf(values).any())):  # fmt: skip
+            raise WeightsError(
+                f"expected finite weights of {entry.name} in {weights.path}, found nan or infinity "
+                f"in {name}. Give another file: --weights FILE, or leave it out"
+            )
 
 
 def _lite_network(

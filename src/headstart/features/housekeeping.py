@@ -19,7 +19,7 @@ from typing import Any
 from headstart.backbones.download import fits, known_files
 from headstart.errors import CacheError
 from headstart.features.cache import count_damaged, count_vectors
-from headstart.features.engine import core
+from headstart.features.graph import read
 from headstart.system.atomic import is_temporary
 from headstart.system.lock import LOCK, remove
 from headstart.system.places import KINDS, cache_folder
@@ -222,8 +222,7 @@ def _check_features(path: Path) -> str:
 
 
 def _check_extractor(path: Path) -> str:
-    json.loads((path / "extractor.json").read_text(encoding="utf-8"))
-    core().read_model(str(path / "model.xml"))
+    read(path)
     return ""
 
 

@@ -75,6 +75,8 @@ def build_extractor(recipe: Recipe, progress: Progress) -> Extractor:
     """The frozen backbone up to the recipe's cut."""
     with progress.stage("extractor"):
         extractor = open_extractor(recipe)
+    for warning in extractor.warnings:
+        progress.warn(warning)
     size = f"{extractor.geometry.width}x{extractor.geometry.height}"
     progress.say(
         f"{recipe.backbone} up to {' + '.join(map(str, extractor.cuts))}, {size} pixels, "

@@ -5,7 +5,6 @@ head.safetensors    what was trained
 model.xml, .bin     OpenVINO, the whole way from one uint8 image to probabilities
 """
 
-import json
 import re
 import reprlib
 from collections.abc import Mapping
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import ClassifierError, cannot_read
-from headstart.features.engine import core
+from headstart.features.engine import core, save_model
 from headstart.heads.head import Head, from_arrays
 from headstart.system.atomic import folder_atomically
-from headstart.system.digest import digest
+from headstart.system.digest import digest, is_sealed, seal
 from headstart.system.json import dumps, loads
 
 FORMAT = 1
@@ -44,17 +43,15 @@ def write(folder: Path, record: Mapping[str, Any], head: Head, model: Any) -> No
 
     Equal classifiers give equal files. Raises StorageError if there is no room.
     """
-    import openvino
     from safetensors.numpy import save
 
     with folder_atomically(folder) as temporary:
         (temporary / "head.safetensors").write_bytes(save(head.arrays()))
         name_nodes(model)
-        openvino.save_model(model, temporary / "model.xml", compress_to_fp16=False)
+        save_model(model, temporary / "model.xml")
         parts = {part: digest((temporary / part).read_bytes()) for part in PARTS}
         whole = {"format": FORMAT, **record, "head": head.description(), "parts": parts}
-        whole["digest"] = _digest_of(loads(dumps(whole).encode()))
-        text = dumps(whole, indent=2) + "\n"
+        text = dumps(seal(loads(dumps(whole).encode())), indent=2) + "\n"
         (temporary / RECORD).write_text(text, encoding="utf-8")
 
 
@@ -89,7 +86,7 @@ def _sealed(content: bytes) -> dict[str, Any] | None:
     try:
         record = loads(content)
         if isinstance(record, dict) and record.get("format") == FORMAT:
-            return record if record.get("digest") == _digest_of(record) else None
+            return record if is_sealed(record) else None
     except (ValueError, RecursionError):
         pass
     return None
@@ -135,12 +132,6 @@ def _content(file: Path) -> bytes:
     except OSError as error:
         found = error
     raise ClassifierError(cannot_read(file.parent, found, "a whole classifier", _AGAIN))
-
-
-def _digest_of(record: Mapping[str, Any]) -> str:
-    """Of all fields but the digest itself, in whatever order."""
-    rest = {key: value for key, value in record.items() if key != "digest"}
-    return digest(json.dumps(rest, sort_keys=True).encode())
 
 
 def _fitting(folder: Path, record: Mapping[str, Any], parts: Mapping[str, bytes]) -> Saved:

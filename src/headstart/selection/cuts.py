@@ -297,6 +297,8 @@ class _Search:
         if self.extractor is None or self.extractor[0] != recipe:
             # The next half of the images needs it too.
             self.extractor = recipe, open_extractor(recipe)
+            for warning in self.extractor[1].warnings:
+                self.board.progress.warn(warning)
         extractor = self.extractor[1]
         features = extract_features(
             self.items[:count], extractor, recipe, self.board.progress, counted=False,
