@@ -5,6 +5,7 @@ A classifier is a folder (see `saved.folder`). Nothing in it is code; loading on
 
 import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
@@ -16,7 +17,7 @@ import numpy as np
 
 from headstart.data import dataset
 from headstart.data.item import Item, content_hash
-from headstart.errors import BadImage
+from headstart.errors import BadImage, ClassifierError
 from headstart.features.engine import OpenVinoEngine
 from headstart.heads.head import Head
 from headstart.images import augment
@@ -239,9 +240,11 @@ def assemble(
 def load(path: "str | os.PathLike[str]") -> Classifier:
     """The classifier in a folder, or in the `classifier` folder of a run (also a Run itself).
 
-    Raises ClassifierError if there is none, if it is damaged, or if a newer headstart wrote it.
+    Raises ClassifierError if there is none, if it is damaged, if a newer headstart wrote it, or if
+    its training was stopped before its end.
     """
     folder = Path(path)
+    check_finished(folder)
     if (folder / "classifier" / saved.RECORD).is_file():
         folder = folder / "classifier"
     found = saved.read(folder)
@@ -254,6 +257,28 @@ def load(path: "str | os.PathLike[str]") -> Classifier:
     return Classifier(
         record["classes"], geometry, precision, found.head, found.model, description
     )  # fmt: skip
+
+
+STARTED = "started.json"  # in a run's folder until run.json says that it is whole
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a training began there that has not come to its end."""
+    return (folder / STARTED).is_file() and not (folder / "run.json").exists()
+
+
+def check_finished(folder: Path) -> None:
+    """Raises ClassifierError if the training there has not come to its end."""
+    if is_unfinished(folder):
+        raise ClassifierError(
+            f"expected a finished run, found one in {folder} that was stopped or is still "
+            f"training. Type: {resume_command(folder)}"
+        )
+
+
+def resume_command(folder: Path) -> str:
+    """What to type to go on with a training that was stopped."""
+    return f"headstart train --resume {shlex.quote(str(folder))}"
 
 
 _OWN = {"format", "classes", "geometry", "precision", "head", "parts", "digest"}

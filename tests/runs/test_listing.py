@@ -48,7 +48,7 @@ def test_runs_are_listed_in_every_state(run: headstart.Run, tiny: Path, tmp_path
     reasons = {entry.folder.name: entry.reason or "" for entry in entries}
     assert "no metrics.json" in reasons["a-2"]
     assert "run.json: expected a whole object in JSON, found: Expecting" in reasons["b-1"]
-    assert "run.json or metrics.json does not hold what it should" in reasons["b-2"]
+    assert "run.json: expected a field source, found: none" in reasons["b-2"]
     assert "no started.json" in reasons["c-2"]
     assert entries[5].source == str(tiny)
     assert json.dumps([entry.to_dict() for entry in entries])

@@ -6,13 +6,14 @@ Letters: N images, C classes. Every proportion comes with its 95% interval.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from headstart.metrics.intervals import Interval, Z, interval
 from headstart.metrics.losses import CrossEntropy
 
+R = TypeVar("R")
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 
 
@@ -66,17 +67,24 @@ class Metrics:
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> "Metrics":
-        """What `to_dict` gave."""
-        values = {field.name: table[field.name] for field in fields(cls)}
+        """What `to_dict` gave; what a later version gave beside it is passed over."""
+        values = _known(cls, table)
         for name in ("accuracy_interval", "balanced_accuracy_interval"):
             values[name] = tuple(values[name]) if values[name] else None
-        values["reliability"] = tuple(Bin(**row) for row in values["reliability"])
-        values["classes"] = tuple(
-            ClassMetrics(**{**row, "recall_interval": tuple(row["recall_interval"] or ()) or None})
-            for row in values["classes"]
-        )
+        values["reliability"] = tuple(Bin(**_known(Bin, row)) for row in values["reliability"])
+        values["classes"] = tuple(read_row(ClassMetrics, row) for row in values["classes"])
         values["confusion"] = tuple(tuple(row) for row in values["confusion"])
         return cls(**values)
+
+
+def read_row(kind: type[R], table: Mapping[str, Any]) -> R:
+    """A class's row as JSON has it, as the dataclass that it was."""
+    ends = table["recall_interval"]
+    return kind(**{**_known(kind, table), "recall_interval": tuple(ends) if ends else None})
+
+
+def _known(kind: type[Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    return {field.name: table[field.name] for field in fields(kind)}
 
 
 def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Metrics:

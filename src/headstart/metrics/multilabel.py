@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart.metrics.classification import read_row
 from headstart.metrics.intervals import Interval, interval
 
 SAMPLES = 1000  # of the bootstrap over images
@@ -54,15 +55,12 @@ class MultiMetrics:
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> "MultiMetrics":
-        """What `to_dict` gave."""
+        """What `to_dict` gave; what a later version gave beside it is passed over."""
         values = {field.name: table[field.name] for field in fields(cls)}
         for name in values:
             if name.endswith("_interval"):
                 values[name] = tuple(values[name]) if values[name] else None
-        values["classes"] = tuple(
-            LabelMetrics(**{**row, "recall_interval": tuple(row["recall_interval"] or ()) or None})
-            for row in values["classes"]
-        )
+        values["classes"] = tuple(read_row(LabelMetrics, row) for row in values["classes"])
         return cls(**values)
 
     def details(self) -> list[str]:

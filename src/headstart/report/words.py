@@ -56,7 +56,7 @@ def _details(metrics: Metrics) -> list[str]:
     if confused:
         pairs = ", ".join(f"{a} taken for {b} {count}x" for count, a, b in confused)
         lines.append(f"most confused: {pairs}")
-    if metrics.expected_calibration_error is not None:
+    if metrics.log_loss is not None and metrics.expected_calibration_error is not None:
         lines.append(
             f"log loss {metrics.log_loss:.3f}; stated probabilities are off by "
             f"{metrics.expected_calibration_error:.1%} on average"

@@ -1,16 +1,15 @@
 """Runs side by side: what differs in their recipes, and what that made of the same images."""
 
-import csv
 import os
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from headstart.errors import ClassifierError, cannot_read
+from headstart.errors import ClassifierError
 from headstart.metrics import comparison
 from headstart.metrics.comparison import Comparison
-from headstart.runs.folder import Run, as_run
+from headstart.runs.folder import PREDICTIONS, Run, as_run, bad_table, read_table
 
 
 @dataclass(frozen=True)
@@ -68,17 +67,16 @@ _Rows = dict[tuple[str, str], tuple[int, np.ndarray]]
 def _predictions(run: Run) -> _Rows:
     """By content and label: class number and (C,) probabilities; the test split where there is."""
     classes, file = run.record["classes"], run.folder / "predictions.csv"
+    rows = []
     try:
-        with file.open(encoding="utf-8", newline="") as table:
-            # By position: a class may be called as one of the first five columns is.
-            rows = [
-                (row[2], (row[1], row[3]), (classes.index(row[3]), np.array(row[5:], float)))
-                for row in list(csv.reader(table))[1:]
-            ]
-    except (OSError, ValueError, IndexError, csv.Error) as error:
-        expected = "a table of predictions, as headstart train wrote it"
-        advice = "Restore the file, or train again"
-        raise ClassifierError(cannot_read(file, error, expected, advice)) from error
+        # By position: a class may be called as one of the first five columns is.
+        for _, content, split, label, _, *shares in read_table(file, [*PREDICTIONS, *classes]):
+            probabilities = np.array(shares, float)
+            if not np.isfinite(probabilities).all():
+                raise ValueError(f"{shares} as probabilities")
+            rows.append((split, (content, label), (classes.index(label), probabilities)))
+    except (OSError, ValueError) as error:
+        raise bad_table(file, error) from error
     judged = "test" if any(split == "test" for split, _, _ in rows) else "validation"
     return {key: prediction for split, key, prediction in rows if split == judged}
 

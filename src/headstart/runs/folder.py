@@ -11,26 +11,36 @@ classifier/       what headstart predict uses
 
 import csv
 import io
-import json
 import math
 import os
+import reprlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from headstart.backbones.cut import Cut
-from headstart.classifier import Classifier, load
+from headstart.classifier import (
+    STARTED,
+    Classifier,
+    check_finished,
+    is_unfinished,
+    load,
+    resume_command,
+)
 from headstart.errors import ClassifierError, RecipeError, cannot_read
+from headstart.heads.checkpoint import BEST, CHECKPOINT
 from headstart.metrics.classification import Metrics
 from headstart.metrics.multilabel import MultiMetrics
 from headstart.recipe import Recipe, load_recipe
-from headstart.system.atomic import write_atomically
+from headstart.runs import fields
+from headstart.system.atomic import is_temporary, write_atomically
 from headstart.system.json import dumps
-
-FORMAT = 1
+from headstart.system.lock import held_alone
+from headstart.system.reading import Written, read_object
 
 
 @dataclass(frozen=True, init=False)
@@ -50,21 +60,16 @@ class Run:
     @cached_property
     def record(self) -> dict[str, Any]:
         """What run.json holds. Raises ClassifierError if it is missing, damaged or too new."""
-        record = self._json("run.json")
-        if record.get("format", 0) > FORMAT:
-            raise ClassifierError(
-                f"{self.folder} was written by a newer headstart. "
-                "Type: pip install --upgrade headstart"
-            )
-        return record
+        return self._read("run.json", fields.Record)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """By split (train, cross_validation, validation, test) Metrics, or MultiMetrics."""
-        rows = self._json("metrics.json")
+        multi = self.record["multi"]
+        shape = fields.MetricsOfSeveral if multi else fields.MetricsOfOne
+        kind = MultiMetrics if multi else Metrics
         return {
-            name: (MultiMetrics if "micro_f1" in row else Metrics).from_dict(row)
-            for name, row in rows.items()
+            split: kind.from_dict(row) for split, row in self._read("metrics.json", shape).items()
         }
 
     @cached_property
@@ -77,7 +82,7 @@ class Run:
         """By epoch: loss, accuracy, val_loss, val_accuracy; empty for a linear head. nan where
         the training diverged.
         """
-        columns = self.record.get("history", {})
+        columns = self.record["history"]
         return {
             name: [math.nan if value is None else value for value in values]
             for name, values in columns.items()
@@ -115,19 +120,9 @@ class Run:
 
         return summary(self.metrics)
 
-    def _json(self, name: str) -> dict[str, Any]:
-        try:
-            content = json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ClassifierError(
-                f"expected a finished run, found no {name} in {self.folder}. "
-                "Give the folder that headstart train printed"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise ClassifierError(_damaged(self.folder / name, error)) from error
-        if not isinstance(content, dict):
-            raise ClassifierError(_damaged(self.folder / name, type(content).__name__))
-        return content
+    def _read(self, name: str, shape: type[Written]) -> dict[str, Any]:
+        check_finished(self.folder)
+        return _read(self.folder / name, shape)
 
     def __repr__(self) -> str:
         measured = next(
@@ -137,9 +132,19 @@ class Run:
         return f"Run({str(self.folder)!r}{accuracy})"
 
 
-def _damaged(file: Path, error: object) -> str:
+def _read(file: Path, shape: type[Written]) -> dict[str, Any]:
+    """A JSON file of a run. Raises ClassifierError if it is missing or its fields do not fit."""
     advice = "Restore the file, or train again: headstart train PHOTOS"
-    return cannot_read(file, error, "a whole object in JSON", advice)
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise ClassifierError(
+            f"expected a finished run, found no {file.name} in {file.parent}. "
+            "Give the folder that headstart train printed"
+        ) from None
+    except OSError as error:
+        raise ClassifierError(cannot_read(file, error, "a whole file", advice)) from error
+    return read_object(file, content, shape, advice)
 
 
 def as_run(run: "Run | str | os.PathLike[str]") -> Run:
@@ -147,13 +152,46 @@ def as_run(run: "Run | str | os.PathLike[str]") -> Run:
     return run if isinstance(run, Run) else Run(run)
 
 
-def training_images(folder: Path) -> frozenset[str]:
-    """Content hashes of what a run was trained on; none for a classifier alone."""
+def read_table(file: Path, header: Sequence[str]) -> list[list[str]]:
+    """The rows of a table that `write_table` wrote, each as long as the header.
+
+    Raises FileNotFoundError if it is missing, ClassifierError if it is damaged or another table.
+    """
     try:
-        with (folder / "training.csv").open(encoding="utf-8", newline="") as file:
-            return frozenset(row["content"] for row in csv.DictReader(file))
-    except (OSError, KeyError):
+        with file.open(encoding="utf-8", newline="") as lines:
+            rows = list(csv.reader(lines))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, csv.Error) as error:
+        raise bad_table(file, error) from error
+    if rows[:1] != [list(header)]:
+        raise bad_table(file, f"the columns {reprlib.repr(rows[:1])}")
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(header):
+            raise bad_table(file, f"{len(row)} columns in line {number}")
+    return rows[1:]
+
+
+def bad_table(file: Path, found: object) -> ClassifierError:
+    """The error for a table in which something else was found."""
+    advice = "Restore the file, or train again"
+    return ClassifierError(cannot_read(file, found, "a table as headstart train wrote it", advice))
+
+
+TRAINING = ("image", "content", "label")
+PREDICTIONS = ("image", "content", "split", "label", "predicted")  # then one column a class
+
+
+def training_images(folder: Path) -> frozenset[str]:
+    """Content hashes of what a run was trained on; none for a classifier alone.
+
+    Raises ClassifierError for a table that cannot be read.
+    """
+    try:
+        rows = read_table(folder / "training.csv", TRAINING)
+    except FileNotFoundError:
         return frozenset()
+    return frozenset(content for _, content, _ in rows)
 
 
 def check_new(out: str | Path | None) -> None:
@@ -170,6 +208,12 @@ def check_new(out: str | Path | None) -> None:
     if out is None:
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if is_unfinished(folder):
+            raise RecipeError(
+                f"expected a new folder for the run, found {folder} with a training that was "
+                f"stopped or is still running. To go on with it, type: {resume_command(folder)}. "
+                "For a new one, type: --out with another name"
+            )
         raise RecipeError(
             f"expected a new folder for the run, found {folder} with something in it. "
             "Type: --out with another name"
@@ -189,10 +233,38 @@ def start(
     dataset: fingerprint of the images. choices: what the recipe had left open, for run.json.
     """
     folder = _new_folder(source, out)
+    try:
+        (folder / "recipe.toml").touch(exist_ok=False)
+    except FileExistsError:  # another process was quicker by a moment
+        check_new(folder)
     write_atomically(folder / "recipe.toml", recipe.to_toml().encode())
     begun = {"source": str(source.resolve()), "strict": strict, "dataset": dataset}
-    write_json(folder / "started.json", {**begun, "choices": choices})
+    write_json(folder / STARTED, {**begun, "choices": choices})
     return folder
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """While a training goes on in `folder`, which `start` has made, no other one does.
+
+    Raises ClassifierError if one does already. The system knows when a process ends, however it
+    ends (Windows does not: there nobody is kept away).
+    """
+    with held_alone(folder / STARTED) as alone:
+        if not alone:
+            raise ClassifierError(
+                f"expected a training that was stopped, found one that another process goes on "
+                f"with in {folder}. Wait until it has ended; if it was stopped by then, type: "
+                f"{resume_command(folder)}"
+            )
+        yield
+
+
+def clear(folder: Path) -> None:
+    """Remove what a killed process had not finished writing."""
+    for path in list(folder.rglob(".*")):
+        if is_temporary(path) or path.name in (".model.keras", f".{CHECKPOINT}", f".{BEST}"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def check_unchanged(folder: Path, dataset: str) -> None:
@@ -209,24 +281,22 @@ def check_unchanged(folder: Path, dataset: str) -> None:
 
 def started(folder: Path) -> dict[str, Any]:
     """What `start` wrote. Raises ClassifierError if no training began there."""
-    try:
-        content: dict[str, Any] = json.loads((folder / "started.json").read_text(encoding="utf-8"))
-    except OSError as error:
+    if not (folder / STARTED).is_file():
         raise ClassifierError(
-            f"expected the folder of a training that was stopped, found no started.json in "
+            f"expected the folder of a training that was stopped, found no {STARTED} in "
             f"{folder}. Give the folder that headstart train printed"
-        ) from error
-    except ValueError as error:
-        raise ClassifierError(_damaged(folder / "started.json", error)) from error
-    return content
+        )
+    return _read(folder / STARTED, fields.Started)
 
 
 def finish(folder: Path) -> None:
-    """There is nothing to go on with any more."""
-    for name in ("started.json", "checkpoint.safetensors", "best.safetensors"):
-        (folder / name).unlink(missing_ok=True)
+    """Nothing is left to go on with. The last to go is STARTED: till then this may be repeated."""
+    if not (folder / STARTED).exists():
+        return
     for name in ("stages", "folds"):
         shutil.rmtree(folder / name, ignore_errors=True)
+    for name in (CHECKPOINT, BEST, STARTED):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _new_folder(source: str | Path, out: str | Path | None) -> Path:

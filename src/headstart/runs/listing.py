@@ -74,9 +74,6 @@ def read_entry(folder: Path) -> RunEntry:
     except (HeadstartError, OSError) as error:
         reason = str(error).replace(f"{folder}{os.sep}", "")
         return RunEntry(folder, "damaged", changed, reason=reason)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"run.json or metrics.json does not hold what it should: {error!r}"
-        return RunEntry(folder, "damaged", changed, reason=reason)
 
 
 def _telling(run: Run) -> tuple[str | None, float | None, tuple[float, float] | None]:

@@ -15,6 +15,7 @@ from headstart.metrics.task import Task
 from headstart.report.plots import curves_picture
 from headstart.report.verdict import verdict
 from headstart.runs import folder as runs
+from headstart.runs.fields import FORMAT
 from headstart.runs.steps import Inputs, Results
 from headstart.selection.cuts import Selection
 from headstart.selection.heads import HeadSelection
@@ -85,11 +86,11 @@ def write_run(
     )
     runs.write_table(
         folder / "predictions.csv",
-        ["image", "content", "split", "label", "predicted", *classes],
+        [*runs.PREDICTIONS, *classes],
         _prediction_rows(features, results.probabilities, task, trained.thresholds),
     )
     runs.write_table(
-        folder / "training.csv", ["image", "content", "label"],
+        folder / "training.csv", list(runs.TRAINING),
         ((item.name, item.content_hash.hex(), item.label) for item in features["train"].items),
     )  # fmt: skip
     if trained.history:
@@ -103,7 +104,7 @@ def write_run(
     runs.write_json(
         folder / "run.json",
         {
-            "format": runs.FORMAT,
+            "format": FORMAT,
             "headstart": __version__,
             "source": str(Path(source).resolve()),
             "dataset": dataset.fingerprint(),

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -37,7 +38,8 @@ def train(
     recipe = load_recipe(recipe, **choices)
     check_heeded(recipe, choices)
     runs.check_new(out)
-    return _carry_out(source, recipe, strict, Recorder(progress), callbacks, out=out)
+    with ExitStack() as held:
+        return _carry_out(source, recipe, strict, Recorder(progress), callbacks, held, out=out)
 
 
 def finetune(
@@ -80,11 +82,24 @@ def resume(
     """
     folder = Path(run)
     if (folder / "run.json").is_file():
-        return Run(folder)
-    started = runs.started(folder)
-    recipe = load_recipe(folder / "recipe.toml")
-    source, strict = Path(started["source"]), started["strict"]
-    return _carry_out(source, recipe, strict, Recorder(progress), callbacks, folder=folder)
+        return _finished(folder)
+    runs.started(folder)
+    with ExitStack() as held:
+        held.enter_context(runs.alone_in(folder))
+        if (folder / "run.json").is_file():  # the process that held it until now has finished it
+            return _finished(folder)
+        runs.clear(folder)
+        started = runs.started(folder)
+        recipe = load_recipe(folder / "recipe.toml")
+        source, strict = Path(started["source"]), started["strict"]
+        return _carry_out(
+            source, recipe, strict, Recorder(progress), callbacks, held, folder=folder
+        )  # fmt: skip
+
+
+def _finished(folder: Path) -> Run:
+    runs.finish(folder)  # it may have been killed just before
+    return Run(folder)
 
 
 def _carry_out(
@@ -93,11 +108,14 @@ def _carry_out(
     strict: bool,
     progress: Recorder,
     callbacks: Sequence[Any],
+    held: ExitStack,
     *,
     out: str | Path | None = None,
     folder: Path | None = None,
 ) -> Run:
-    """The whole story; with `folder`, of a training that had begun there."""
+    """The whole story; with `folder`, of a training that had begun there. held: what keeps others
+    out of the folder until it is told.
+    """
     dataset = steps.read_dataset(source, recipe, progress)
     source = Path(source)
     steps.check_suits(dataset.task, recipe, callbacks)
@@ -112,6 +130,7 @@ def _carry_out(
     else:
         choices = record.describe_choices(selection, heads)
         folder = runs.start(source, inputs.recipe, strict, out, dataset.fingerprint(), choices)
+        held.enter_context(runs.alone_in(folder))
     trained = steps.train_head(inputs, folder, progress, resumed=resumed, callbacks=callbacks)
     tuning = steps.tune(inputs, folder, progress, resumed=resumed)
     if tuning is not None and tuning.head is not None:

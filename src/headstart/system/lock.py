@@ -9,8 +9,8 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,27 @@ def _remove_file(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def held_alone(file: Path) -> Iterator[bool]:
+    """Hold a file's lock while the block runs; False if another process, or this one, holds it.
+
+    True without a lock where the system, or the file's own, has none. Raises OSError if the file
+    cannot be opened for writing.
+    """
+    if fcntl is None:
+        yield True
+        return
+    handle = os.open(file, os.O_RDWR)
+    try:
+        try:
+            alone = _lock(handle, fcntl.LOCK_EX)
+        except OSError:
+            alone = True
+        yield alone
+    finally:
+        os.close(handle)
 
 
 def _open_lock(folder: Path) -> int | None:
