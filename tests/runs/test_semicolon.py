@@ -82,7 +82,9 @@ def test_predictions_that_cannot_be_read(
     (folder / "predictions.csv").unlink()
     if damage is not None:
         (folder / "predictions.csv").write_text(damage)
-    with pytest.raises(headstart.HeadstartError, match=r"table of predictions, .*found: .*Restore"):
+    with pytest.raises(
+        headstart.HeadstartError, match=r"table as headstart train wrote it, found: .*Restore"
+    ):
         headstart.compare(run, folder)
 
 
