@@ -295,7 +295,7 @@ def _images(source: Any) -> tuple[Iterable[Any], bool]:
     """The images that a source stands for, and whether it is one image by itself."""
     if isinstance(source, str | Path):
         items = dataset.images_in([source])
-        return items, len(items) == 1 and Path(source).expanduser().is_file()
+        return items, len(items) == 1 and Path(os.path.expanduser(source)).is_file()
     if isinstance(source, np.ndarray) and source.dtype.kind not in "OUST":  # not of paths
         return (list(source), False) if source.ndim == 4 else ([source], True)
     single = isinstance(source, bytes | bytearray | memoryview | Item)

@@ -107,7 +107,7 @@ def test_names_that_do_not_match(tmp_path: Path) -> None:
         load(folder, groups="camera")
     with pytest.raises(DatasetError, match="a regular expression"):
         load(folder, groups="(")
-    with pytest.raises(DatasetError, match="two groups or more, found one: jpg"):
+    with pytest.raises(DatasetError, match="two groups or more, found one: 'jpg'"):
         load(folder, groups=r"\.(jpg)")
     dataset = load(folder, groups=PATTERN)
     assert any("1 images are in no group" in warning for warning in dataset.warnings)

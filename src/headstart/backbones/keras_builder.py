@@ -55,8 +55,8 @@ def in_child(request: dict[str, Any]) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(lines[-1])
     except (IndexError, json.JSONDecodeError):
-        tail = "\n".join(child.stderr.strip().splitlines()[-5:])
-        raise EngineError(f"the network could not be built:\n{tail}") from None
+        tail = "; ".join(child.stderr.strip().splitlines()[-5:])
+        raise EngineError(f"the network could not be built: {tail}") from None
     errors = {"BackboneError": BackboneError, "WeightsError": WeightsError}
     if "error" in answer:
         raise errors.get(answer["error"], EngineError)(answer["message"])

@@ -61,7 +61,7 @@ def _digest_now(path: Path) -> str:
 
 
 def _given_file(choice: str) -> Path:
-    path = Path(choice).expanduser()
+    path = Path(os.path.expanduser(choice))
     if not path.is_file():
         raise WeightsError(
             f"expected weights 'default', 'imagenet', 'none' or a file, found {choice!r}, "
@@ -69,7 +69,8 @@ def _given_file(choice: str) -> Path:
         )
     if path.suffix not in SUFFIXES:
         raise WeightsError(
-            f"expected weights in a .h5, .weights.h5 or .keras file, found {path.name!r}"
+            f"expected weights in a .h5, .weights.h5 or .keras file, found {path.name!r}. "
+            "Type: --weights FILE with one of these"
         )
     return path
 
@@ -109,7 +110,7 @@ def _fetched_file(entry: Backbone) -> Path:
             return place
     raise WeightsError(
         f"the ImageNet weights of {entry.name} are not on this computer. "
-        f"Type: headstart weights fetch {entry.name}\n"
+        f"Type: headstart weights fetch {entry.name}. "
         f"Without a network, bring the file {name} and put it at {places[0]} "
         f"or name it: --weights {name}"
     )

@@ -15,6 +15,7 @@ import typer
 from headstart.cli.output import tell
 from headstart.cli.usage import Commands, UsageError, explain_system, explain_usage
 from headstart.errors import HeadstartError
+from headstart.system.text import escape
 
 STOPPED = 130  # what a shell expects of a program ended by Ctrl-C
 RESUMABLE = ("train", "finetune")
@@ -100,5 +101,5 @@ def main() -> None:
 
 def _refuse(message: str) -> int:
     if message:
-        tell(f"error: {message}", to=sys.stderr)
+        tell(f"error: {escape(message)}", to=sys.stderr)
     return 2

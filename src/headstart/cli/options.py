@@ -1,5 +1,6 @@
 """Options that several commands share: each is defined once and means the same everywhere."""
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,10 @@ def parse_path(text: str | Path) -> Path:
         raise typer.BadParameter(
             "expected a file or folder, found an empty name. Type: its path, or . for this folder"
         )
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise typer.BadParameter(f"expected a name that files can have, found {text!r}") from None
     return Path(text)
 
 

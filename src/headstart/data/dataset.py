@@ -5,6 +5,7 @@ Classes travel by name.
 
 import difflib
 import hashlib
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -138,7 +139,7 @@ def _resolve_source(source: str | Path) -> Path:
         raise DatasetError(
             "expected a folder, table or archive, found an empty name. Type: . for the folder here"
         )
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))  # which leaves an unknown "~name" as it is
     if path.exists():
         return path
     siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from headstart.data.item import Item, change_item, list_first
 from headstart.errors import DatasetError
 
+_PATTERN = r"Type: --groups COLUMN, or a pattern such as --groups 'patient(\d+)'"
+
 
 def assign_groups(items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:
     """Each image in its group: that of the table, or what the pattern finds in its name."""
@@ -22,13 +24,13 @@ def assign_groups(items: Sequence[Item], pattern: str) -> tuple[list[Item], list
         except re.error as error:
             raise DatasetError(
                 f"expected --groups to be a column of a table or a regular expression, "
-                f"found {pattern!r}: {error}"
+                f"found {pattern!r}: {error}. {_PATTERN}"
             ) from None
         matches = [compiled.search(item.name) for item in items]
         if not any(matches):
             raise DatasetError(
                 f"expected --groups {pattern!r} to be a column of the table or to match names such "
-                f"as {items[0].name}: it matches none"
+                f"as {items[0].name}: it matches none. {_PATTERN}"
             )
         alone = [item.name for item, match in zip(items, matches, strict=True) if not match]
         if alone:
@@ -41,7 +43,7 @@ def assign_groups(items: Sequence[Item], pattern: str) -> tuple[list[Item], list
         ]
     names = {item.group for item in items}
     if len(names) < 2:
-        raise DatasetError(f"expected two groups or more, found one: {names.pop()}")
+        raise DatasetError(f"expected two groups or more, found one: {names.pop()!r}. {_PATTERN}")
     return list(items), warnings
 
 

@@ -18,6 +18,7 @@ COLUMNS = {
     "label": ("label", "class", "category", "target", "class_name"),
     "split": ("split", "subset", "set", "partition"),
 }
+ROWS = "Correct the rows, such as path 1.jpg and label cats"
 MISSING = {"nan", "none", "null", "n/a", "na", "<na>"}  # as libraries of tables write no label
 
 
@@ -49,7 +50,7 @@ def read_table(path: Path, groups: str | None = None) -> list[Row]:
     """
     records = _records(path)
     if not records:
-        raise DatasetError(f"expected rows in {path}, found none")
+        raise DatasetError(f"expected rows in {path}, found none. {ROWS}")
     columns = _names(records)
     names = {part: _column(part, columns, path) for part in COLUMNS}
     if groups is not None:
@@ -61,14 +62,14 @@ def read_table(path: Path, groups: str | None = None) -> list[Row]:
         cells = {part: _text(record.get(name), part, where) for part, name in names.items() if name}
         for part in required:
             if not cells[part]:
-                raise DatasetError(f"expected a {part} in {where}, found none")
+                raise DatasetError(f"expected a {part} in {where}, found none. {ROWS}")
         if not cells["label"]:
             unlabelled = unlabelled or line
         split, group = cells.get("split") or None, cells.get("group")
         rows.append(Row(line, cells["path"], cells["label"], split, group))
     if unlabelled and not any(";" in row.label or "|" in row.label for row in rows):
         # Only where images may have several classes may one have none.
-        raise DatasetError(f"expected a label in line {unlabelled} of {path}, found none")
+        raise DatasetError(f"expected a label in line {unlabelled} of {path}, found none. {ROWS}")
     return rows
 
 
@@ -82,8 +83,7 @@ def _text(value: Any, part: str, where: str) -> str:
         return ""
     if isinstance(value, dict | list | bytes):
         raise DatasetError(
-            f"expected the {part} as text or a number in {where}, found {str(value)[:40]}. "
-            "Correct that row, such as path 1.jpg and label cats"
+            f"expected the {part} as text or a number in {where}, found {str(value)[:40]}. {ROWS}"
         )
     return str(value).strip()
 
@@ -186,7 +186,7 @@ def table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
         if row.split and split is None:
             raise DatasetError(
                 f"expected a split among train, validation and test, found {row.split!r} "
-                f"in line {row.line} of {path}"
+                f"in line {row.line} of {path}. Correct the rows"
             )
         names = {to_class_name(part.strip()) for part in row.label.replace("|", ";").split(";")} - {
             ""
@@ -206,7 +206,7 @@ def table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
         if not items:
             raise DatasetError(
                 f"expected paths relative to {path.parent}, found none of the {len(missing)} "
-                f"files, such as {missing[0]}"
+                f"files, such as {missing[0]}. Correct the paths, or put the table where they begin"
             )
         warnings.append(f"{len(missing)} files of the table are missing: {list_first(missing)}")
     if repeated:

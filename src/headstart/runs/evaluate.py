@@ -53,7 +53,8 @@ def evaluate_views(
     if unknown:
         raise DatasetError(
             f"expected images of the classes {', '.join(classifier.classes)}, "
-            f"found also {', '.join(unknown)}"
+            f"found also {', '.join(unknown)}. Remove these images, or learn them: headstart train "
+            "PHOTOS"
         )
     task = classifier.task
     if dataset.task.multilabel and not task.multilabel:

@@ -19,7 +19,7 @@ def cache_folder() -> Path:
     """The user's cache folder for headstart (not created here)."""
     chosen = os.environ.get("HEADSTART_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local")) / "headstart"
     if sys.platform == "darwin":

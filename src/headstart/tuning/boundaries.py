@@ -44,7 +44,7 @@ def plan_descent(recipe: Recipe, cuts: Sequence[Cut]) -> tuple[Boundary, ...]:
         if recipe.boundary not in allowed:
             raise BackboneError(
                 f"expected a boundary below the cut {names[earliest]}, found {recipe.boundary!r}. "
-                f"There are {', '.join(allowed)}"
+                f"There are {', '.join(allowed) or 'none'}. Type: --boundary auto"
             )
         return (Boundary(recipe.boundary, allowed.index(recipe.boundary) + 1),)
     largest = -(-recipe.geometry(backbone(recipe.backbone).size).height // LARGEST)
