@@ -1,22 +1,20 @@
 """Wrong command lines: each ends with exit code 0, 1 or 2; with 2, one line says what to type.
 
-    python bench/attack/lines.py --count 1000 --seed 0
+    python bench/attack/lines.py --tried 1000 --seed 0
 
 Each line is a command with its arguments and one thing wrong: a value of the wrong kind, an option
 that there is not, none where one is needed. The commands and options are asked of the command line
 itself, so that a new one is attacked at once. All run in this process, on a few tiny images.
-Prints one JSON line: {"attack": "lines", "tried": N, "held": N, "fallen": [...]}.
 """
 
-import argparse
 import contextlib
 import io
-import json
 import os
 import random
 import re
+import shlex
 import sys
-import tempfile
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -179,34 +177,24 @@ def try_line(words: Sequence[str]) -> str | None:
     return None
 
 
-def attack(count: int, seed: int) -> dict[str, Any]:
-    """Try `count` lines in a folder and a cache of their own."""
+def main() -> None:
+    """Try lines in a folder and a cache of their own, and print what became of them."""
+    from _common import arguments, report, workplace
+
+    options, begun = arguments(__doc__, 1000), time.perf_counter()
     fallen = []
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "work"
-        folder.mkdir()
-        os.environ["HEADSTART_CACHE"] = str(Path(scratch) / "cache")
+    with workplace("lines") as folder:
+        os.environ["HEADSTART_CACHE"] = str(folder / "cache")
         os.environ["NO_COLOR"] = "1"
-        before = Path.cwd()
-        os.chdir(folder)
-        try:
-            prepare(folder)
-            for words in generate(count, seed, list_commands()):
+        work = folder / "work"
+        work.mkdir()
+        prepare(work)
+        with contextlib.chdir(work):
+            for words in generate(options.tried, options.seed, list_commands()):
                 reason = try_line(words)
                 if reason is not None:
-                    fallen.append({"line": [word[:100] for word in words], "reason": reason})
-        finally:
-            os.chdir(before)
-    return {"attack": "lines", "tried": count, "held": count - len(fallen), "fallen": fallen}
-
-
-def main() -> None:
-    """Print what became of the lines."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    print(json.dumps(attack(options.count, options.seed)))
+                    fallen.append(f"{shlex.join(words)[:200]}: {reason}")
+    report("lines", options.tried, fallen, begun)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -208,3 +210,16 @@ def test_any_name_can_be_drawn(name: str, caplog: pytest.LogCaptureFixture) -> N
         assert draw(name).startswith(b"\x89PNG")
         assert draw(name) != draw("")
     assert caplog.text == ""
+
+
+def test_matplotlib_says_nothing_by_itself(tmp_path: Path) -> None:
+    """Where its cache of fonts lies, and that this takes a moment."""
+    program = "from headstart.report.plots import dots_picture\n"
+    program += "dots_picture('\u732b', [('$x', 0.5, (0.4, 0.6))], 'accuracy')"
+    (tmp_path / "file").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True,
+        env={**os.environ, "MPLCONFIGDIR": str(tmp_path / "file" / "inside")},
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stderr == ""

@@ -172,13 +172,12 @@ def _plain(name: str) -> str:
 
 def _figure(width: float, height: float):  # type: ignore[no-untyped-def]
     """A figure that belongs to no window: the user's own pyplot state stays as it is."""
+    logger = logging.getLogger("matplotlib")
+    if not logger.handlers:  # it tells nobody who has not asked that it makes its cache of fonts
+        logger.addHandler(logging.NullHandler())
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    for name in ("matplotlib", "matplotlib.font_manager"):  # that it makes its cache of fonts
-        logger = logging.getLogger(name)
-        if logger.level == logging.NOTSET:
-            logger.setLevel(logging.ERROR)
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
