@@ -65,9 +65,7 @@ def photos(folder: Path, classes: int = 3, each: int = 16, seed: int = 0) -> Pat
     return folder
 
 
-def command(*args: object) -> list[str]:
-    """headstart's command line under this Python."""
-    return [sys.executable, "-m", "headstart", *map(str, args)]
+HEADSTART = ("-m", "headstart")
 
 
 def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -76,11 +74,17 @@ def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(env or {})}
 
 
-def start(*args: object, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    """headstart in a session of its own, so that `end` reaches its children."""
+def start(
+    *args: object, env: Mapping[str, str] | None = None, program: Sequence[str] = HEADSTART
+) -> subprocess.Popen[str]:
+    """`headstart ARGS` in a session of its own, so that `end` reaches its children.
+
+    program: what Python runs in its place.
+    """
     return subprocess.Popen(
-        command(*args), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, errors="replace", env=environment(env), start_new_session=True,
+        [sys.executable, *program, *map(str, args)], env=environment(env),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, errors="replace", start_new_session=True,
     )  # fmt: skip
 
 
