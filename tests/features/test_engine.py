@@ -26,7 +26,9 @@ def test_a_model_is_written_and_its_constants_are_listed(tmp_path: Path) -> None
     assert node.data.tolist() == [[1, 1, 1, 1]]
 
 
-@pytest.mark.parametrize(("free", "number"), [(15, errno.ENOSPC), (10**9, errno.EIO)])
+@pytest.mark.parametrize(
+    ("free", "number"), [(15, errno.ENOSPC), (500, errno.ENOSPC), (10**9, errno.EIO)]
+)
 def test_what_cannot_be_written_is_told_with_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, number: int
 ) -> None:

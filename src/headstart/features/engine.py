@@ -20,6 +20,8 @@ from headstart.errors import EngineError
 from headstart.system.atomic import cannot_write
 from headstart.system.threads import cores
 
+NODE = 600  # bytes of its XML that OpenVINO writes for each (about 500 in the networks here)
+
 
 @lru_cache(maxsize=1)
 def core() -> Any:
@@ -57,6 +59,7 @@ def save_model(model: Any, path: Path) -> None:
         openvino.save_model(model, path, compress_to_fp16=False)
     except RuntimeError as error:  # which says nothing of the disk
         size = sum(node.data.nbytes for _, node in list_constants(model))
+        size += NODE * len(model.get_ops())
         full = shutil.disk_usage(path.parent).free < size
         number = errno.ENOSPC if full else errno.EIO
         raise cannot_write(path, size, OSError(number, os.strerror(number))) from error
