@@ -1,17 +1,18 @@
 """What a stopped training of a Keras model goes on from."""
 
-import json
 import math
-import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headstart.errors import ClassifierError
+from headstart.errors import ClassifierError, cannot_read
 from headstart.recipe import Recipe
-from headstart.system.json import dumps
+from headstart.system.atomic import file_atomically
+from headstart.system.json import dumps, loads
 
 SHARE = 0.05  # of the time that checkpoints may take
 CHECKPOINT = "checkpoint.safetensors"
@@ -65,49 +66,70 @@ class Checkpoint:
         return [keras.ops.convert_to_numpy(v) for v in self.model.optimizer.variables]
 
     def load(self) -> dict[str, list[float]]:
-        """Put the kept state back; the history so far, empty if nothing was kept."""
+        """Put the kept state back; the history so far, empty if nothing was kept.
+
+        Raises ClassifierError if what was kept is damaged or of another model.
+        """
         from safetensors import safe_open
 
         path = self.folder / CHECKPOINT
         if not path.is_file():
             return {}
-        try:
+        with _telling(path):
             with safe_open(path, "numpy") as file:
                 metadata = file.metadata()
-                history = {
-                    name: [math.nan if value is None else value for value in values]
-                    for name, values in json.loads(metadata["history"]).items()
-                }
                 names = sorted(file.keys())
                 arrays = {name: file.get_tensor(name) for name in names}
-        except Exception as error:
-            raise ClassifierError(f"{path} is damaged: {error}. Train anew") from error
-        self.model.optimizer.build(self.model.trainable_variables)
-        self.model.set_weights([arrays[name] for name in names if name[0] == "w"])
-        state = [arrays[name] for name in names if name[0] == "o"]
-        for variable, value in zip(self.model.optimizer.variables, state, strict=True):
-            variable.assign(value.reshape(variable.shape))
-        self.kept_epoch = json.loads(metadata.get("kept_epoch", "null"))
+            history = {
+                str(name): [math.nan if value is None else float(value) for value in values]
+                for name, values in loads(metadata["history"].encode()).items()
+            }
+            if len({len(values) for values in history.values()}) > 1:
+                raise ValueError("columns of different lengths")
+            kept_epoch = loads(metadata.get("kept_epoch", "null").encode())
+            if kept_epoch is not None and not isinstance(kept_epoch, int):
+                raise ValueError(f"{kept_epoch!r} as the epoch that was kept")
+            self.model.optimizer.build(self.model.trainable_variables)
+            self.model.set_weights([arrays[name] for name in names if name[0] == "w"])
+            state = [arrays[name] for name in names if name[0] == "o"]
+            for variable, value in zip(self.model.optimizer.variables, state, strict=True):
+                variable.assign(value.reshape(variable.shape))
+        self.kept_epoch = kept_epoch
         return history
 
     def load_best(self) -> None:
-        """Put the best epoch's weights into the model."""
+        """Put the best epoch's weights into the model. Raises as `load` does."""
         from safetensors.numpy import load_file
 
-        if self.best is None and (self.folder / BEST).is_file():
-            arrays = load_file(self.folder / BEST)
-            self.best = [arrays[name] for name in sorted(arrays)]
-        if self.best is not None:
+        path = self.folder / BEST
+        with _telling(path):  # there is one if there is a checkpoint: it is written before
+            if self.best is None:
+                arrays = load_file(path)
+                self.best = [arrays[name] for name in sorted(arrays)]
             self.model.set_weights(self.best)
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Whatever the libraries make of a damaged file is told as one error."""
+    try:
+        yield
+    except Exception as error:
+        advice = (
+            f"Remove {CHECKPOINT} and {BEST} there, to begin with the first epoch again, and type "
+            "the same command"
+        )
+        raise ClassifierError(
+            cannot_read(path, error, "the state of this training", advice)
+        ) from error
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
     from safetensors.numpy import save_file
 
-    temporary = path.with_name(f".{path.name}")
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_file(whole, temporary, metadata=metadata)
-    os.replace(temporary, path)
+    with file_atomically(path) as temporary:
+        save_file(whole, temporary, metadata=metadata)
 
 
 def best_epoch(losses: list[float]) -> int:

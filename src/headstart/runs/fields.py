@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from headstart.system.reading import Count, Names, Share, Table, Written, format_up_to
 
 FORMAT = 1
-Figure = Annotated[float, Field(ge=-1e30, le=1e30)]
+Figure = Annotated[float, Field(ge=-1e300, le=1e300)]  # whose differences are finite
 Interval = tuple[Figure, Figure]
 
 

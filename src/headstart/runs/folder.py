@@ -31,13 +31,13 @@ from headstart.classifier import (
     load,
     resume_command,
 )
-from headstart.errors import ClassifierError, RecipeError, cannot_read
+from headstart.errors import ClassifierError, RecipeError, StorageError, cannot_read
 from headstart.heads.checkpoint import BEST, CHECKPOINT
 from headstart.metrics.classification import Metrics
 from headstart.metrics.multilabel import MultiMetrics
 from headstart.recipe import Recipe, load_recipe
 from headstart.runs import fields
-from headstart.system.atomic import is_temporary, write_atomically
+from headstart.system.atomic import cannot_write, is_temporary, write_atomically
 from headstart.system.json import dumps
 from headstart.system.lock import held_alone
 from headstart.system.reading import Written, read_object
@@ -237,6 +237,8 @@ def start(
         (folder / "recipe.toml").touch(exist_ok=False)
     except FileExistsError:  # another process was quicker by a moment
         check_new(folder)
+    except OSError as error:
+        raise cannot_write(folder, 0, error) from error
     write_atomically(folder / "recipe.toml", recipe.to_toml().encode())
     begun = {"source": str(source.resolve()), "strict": strict, "dataset": dataset}
     write_json(folder / STARTED, {**begun, "choices": choices})
@@ -248,7 +250,8 @@ def alone_in(folder: Path) -> Iterator[None]:
     """While a training goes on in `folder`, which `start` has made, no other one does.
 
     Raises ClassifierError if one does already. The system knows when a process ends, however it
-    ends (Windows does not: there nobody is kept away).
+    ends (Windows does not: there nobody is kept away). A StorageError is raised on with what goes
+    on with this training.
     """
     with held_alone(folder / STARTED) as alone:
         if not alone:
@@ -257,7 +260,13 @@ def alone_in(folder: Path) -> Iterator[None]:
                 f"with in {folder}. Wait until it has ended; if it was stopped by then, type: "
                 f"{resume_command(folder)}"
             )
-        yield
+        try:
+            yield
+        except StorageError as error:
+            text = str(error).removesuffix(" and type the same command again")
+            told = StorageError(f"{text}. Then type: {resume_command(folder)}")
+            told.errno = error.errno
+            raise told from error
 
 
 def clear(folder: Path) -> None:

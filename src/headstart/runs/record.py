@@ -19,7 +19,7 @@ from headstart.runs.fields import FORMAT
 from headstart.runs.steps import Inputs, Results
 from headstart.selection.cuts import Selection
 from headstart.selection.heads import HeadSelection
-from headstart.system.atomic import write_atomically
+from headstart.system.atomic import file_atomically, write_atomically
 from headstart.system.progress import Recorder
 
 
@@ -62,9 +62,9 @@ def write_classifier(folder: Path, inputs: Inputs, trained: Trained) -> None:
         return
     from headstart.tuning.keras_model import keras_model
 
-    temporary = folder / ".model.keras"
-    keras_model(recipe, trained.head, extractor.cuts).save(temporary, zipped=True)
-    temporary.replace(folder / "model.keras")
+    model = keras_model(recipe, trained.head, extractor.cuts)
+    with file_atomically(folder / "model.keras") as temporary:
+        model.save(temporary, zipped=True)
 
 
 def write_run(

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from headstart.errors import StorageError
 
+_TOLD = re.compile(r"(?:os error |errno = )(\d+)")  # by safetensors, by HDF5
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -63,6 +65,30 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextmanager
+def file_atomically(path: Path) -> Iterator[Path]:
+    """A file for a library to write, of the name of `path`, that takes its place whole when the
+    block ends well.
+
+    Raises StorageError if it cannot be written, whatever the library makes of that: most speak of
+    the system's error by its number.
+    """
+    folder = sibling(path)
+    try:
+        folder.mkdir(parents=True)
+        yield folder / path.name
+        _sync(folder)
+        os.replace(folder / path.name, path)
+    except Exception as error:
+        told = _TOLD.search(str(error))
+        number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+        if isinstance(error, StorageError) or number is None:
+            raise
+        raise cannot_write(path, _size(folder), OSError(number, os.strerror(number))) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def folder_atomically(target: Path) -> Iterator[Path]:
     """A temporary folder beside `target` that takes its place whole when the block ends well.
 
@@ -82,19 +108,27 @@ def folder_atomically(target: Path) -> Iterator[Path]:
         raise cannot_write(target, 0, error) from error
     try:
         yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                with file.open("rb+") as handle:  # Windows syncs only what is open for writing
-                    os.fsync(handle.fileno())
+        _sync(temporary)
         if identity(target) == before:
             _take_place(temporary, target, replace=before is not None)
     except OSError as error:
         if isinstance(error, StorageError) or error.errno not in FULL:
             raise
-        written = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
-        raise cannot_write(target, written, error) from error
+        raise cannot_write(target, _size(temporary), error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Nothing in the folder is lost from here on, whatever happens to the machine."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("rb+") as handle:  # Windows syncs only what is open for writing
+                os.fsync(handle.fileno())
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _take_place(temporary: Path, target: Path, *, replace: bool) -> None:

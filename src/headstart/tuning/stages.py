@@ -26,6 +26,7 @@ from headstart.heads.epochs import CachedViews, run_epochs, validation_scores
 from headstart.heads.examples import Examples, Labels
 from headstart.heads.head import Head
 from headstart.recipe import Recipe
+from headstart.system.atomic import file_atomically
 from headstart.system.progress import Progress
 from headstart.tuning.boundaries import Boundary, compute_activations, plan_descent
 from headstart.tuning.descent import Descent, Trial, descend, repeat_stages
@@ -118,7 +119,8 @@ def finetune(
     if not verdict.pays:
         return Tuning(recipe, None, False, verdict.text, descent.stages, {}, descent.untried)
     network.load(state)
-    network.base.save_weights(folder / WEIGHTS)
+    with file_atomically(folder / WEIGHTS) as temporary:
+        network.base.save_weights(temporary)
     return Tuning(
         recipe.changed(weights=str((folder / WEIGHTS).absolute()), finetune=False),
         state.plain_head(), True, verdict.text, descent.stages, descent.history, descent.untried,
