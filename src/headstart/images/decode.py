@@ -4,10 +4,15 @@ One decoder for training, prediction and serving. The format is read from the by
 the name. Shapes: pixels are (H, W, 3) uint8. Everything here may run in many threads at once.
 """
 
+import ctypes
 import importlib
 import io
+import logging
 import re
 import warnings
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,6 +113,8 @@ def _decode_with_pillow(data: bytes) -> np.ndarray:
         plugin = importlib.import_module("pillow_heif")
     else:
         plugin = importlib.import_module(f"PIL.{name}ImagePlugin")
+    if name == "Tiff":
+        _silence_libtiff()
     kind = name if name == "WebP" else name.upper()
     with _reasons(kind):
         image = getattr(plugin, f"{name}ImageFile")(_Reader(data))
@@ -134,6 +141,23 @@ def _load(image: Any, kind: str, most: int) -> np.ndarray:
         exif = image.info.get("exif")
         pixels = to_rgb(image, float_range)
         return make_upright(pixels, read_orientation(exif) if isinstance(exif, bytes) else 1)
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Its errors reach us through Pillow; its own lines would stand between ours.
+
+    Nothing but calling it turns them off. Where Pillow brings no library of its own they stay.
+    """
+    import PIL
+
+    folder = Path(PIL.__file__).parents[1]
+    for pattern in ("pillow.libs/libtiff*", "PIL/.dylibs/libtiff*"):
+        for library in folder.glob(pattern):
+            with suppress(OSError, AttributeError):
+                libtiff = ctypes.CDLL(str(library))  # the one that Pillow has loaded
+                for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+                    getattr(libtiff, name)(None)
 
 
 class _Reader(io.BytesIO):
@@ -178,4 +202,6 @@ class _reasons:
         raise BadImage(f"damaged {self.kind}: {text}") from None
 
 
+# What it logs of a damaged image is in our reason. Users who log hear it still.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 _NOISE = ("ignore", None, UserWarning, re.compile(r"PIL\.\w+ImagePlugin"), 0)

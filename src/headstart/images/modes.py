@@ -55,8 +55,8 @@ def _grey_of_deep(image: Any, float_range: float) -> np.ndarray:
     """
     values = np.asarray(image)
     top = float_range if image.mode == "F" else 65535.0
-    scaled = np.nan_to_num(values.astype(np.float32), posinf=top, neginf=0.0) * (255.0 / top)
-    grey = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    within = np.clip(np.nan_to_num(values.astype(np.float32), posinf=top, neginf=0.0), 0, top)
+    grey = np.rint(within * (255.0 / top)).astype(np.uint8)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         grey[values == transparent] = 255
