@@ -86,14 +86,16 @@ def make_originals() -> dict[str, bytes]:
     return originals
 
 
-def damage(data: bytes, others: list[bytes], rng: np.random.Generator) -> bytes:
-    """The image with one to three kinds of harm."""
+def damage(
+    data: bytes, others: list[bytes], rng: np.random.Generator, kinds: int = 9
+) -> bytes:
+    """The image with one to three kinds of harm, of the first so many."""
     harmed = bytearray(data)
     for _ in range(int(rng.integers(1, 4))):
         size = max(len(harmed), 8)
         # Headers are short and decide the most: half of the harm is done there.
         place = int(rng.integers(0, min(size, 128) if rng.random() < 0.5 else size))
-        kind = rng.integers(0, 9)
+        kind = rng.integers(0, kinds)
         if kind == 0:
             for at in rng.integers(0, size, int(rng.integers(1, OURS))):
                 if at < len(harmed):
