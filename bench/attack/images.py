@@ -86,9 +86,7 @@ def make_originals() -> dict[str, bytes]:
     return originals
 
 
-def damage(
-    data: bytes, others: list[bytes], rng: np.random.Generator, kinds: int = 9
-) -> bytes:
+def damage(data: bytes, others: list[bytes], rng: np.random.Generator, kinds: int = 9) -> bytes:
     """The image with one to three kinds of harm, of the first so many."""
     harmed = bytearray(data)
     for _ in range(int(rng.integers(1, 4))):

@@ -28,7 +28,19 @@ PATHS: list[Any] = [
     "\ud800.jpg", "x" * 5000, "a/" * 2000 + "1.jpg", "\\\\server\\1.jpg", "C:\\1.jpg", ["1.jpg"], {},
     "http://example.org/1.jpg", "file:///etc/passwd", "~root", "$HOME/1.jpg", "\x1b]0;x\x07.jpg",
 ]  # fmt: skip
-SPLITS: list[Any] = ["train", "TRAIN", "val", "test", "nothing", "", None, 0, [], "\ud800", "\x1b[2J"]
+SPLITS: list[Any] = [
+    "train",
+    "TRAIN",
+    "val",
+    "test",
+    "nothing",
+    "",
+    None,
+    0,
+    [],
+    "\ud800",
+    "\x1b[2J",
+]
 
 
 def rows_of(names: list[str]) -> list[dict[str, Any]]:

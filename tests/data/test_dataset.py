@@ -379,6 +379,14 @@ def test_a_table_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len(read) == 1
 
 
+def test_a_missing_file_is_told_by_a_name_that_can_be_written(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 4, "b": 4})
+    lines = [*(json.dumps(row) for row in ROWS), '{"file": "\\ud800.jpg", "class": "a"}']
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    (warning,) = load(tmp_path / "t.jsonl").warnings
+    assert warning.endswith(r"missing: \ud800.jpg")
+
+
 def test_missing_and_repeated_rows_are_told(tmp_path: Path) -> None:
     fill(tmp_path, {"a": 4, "b": 4})
     rows = [*ROWS, ROWS[0], {**ROWS[0], "file": "gone.jpg"}]

@@ -88,7 +88,7 @@ def load(
     table = _table(unpacked.folder, path)
     items, warnings = table_items(table, groups) if table else folder_items(unpacked.folder)
     if unpacked.left_out:
-        names = list_first([to_printable(name) for name in unpacked.left_out])
+        names = list_first(unpacked.left_out)
         warnings.append(
             f"{len(unpacked.left_out)} members of the archive are neither files nor links to its "
             f"files, and are left out: {names}"

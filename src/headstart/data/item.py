@@ -109,8 +109,8 @@ def group_numbers(items: Sequence[Item]) -> np.ndarray | None:
 
 
 def list_first(names: Sequence[str], most: int = 5) -> str:
-    """The first of the names, for a message."""
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    """The first of the names, for a message: as they can be shown and written."""
+    return ", ".join(map(to_printable, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def to_class_name(text: str) -> str:
