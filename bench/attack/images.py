@@ -34,7 +34,7 @@ def make_originals() -> dict[str, bytes]:
     grey, palette = colour.convert("L"), colour.convert("P")
     clear = colour.convert("RGBA")
     clear.putalpha(grey)
-    deep = Image.fromarray((np.asarray(grey).astype(np.uint16) * 257))
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     exif = Image.Exif()
     exif[0x0112] = 6
     frames = {"save_all": True, "append_images": [colour.rotate(90), colour.rotate(180)]}

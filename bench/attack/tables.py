@@ -19,9 +19,10 @@ from images import damage
 
 SECONDS = 30
 LABELS: list[Any] = [
-    None, float("nan"), float("inf"), True, 0, -1, 1e300, "", " ", ";", "|", ";;", "a;b", "a;a", "a|b",
-    "nan", "None", "null", "\ud800", "\x00", "\x1b[31m", "\u202e", "x" * 100_000, "é", "e\u0301",
-    "日本", "😀", [], ["a"], ["a", "b"], [["a"]], [None], {}, {"a": 1}, "../a", "a/b", "CON", "-", "--",
+    None, float("nan"), float("inf"), True, 0, -1, 1e300, "", " ", ";", "|", ";;", "a;b", "a;a",
+    "a|b", "nan", "None", "null", "\ud800", "\x00", "\x1b[31m", "\u202e", "x" * 100_000, "é", "e\u0301",
+    "日本", "😀", [], ["a"], ["a", "b"], [["a"]], [None], {}, {"a": 1}, "../a", "a/b", "CON", "-",
+    "--",
 ]  # fmt: skip
 PATHS: list[Any] = [
     "", None, 1, ".", "..", "/", "/dev/zero", "/dev/stdin", "/proc/kmsg", "nowhere.jpg", "\x00.jpg",
