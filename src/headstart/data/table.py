@@ -206,8 +206,8 @@ def table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
         if not items:
             raise DatasetError(
                 f"expected paths relative to {path.parent}, found none of the {len(missing)} "
-                f"files, such as {list_first(missing[:1])}. Correct the paths, or put the table where "
-                "they begin"
+                f"files, such as {list_first(missing[:1])}. Correct the paths, or put the table "
+                "where they begin"
             )
         warnings.append(f"{len(missing)} files of the table are missing: {list_first(missing)}")
     if repeated:
