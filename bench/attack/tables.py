@@ -21,13 +21,14 @@ SECONDS = 30
 LABELS: list[Any] = [
     None, float("nan"), float("inf"), True, 0, -1, 1e300, "", " ", ";", "|", ";;", "a;b", "a;a",
     "a|b", "nan", "None", "null", "\ud800", "\x00", "\x1b[31m", "\u202e", "x" * 100_000, "é",
-    "e\u0301", "日本", "😀", [], ["a"], ["a", "b"], [["a"]], [None], {}, {"a": 1}, "../a", "a/b", "CON", "-",
-    "--",
+    "e\u0301", "日本", "😀", [], ["a"], ["a", "b"], [["a"]], [None], {}, {"a": 1}, "../a", "a/b",
+    "CON", "-", "--",
 ]  # fmt: skip
 PATHS: list[Any] = [
-    "", None, 1, ".", "..", "/", "/dev/zero", "/dev/stdin", "/proc/kmsg", "nowhere.jpg", "\x00.jpg",
-    "\ud800.jpg", "x" * 5000, "a/" * 2000 + "1.jpg", "\\\\server\\1.jpg", "C:\\1.jpg", ["1.jpg"],
-    {}, "http://example.org/1.jpg", "file:///etc/passwd", "~root", "$HOME/1.jpg", "\x1b]0;x\x07.jpg",
+    "", None, 1, ".", "..", "/", "/dev/zero", "/dev/stdin", "/proc/kmsg", "nowhere.jpg",
+    "\x00.jpg", "\ud800.jpg", "x" * 5000, "a/" * 2000 + "1.jpg", "\\\\server\\1.jpg", "C:\\1.jpg",
+    ["1.jpg"], {}, "http://example.org/1.jpg", "file:///etc/passwd", "~root", "$HOME/1.jpg",
+    "\x1b]0;x\x07.jpg",
 ]  # fmt: skip
 SPLITS: list[Any] = [
     "train",
