@@ -109,3 +109,10 @@ def test_piped_a_terminal_gets_plain_lines_on_standard_error(
 ) -> None:
     tell(Terminal())
     assert capsys.readouterr() == ("", "learned\nwarning: few images\n")
+
+
+def test_a_terminal_is_told_no_letters_that_it_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal()
+    terminal.say("a\x1b[2J\nb\u202e\ud800")
+    terminal.warn("c\x07[red]")
+    assert capsys.readouterr().err == "a\\x1b[2J\nb\\u202e\\ud800\nwarning: c\\x07[red]\n"

@@ -92,6 +92,8 @@ def main() -> None:
         code = group.main(prog_name="headstart", standalone_mode=False)
     except UsageError as error:
         sys.exit(_refuse(explain_usage(error, group, sys.argv[1:])))
+    except typer.Abort:  # Ctrl-C before the command began, in some versions of Typer
+        sys.exit(STOPPED)
     except HeadstartError as error:
         sys.exit(_refuse(str(error)))
     except OSError as error:

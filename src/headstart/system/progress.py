@@ -81,7 +81,7 @@ class Terminal(Progress):
             yield
             return
         with self._progress(unit) as progress:
-            self.bar = progress, progress.add_task(name, total=total)
+            self.bar = progress, progress.add_task(escape(name), total=total)
             try:
                 yield
             finally:
@@ -95,7 +95,7 @@ class Terminal(Progress):
                 return f"{task.speed:,.0f} {unit}/s" if task.speed else ""
 
         columns = (
-            rich.TextColumn("{task.description}"),
+            rich.TextColumn("{task.description}", markup=False),
             rich.BarColumn(),
             rich.MofNCompleteColumn(),
             Speed(),
