@@ -12,6 +12,7 @@ from PIL import Image
 import headstart
 from headstart.errors import RecipeError
 from headstart.heads import checkpoint
+from headstart.recipe import load_recipe
 from headstart.runs.training import resume
 from headstart.selection import heads as head_selection
 from headstart.system.progress import Silent
@@ -101,7 +102,7 @@ def test_a_head_on_images_in_one_class(
     sources: dict[str, Path], tmp_path: Path, head: str, labels: str, ensemble: bool
 ) -> None:
     run = headstart.train(
-        sources[labels], out=tmp_path / "run", head=head, ensemble=ensemble, **QUICK
+        sources[labels], load_recipe(head=head, ensemble=ensemble, **QUICK), out=tmp_path / "run"
     )
     assert (run.recipe.head, run.recipe.ensemble) == (head, ensemble)
     check(run, sources[labels])
@@ -131,7 +132,7 @@ def test_a_measured_head(
 def test_a_linear_head_on_images_in_several_classes(
     sources: dict[str, Path], tmp_path: Path, head: str
 ) -> None:
-    run = headstart.train(sources["several"], out=tmp_path / "run", head=head, **QUICK)
+    run = headstart.train(sources["several"], load_recipe(head=head, **QUICK), out=tmp_path / "run")
     assert run.recipe.head == "linear"
     folder = sources["several"].parent
     predictions = run.classifier.predict([folder / "1.png", folder / "2.png"])
@@ -146,7 +147,9 @@ def test_other_heads_on_images_in_several_classes_are_refused(
 ) -> None:
     with pytest.raises(RecipeError, match="expected head = 'linear' without finetune and ensemble"):
         headstart.train(
-            sources["several"], out=tmp_path / "run", head=head, ensemble=ensemble, **QUICK
+            sources["several"],
+            load_recipe(head=head, ensemble=ensemble, **QUICK),
+            out=tmp_path / "run",
         )
     assert not (tmp_path / "run").exists()
 

@@ -30,10 +30,10 @@ def test_line_ends_and_tabs_may_stay() -> None:
     assert escape("a\n\tb\r\x1b", lines=True) == "a\n\tb\\r\\x1b"
 
 
-@pytest.mark.parametrize("text", ["\x1b\x7f\x9b", "\u2028\u202e\u2069", "\ud800", "\udce9", "\n"])
+@pytest.mark.parametrize("text", ["\x1b\x7f\x9b", "\u2028\u202e\u2069", "\ud800 \udce9", "\n"])
 def test_json_holds_every_text_and_gives_it_back(text: str) -> None:
     for indent in (None, 2):
         written = dumps({text: [text]}, indent=indent)
         assert written.encode()
         assert json.loads(written) == {text: [text]}
-        assert not set(text) & set(written.replace("\n", ""))
+        assert not set(text) - {" "} & set(written.replace("\n", ""))
