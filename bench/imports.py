@@ -12,8 +12,8 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "headstart"
 ORDER = ["errors", "system", "metrics", "images", "backbones", "data", "recipe", "report",
-         "features", "heads", "classifier", "selection", "tuning", "runs", "demo", "estimator",
-         "cli"]  # fmt: skip
+         "features", "heads", "saved", "classifier", "selection", "tuning", "runs", "demo",
+         "estimator", "cli"]  # fmt: skip
 
 
 def count_imports() -> Counter[tuple[str, str]]:

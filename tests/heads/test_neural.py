@@ -447,3 +447,13 @@ neural._import_tensorflow()
     )
     assert done.returncode == 0
     assert done.stderr == "odd\n"
+
+
+def test_tensorflow_loads_without_room_for_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    from headstart.heads import neural
+
+    def full() -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    neural.prepare_keras()

@@ -72,7 +72,12 @@ def _import_tensorflow() -> None:
     """Without its greeting ("oneDNN custom operations are on"), which it writes to the system's
     standard error while its libraries load, before it reads how much it shall say.
     """
-    with tempfile.TemporaryFile() as said:
+    try:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 (closed below)
+    except OSError:  # no room even for that: then it may say what it likes
+        importlib.import_module("tensorflow")
+        return
+    with file as said:
         kept = os.dup(2)
         os.dup2(said.fileno(), 2)
         try:
