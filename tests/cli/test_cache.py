@@ -11,6 +11,7 @@ import pytest
 from spaces import open_space, put
 
 from headstart.features.housekeeping import measure_usage
+from headstart.system.digest import seal
 from headstart.system.lock import Hold
 
 Call = Callable[..., Any]
@@ -26,8 +27,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, content in {
         "extractors/e/extractor.json": json.dumps(slices).encode(),
         "addresses/vgg16.json": json.dumps(address).encode(),
-        "selections/1.json": b"{}",
-        "selections/2.json": b"{}",
+        "selections/1.json": json.dumps(seal({})).encode(),
+        "selections/2.json": json.dumps(seal({})).encode(),
         "weights/vgg16_notop.h5": bytes(1_500_000),
         "weights/brought.h5": bytes(500_000),
     }.items():

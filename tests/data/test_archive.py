@@ -30,14 +30,33 @@ def test_the_files_lie_apart_from_what_we_keep_of_the_archive(archive: Path) -> 
     assert sorted(path.name for path in folder.iterdir()) == ["a", "lock"]
     assert (folder / "lock").read_text() == "a file of the user's own"
     note = json.loads((folder.parent / "archive.json").read_text())
-    assert note == {"source": str(archive), "left_out": []}
+    assert (note["source"], note["left_out"]) == (str(archive), [])
+    assert (note["files"], note["bytes"]) == (2, 3000 + len("a file of the user's own"))
 
 
 def test_it_is_unpacked_once(archive: Path) -> None:
     folder = unpack(archive).folder
-    (folder / "a" / "1.jpg").write_text("touched")
+    (folder / "a" / "1.jpg").write_bytes(b"touched".ljust(3000))
     assert unpack(archive).folder == folder
-    assert (folder / "a" / "1.jpg").read_text() == "touched"
+    assert (folder / "a" / "1.jpg").read_bytes().startswith(b"touched")
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut", "more", "note"])
+def test_what_was_unpacked_and_is_no_longer_whole_is_unpacked_again(
+    archive: Path, harm: str
+) -> None:
+    folder = unpack(archive).folder
+    photo = folder / "a" / "1.jpg"
+    if harm == "gone":
+        photo.unlink()
+    elif harm == "note":
+        (folder.parent / "archive.json").write_text("{}")
+    else:
+        (photo if harm == "cut" else folder / "a" / "2.jpg").write_bytes(b"1")
+    again = unpack(archive)
+    assert (again.folder, again.again) == (folder, True)
+    assert photo.read_bytes() == bytes(3000)
+    assert unpack(archive).again is False
 
 
 def test_a_member_too_large_for_an_image(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,11 +18,12 @@ from spaces import WIDTH, find, line, open_space, put, start
 import headstart
 from headstart.classifier import assemble
 from headstart.data.dataset import images_in, load
-from headstart.errors import CacheError, EngineError
+from headstart.errors import CacheError
 from headstart.features.extractor import open_extractor
 from headstart.features.housekeeping import CacheEntry, list_entries, measure_usage, prune, verify
 from headstart.heads.head import Dense, Head
 from headstart.recipe import load_recipe
+from headstart.system.digest import seal
 from headstart.system.places import KINDS
 
 EARLY = load_recipe("quick", cut="block1a_project_bn", size=64)  # built in a moment
@@ -150,8 +151,8 @@ def everything(tmp_path: Path) -> Path:
         "extractors/e/lock": b"",
         "archives/a/content/cats/1.jpg": bytes(9000),
         "archives/a/lock": b"",
-        "archives/a/archive.json": b'{"source": "/photos.zip"}',
-        "selections/s.json": b"{}",
+        "archives/a/archive.json": json.dumps(seal({"source": "/photos.zip"})).encode(),
+        "selections/s.json": json.dumps(seal({})).encode(),
         "addresses/vgg16.json": json.dumps(
             {"url": url, "md5": "37b51ca06a9a575d30b8761f7d3feb8c"}
         ).encode(),
@@ -175,7 +176,7 @@ def test_every_kind_is_listed_with_what_is_known_of_it(everything: Path) -> None
         "archives/a", "weights/vgg16_notop.h5",
     ]  # fmt: skip
     described = {entry.kind: entry.description for entry in entries}
-    assert described["archives"] == {"source": "/photos.zip"}
+    assert described["archives"]["source"] == "/photos.zip"
     assert described["weights"] == {"backbone": "vgg16"}
 
 
@@ -250,6 +251,11 @@ def test_verify_reads_every_kind(everything: Path) -> None:
         (everything / name).write_text("{")
     problems = verify(everything)
     assert "cannot be read (" in problems["selections/s.json"]
+    (everything / "selections/s.json").write_text("{}")
+    (everything / "archives/a/archive.json").write_text('{"source": "/others.zip"}')
+    problems_of_seals = verify(everything)
+    assert problems_of_seals["selections/s.json"] == "not what was written"
+    assert problems_of_seals["archives/a"] == "not what was written"
     assert "cannot be read (" in problems["addresses/vgg16.json"]
     assert problems["weights/vgg16_notop.h5"] == "", "nothing is known of it without an address"
 
@@ -347,7 +353,7 @@ def test_a_damaged_extractor_is_built_again_and_told(own: Path, name: str, how: 
         assert open_extractor(EARLY).warnings == ()
         return
     assert verify()[entry].startswith("cannot be read (")
-    with pytest.raises(EngineError, match=r"expected a whole extractor in .*Remove that folder"):
+    with pytest.raises(CacheError, match=r"expected a whole folder .*Another process has it"):
         open_extractor(EARLY)  # the other one is in use
     del extractor
     gc.collect()

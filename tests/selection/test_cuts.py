@@ -166,10 +166,12 @@ def test_the_run_keeps_what_was_chosen_and_why(sides: Path, tmp_path: Path) -> N
     assert second.record["selection"] == record
     again = headstart.train(sides, run.folder / "recipe.toml", out=tmp_path / "again")
     assert again.metrics["validation"] == run.metrics["validation"]
-    for outcome in (cache_folder() / "selections").iterdir():
-        outcome.write_text('{"recipe"')
-    third = headstart.train(sides, out=tmp_path / "third", size=96)
-    assert third.recipe == run.recipe  # damaged: measured again
+    for number, harm in enumerate(['{"recipe"', '{"recipe": {}, "selection": []}']):
+        for outcome in (cache_folder() / "selections").iterdir():
+            outcome.write_text(harm)
+        third = headstart.train(sides, out=tmp_path / f"third-{number}", size=96)
+        assert third.recipe == run.recipe  # damaged: measured again
+        assert any("measured again, for it was dam" in text for text in third.record["warnings"])
 
 
 @pytest.mark.parametrize(("text", "expected"), [("90", 90), ("60s", 60), ("5m", 300), ("1h", 3600)])

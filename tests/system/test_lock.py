@@ -13,7 +13,7 @@ import pytest
 
 from headstart.errors import CacheError
 from headstart.system.atomic import folder_atomically, write_atomically
-from headstart.system.lock import Hold, make_and_hold, remove
+from headstart.system.lock import Hold, read_and_hold, remove
 
 
 class Stop(Exception):
@@ -251,6 +251,10 @@ def fill(folder: Path) -> None:
     (folder / "content").write_text("1")
 
 
+def read(folder: Path) -> int:
+    return int((folder / "content").read_text())
+
+
 def test_a_folder_is_made_once_and_held(tmp_path: Path) -> None:
     calls: list[Path] = []
 
@@ -258,11 +262,26 @@ def test_a_folder_is_made_once_and_held(tmp_path: Path) -> None:
         calls.append(folder)
         fill(folder)
 
-    holds = [make_and_hold(tmp_path / "a", "content", make) for _ in range(2)]
+    helds = [read_and_hold(tmp_path / "a", "content", make, read) for _ in range(2)]
+    assert [(held.content, held.again) for held in helds] == [(1, False)] * 2
     assert len(calls) == 1
     assert not remove(tmp_path / "a")
-    holds.clear()
+    helds.clear()
     assert remove(tmp_path / "a")
+
+
+def test_a_damaged_folder_is_made_again_unless_another_has_it_in_use(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    other = read_and_hold(folder, "content", fill, read)
+    (folder / "content").write_text("no number")
+    with pytest.raises(
+        CacheError, match=r"expected a whole folder .*a, found: invalid literal.* same command"
+    ):
+        read_and_hold(folder, "content", fill, read)
+    del other
+    again = read_and_hold(folder, "content", fill, read)
+    assert (again.content, again.again) == (1, True)
+    assert not remove(folder)
 
 
 def test_a_folder_removed_before_it_is_held_is_made_again(
@@ -276,12 +295,9 @@ def test_a_folder_removed_before_it_is_held_is_made_again(
         return Hold(path)
 
     monkeypatch.setattr("headstart.system.lock.Hold", hold_late)
-    hold = make_and_hold(folder, "content", fill)
-    assert (folder / "content").read_text() == "1"
-    assert removals == []
+    held = read_and_hold(folder, "content", fill, read)
+    assert (held.content, held.again, removals) == (1, False, [])
     assert not remove(folder)
-    assert hold is not None
-    hold.release()
 
 
 def test_where_there_are_no_locks_a_folder_is_made_and_not_held(
@@ -291,8 +307,8 @@ def test_where_there_are_no_locks_a_folder_is_made_and_not_held(
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr("headstart.system.lock.fcntl.flock", no_locks)
-    assert make_and_hold(tmp_path / "a", "content", fill) is None
-    assert (tmp_path / "a" / "content").read_text() == "1"
+    held = read_and_hold(tmp_path / "a", "content", fill, read)
+    assert (held.content, held.hold, held.again) == (1, None, False)
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_with_a_way_out(tmp_path: Path) -> None:
@@ -304,5 +320,5 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_a_way_out(tmp_path: Path)
         match=r"expected to write .*a, found: No space left on device, .* MB free. Make room .*"
         r"type: headstart cache prune --max-mb 1000\).*, or set HEADSTART_CACHE to another folder",
     ):
-        make_and_hold(tmp_path / "a", "content", full)
+        read_and_hold(tmp_path / "a", "content", full, read)
     assert os.listdir(tmp_path) == []

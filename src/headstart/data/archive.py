@@ -9,12 +9,14 @@ import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Self
+from typing import Any, Self
 
 from headstart.errors import DatasetError
 from headstart.images.size import MOST_FILE
 from headstart.system.atomic import FULL
-from headstart.system.lock import Hold, make_and_hold
+from headstart.system.digest import is_sealed, seal
+from headstart.system.json import loads
+from headstart.system.lock import Hold, read_and_hold
 from headstart.system.places import cache_folder
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -35,11 +37,13 @@ class Unpacked:
 
     hold: None where the cache folder's file system has no locks. left_out: names of members that
     are neither files nor folders within, such as devices and links that lead outside.
+    again: whether what had been unpacked before was damaged.
     """
 
     folder: Path
     hold: Hold | None
     left_out: tuple[str, ...] = ()
+    again: bool = False
 
 
 def unpack(path: Path) -> Unpacked:
@@ -49,8 +53,8 @@ def unpack(path: Path) -> Unpacked:
     that is too large; CacheError if the cache folder cannot be written.
     """
     status = path.stat()
-    # "3" is the way an unpacked archive lies in its folder.
-    identity = f"3 {path.resolve()} {status.st_size} {status.st_mtime_ns}"
+    # "4" is the way an unpacked archive lies in its folder.
+    identity = f"4 {path.resolve()} {status.st_size} {status.st_mtime_ns}"
     name = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()[:24]
     target = cache_folder() / "archives" / name
 
@@ -68,12 +72,31 @@ def unpack(path: Path) -> Unpacked:
                 f"cannot unpack {path}: expected a whole zip or tar archive without a password, "
                 f"found: {' '.join(str(error).split())}. {BY_HAND}"
             ) from error
-        note = {"source": str(path.resolve()), "left_out": left_out}
-        (folder / NOTE).write_text(json.dumps(note), encoding="ascii")
+        note = {"source": str(path.resolve()), "left_out": left_out, **_measure(folder / CONTENT)}
+        (folder / NOTE).write_text(json.dumps(seal(note)), encoding="ascii")
 
-    hold = make_and_hold(target, NOTE, make)
-    note = json.loads((target / NOTE).read_text(encoding="ascii"))
-    return Unpacked(target / CONTENT, hold, tuple(note["left_out"]))
+    held = read_and_hold(target, NOTE, make, read_note)
+    return Unpacked(target / CONTENT, held.hold, tuple(held.content["left_out"]), held.again)
+
+
+def read_note(folder: Path) -> dict[str, Any]:
+    """What is known of an unpacked archive. Raises OSError or ValueError if it is not whole: the
+    note is damaged, or files are gone or have other lengths.
+    """
+    note = loads((folder / NOTE).read_bytes())
+    if not is_sealed(note):
+        raise ValueError(f"a damaged {NOTE}")
+    measured = _measure(folder / CONTENT)
+    if any(note[name] != value for name, value in measured.items()):
+        raise ValueError("unpacked files that are gone or changed")
+    return dict(note)
+
+
+def _measure(folder: Path) -> dict[str, int]:
+    """How many files there are, and how many bytes in all."""
+    sizes = [os.lstat(os.path.join(place, name)).st_size
+             for place, _, names in os.walk(folder) for name in names]  # fmt: skip
+    return {"files": len(sizes), "bytes": sum(sizes)}
 
 
 def _unpack(path: Path, folder: Path) -> list[str]:

@@ -87,6 +87,8 @@ def load(
     unpacked = unpack(path) if is_archive(path) else Unpacked(path, None)
     table = _table(unpacked.folder, path)
     items, warnings = table_items(table, groups) if table else folder_items(unpacked.folder)
+    if unpacked.again:
+        warnings.append(f"unpacked again, for files of it were gone or changed: {path}")
     if unpacked.left_out:
         names = list_first(unpacked.left_out)
         warnings.append(

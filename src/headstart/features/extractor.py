@@ -8,7 +8,7 @@ normalisation, network, pooling.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from headstart.features.engine import Engine
 from headstart.features.graph import RECORD, build, read
 from headstart.images.geometry import Geometry
 from headstart.recipe import Recipe
-from headstart.system.lock import Hold, make_and_hold, remove
+from headstart.system.lock import Hold, read_and_hold
 from headstart.system.places import cache_folder
 
 # Of what is kept in the cache folder; raised when the same description gives other numbers.
@@ -118,7 +118,8 @@ def open_extractor(recipe: Recipe) -> Extractor:
     def make(temporary: Path) -> None:
         build(temporary, entry, weights, geometry, normalisation, recipe)
 
-    slices, graph, hold, warnings = _open(folder, make)
+    held = read_and_hold(folder, RECORD, make, read)
+    slices, graph = held.content
     precision = openvino_engine.resolve_precision(recipe.precision)
     description = {
         **network, "slices": slices, "geometry": str(geometry), "precision": precision,
@@ -131,28 +132,9 @@ def open_extractor(recipe: Recipe) -> Extractor:
         description=description,
         model=folder / "model.xml",
         network=graph,
-        hold=hold,
-        warnings=warnings,
+        hold=held.hold,
+        warnings=(f"built again, for it was damaged: the extractor {folder}",) * held.again,
     )
-
-
-def _open(
-    folder: Path, make: Callable[[Path], None]
-) -> tuple[dict[str, Any], Any, Hold | None, tuple[str, ...]]:
-    """Slices, model, hold and warnings; a damaged extractor is built again."""
-    hold = make_and_hold(folder, RECORD, make)
-    try:
-        return *read(folder), hold, ()
-    except (OSError, ValueError, RuntimeError) as damage:
-        if hold is not None:
-            hold.release()
-        if not remove(folder):  # another process has it in use
-            raise EngineError(
-                f"expected a whole extractor in {folder}, found: {damage}. "
-                "Remove that folder and type the same command: the extractor is built again"
-            ) from damage
-        hold = make_and_hold(folder, RECORD, make)
-        return *read(folder), hold, (f"built again, for it was damaged: the extractor {folder}",)
 
 
 def layers(recipe: Recipe) -> list[Layer]:

@@ -21,6 +21,8 @@ from headstart.errors import CacheError
 from headstart.features.cache import count_damaged, count_vectors
 from headstart.features.graph import read
 from headstart.system.atomic import is_temporary
+from headstart.system.digest import is_sealed
+from headstart.system.json import loads
 from headstart.system.lock import LOCK, remove
 from headstart.system.places import KINDS, cache_folder
 
@@ -76,8 +78,8 @@ def verify(folder: Path | None = None) -> dict[str, str]:
     checks: dict[str, Callable[[Path], str]] = {
         "features": _check_features,
         "extractors": _check_extractor,
-        "archives": _check_readable,
-        "selections": _check_json,
+        "archives": _check_archive,
+        "selections": _check_sealed,
         "addresses": _check_json,
         "weights": _check_weights,
     }
@@ -226,8 +228,16 @@ def _check_extractor(path: Path) -> str:
     return ""
 
 
+def _check_archive(path: Path) -> str:
+    return _check_sealed(path / NOTES["archives"]) or _check_readable(path)
+
+
+def _check_sealed(path: Path) -> str:
+    return "" if is_sealed(loads(path.read_bytes())) else "not what was written"
+
+
 def _check_json(path: Path) -> str:
-    json.loads(path.read_text(encoding="utf-8"))
+    loads(path.read_bytes())
     return ""
 
 

@@ -39,10 +39,12 @@ from headstart.selection.score import (
 )
 from headstart.selection.variations import LEAST, Variations
 from headstart.system.atomic import write_atomically
+from headstart.system.digest import is_sealed, seal
+from headstart.system.json import dumps, loads
 from headstart.system.places import cache_folder
 from headstart.system.progress import Progress
 
-FORMAT = 3  # of kept outcomes; raised when the search changes
+FORMAT = 4  # of kept outcomes; raised when the search changes
 SAMPLE, OF_EACH = 800, 6  # training images that a choice is measured on; of each class at least
 HEAT = 200  # images that half of them must be, to be told apart on half of them first
 PLAINLY = 2  # standard errors by which a cut must lose there to be out
@@ -101,7 +103,7 @@ def select(
     rows = sample(labels.task.kinds(labels.targets), max(most, OF_EACH * len(labels.task.classes)))
     items, labels = [items[i] for i in rows], labels.take(rows)
     outcome = _outcome_file(items, labels, recipe) if variations and not every_cut else None
-    known = _read_outcome(outcome, plain) if outcome is not None else None
+    known = _read_outcome(outcome, plain, progress) if outcome is not None else None
     if known is not None:
         return known
     search = _Search(items, labels, recipe, progress, every_cut)
@@ -143,22 +145,26 @@ def _outcome_file(items: Sequence[Any], labels: Labels, recipe: Recipe) -> Path:
     return cache_folder() / "selections" / f"{digest.hexdigest()[:24]}.json"
 
 
-def _read_outcome(file: Path, plain: Recipe) -> Selection | None:
+def _read_outcome(file: Path, plain: Recipe, progress: Progress) -> Selection | None:
     """What `_keep` wrote; None if there is nothing or it is damaged: it is measured again."""
     try:
-        known = json.loads(file.read_text(encoding="utf-8"))
-        return Selection(plain.changed(**known["recipe"]), None, before=known["selection"])
-    except (OSError, ValueError, KeyError, TypeError):  # a RecipeError is a ValueError
+        known = loads(file.read_bytes())
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError):
+        known = None
+    if is_sealed(known):
+        return Selection(plain.changed(**known["recipe"]), None, before=known["selection"])
+    progress.warn(f"measured again, for it was damaged: the outcome in {file}")
+    return None
 
 
 def _keep(file: Path, selection: Selection) -> None:
     choices = {"cut", "size", "resize", "views", "augmentation"}
     fields = selection.recipe.model_dump(mode="json", include=choices)
+    text = dumps({"recipe": fields, "selection": selection.to_dict()}).encode()
     with suppress(OSError):  # it can be measured again
-        file.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"recipe": fields, "selection": selection.to_dict()})
-        write_atomically(file, text.encode())
+        write_atomically(file, json.dumps(seal(loads(text))).encode())
 
 
 def list_candidates(recipe: Recipe) -> list[tuple[Cut, Layer, float]]:

@@ -11,8 +11,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from headstart.errors import CacheError, StorageError
 from headstart.system.atomic import cannot_write, folder_atomically, identity, sibling
@@ -24,6 +25,7 @@ except ImportError:  # Windows
     fcntl = None
 
 LOCK = "lock"
+T = TypeVar("T")
 PATIENCE = 60  # seconds that another process may take to remove a folder
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -81,13 +83,45 @@ class Hold:
         return Hold, (self.folder,)  # never the handle: its number is another file elsewhere
 
 
-def make_and_hold(folder: Path, name: str, make: Callable[[Path], None]) -> Hold | None:
-    """Hold a folder; one that lacks `name` is first made whole by `make`.
+@dataclass(frozen=True)
+class Held(Generic[T]):
+    """What was read of a folder that is held.
 
-    make: fills the temporary folder that it is given, `name` included. None where the folder's
-    file system has no locks: it is there, and nothing keeps others from removing it.
-    Raises CacheError if the folder cannot be written.
+    hold: None where the folder's file system has no locks: it is there, and nothing keeps others
+    from removing it. again: whether it was damaged and has been made again.
     """
+
+    content: T
+    hold: Hold | None
+    again: bool
+
+
+def read_and_hold(
+    folder: Path, name: str, make: Callable[[Path], None], read: Callable[[Path], T]
+) -> Held[T]:
+    """Hold a folder and read it; one that lacks `name`, or is damaged, is first made by `make`.
+
+    make: fills the temporary folder that it is given, `name` included. read: raises OSError,
+    ValueError or RuntimeError for a folder that is not whole.
+    Raises CacheError if the folder cannot be written, or is damaged while another has it in use.
+    """
+    hold = _make_and_hold(folder, name, make)
+    try:
+        return Held(read(folder), hold, again=False)
+    except (OSError, ValueError, RuntimeError) as damage:
+        if hold is not None:
+            hold.release()
+        if not remove(folder):
+            reason = str(damage).strip().splitlines()[-1]
+            raise CacheError(
+                f"expected a whole folder {folder}, found: {reason}. Another process has it in "
+                "use: let that end, or remove the folder, and type the same command"
+            ) from damage
+    hold = _make_and_hold(folder, name, make)
+    return Held(read(folder), hold, again=True)
+
+
+def _make_and_hold(folder: Path, name: str, make: Callable[[Path], None]) -> Hold | None:
     while True:
         if not (folder / name).exists():
             try:
