@@ -4,8 +4,10 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +243,31 @@ model.{"save_weights" if "weights" in suffix else "save"}({str(target)!r})
         with pytest.raises(WeightsError, match=r"finite weights of mobilenet_v3_small in .*, found "
                            r"nan or infinity in .*--weights FILE"):  # fmt: skip
             open_extractor(base.changed(weights=str(target)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"module": "os", "class_name": "system"}, "'system' of 'os'"),
+        ({"module": "keras.utils", "class_name": "get_file"}, "'get_file' of 'keras.utils'"),
+        ({"module": "builtins", "class_name": "function"}, "'function' of 'builtins'"),
+        ({"module": "keras.layers", "class_name": "Lambda"}, "'Lambda' of 'keras.layers'"),
+        ({"class_name": "__lambda__"}, "'__lambda__' of None"),
+    ],
+)
+def test_a_saved_model_that_describes_a_program_is_not_opened(
+    tmp_path: Path, changes: dict[str, str], found: str
+) -> None:
+    target = tmp_path / "model.keras"
+    layer = {"module": "keras.layers", "class_name": "Dense", "config": {"units": [changes]}}
+    config = {"module": "keras.models", "class_name": "Sequential", "config": {"layers": [layer]}}
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("metadata.json", '{"keras_version": "3.9.0"}')
+    with pytest.raises(
+        WeightsError, match=f"Keras' own in .*model.keras, found {re.escape(found)}"
+    ):
+        open_extractor(load_recipe(backbone="mobilenet_v3_small", weights=str(target), size=64))
 
 
 def _spoil(file: Path) -> None:

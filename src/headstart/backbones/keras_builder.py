@@ -10,8 +10,10 @@ so transpositions around each convolution and runs 2 to 5 times faster, with the
 
 import json
 import os
+import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from headstart.errors import (
     WeightsError,
     cannot_read,
 )
+from headstart.system.json import loads
 
 _OTHERS = "Type: --weights with another file, or --weights default"
 
@@ -150,7 +153,8 @@ def _transfer(model: Any, path: Path) -> None:
     """From a whole saved model, layer by layer by name."""
     import keras
 
-    saved = keras.models.load_model(path, compile=False)
+    _check_harmless(path)
+    saved = keras.models.load_model(path, compile=False, safe_mode=True)
     layers = {layer.name: layer for layer in _flat(saved)}
     for layer in model.layers:
         if not layer.weights:
@@ -169,6 +173,34 @@ def _transfer(model: Any, path: Path) -> None:
                 f"{expected}, found {shapes}. {_OTHERS}"
             )
         layer.set_weights(source.get_weights())
+
+
+# What a network's description may name; Keras would import and call anything.
+_HARMLESS = re.compile(
+    r"keras\.((src\.)?(layers|models|ops|initializers|regularizers|constraints|activations|"
+    r"dtype_policies)\.|(DTypePolicy|Model|Sequential)$)"
+)
+
+_DATA = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__"}  # its marks
+
+
+def _check_harmless(path: Path) -> None:
+    """Raises WeightsError for a saved model that describes more than Keras' own layers."""
+    with zipfile.ZipFile(path) as archive:
+        parts = [loads(archive.read("config.json"))]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict):
+            module, name = part.get("module"), part.get("class_name")
+            known = name in _DATA or _HARMLESS.match(f"{module}.{name}")
+            if name is not None and (not known or name == "Lambda"):
+                raise WeightsError(
+                    f"expected layers of Keras' own in {path}, found {name!r} of {module!r}, which "
+                    f"may be any program. {_OTHERS}"
+                )
+            parts += part.values()
+        elif isinstance(part, list):
+            parts += part
 
 
 def _flat(model: Any) -> list[Any]:

@@ -12,7 +12,6 @@ import re
 import warnings
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -147,17 +146,14 @@ def _load(image: Any, kind: str, most: int) -> np.ndarray:
 def _silence_libtiff() -> None:
     """Its errors reach us through Pillow; its own lines would stand between ours.
 
-    Nothing but calling it turns them off. Where Pillow brings no library of its own they stay.
+    Nothing but calling it turns them off. Where the library is built into Pillow they stay.
     """
-    import PIL
+    from PIL import Image
 
-    folder = Path(PIL.__file__).parents[1]
-    for pattern in ("pillow.libs/libtiff*", "PIL/.dylibs/libtiff*"):
-        for library in folder.glob(pattern):
-            with suppress(OSError, AttributeError):
-                libtiff = ctypes.CDLL(str(library))  # the one that Pillow has loaded
-                for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
-                    getattr(libtiff, name)(None)
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(Image.core.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
 
 
 class _Reader(io.BytesIO):
