@@ -4,6 +4,8 @@ module in what users read.
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Unpack, get_type_hints
@@ -80,3 +82,9 @@ def test_what_users_read_imports_the_package_alone() -> None:
     used |= set(re.findall(r"from headstart import (\w+)", "\n".join(texts.values())))
     assert used >= {"train", "ImageClassifier", "compare"}
     assert used <= set(headstart.__all__)
+
+
+def test_importing_openvino_reports_to_nobody() -> None:
+    script = "import headstart, openvino, sys; print('openvino_telemetry.main' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr

@@ -16,7 +16,12 @@ Names are loaded when first used: `import headstart` itself loads nothing heavy.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+# `import openvino` reports each use to its makers, from a fork of a process with threads, if this
+# package of theirs is there. Nothing here uses a network unasked; without it OpenVINO goes on.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 __version__ = "0.1.0"
 

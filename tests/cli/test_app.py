@@ -318,3 +318,18 @@ def test_loggers_that_are_not_installed_are_named_before_the_work(
     assert done.returncode == 2
     assert f"pip install 'headstart[{package}]'" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_stopped_before_its_command_begins_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from headstart.cli.app import main
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("headstart.cli.app.load_commands", stop)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "\nStopped.\n"

@@ -87,12 +87,14 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # letters that it cannot write are escaped
             stream.reconfigure(errors="backslashreplace")
-    group: Any = typer.main.get_command(load_commands())
+    group: Any = None
     try:
+        group = typer.main.get_command(load_commands())
         code = group.main(prog_name="headstart", standalone_mode=False)
     except UsageError as error:
         sys.exit(_refuse(explain_usage(error, group, sys.argv[1:])))
-    except typer.Abort:  # Ctrl-C before the command began, in some versions of Typer
+    except (KeyboardInterrupt, typer.Abort):  # Ctrl-C before the command began
+        tell("\nStopped.", to=sys.stderr)
         sys.exit(STOPPED)
     except HeadstartError as error:
         sys.exit(_refuse(str(error)))
