@@ -260,6 +260,26 @@ def test_verify_reads_every_kind(everything: Path) -> None:
     assert problems["weights/vgg16_notop.h5"] == "", "nothing is known of it without an address"
 
 
+def test_what_is_removed_while_it_is_verified_is_not_called_damaged(
+    everything: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, made_anew = everything / "selections/s.json", everything / "addresses/vgg16.json"
+
+    def remove_meanwhile(path: Path) -> str:
+        if path == made_anew:
+            new = path.with_suffix(".new")
+            new.write_text("{}")
+            new.replace(path)
+        else:
+            path.unlink()
+        raise FileNotFoundError(path)
+
+    for check in ("_check_json", "_check_sealed"):
+        monkeypatch.setattr(f"headstart.features.housekeeping.{check}", remove_meanwhile)
+    assert not {"selections/s.json", "addresses/vgg16.json"} & verify(everything).keys()
+    assert not gone.exists()
+
+
 def test_weights_as_published_are_whole(everything: Path) -> None:
     (everything / "weights/vgg16_notop.h5").write_bytes(b"hello")
     address = everything / "addresses/vgg16.json"

@@ -20,7 +20,7 @@ from headstart.backbones.download import fits, known_files
 from headstart.errors import CacheError
 from headstart.features.cache import count_damaged, count_vectors
 from headstart.features.graph import read
-from headstart.system.atomic import is_temporary
+from headstart.system.atomic import identity, is_temporary
 from headstart.system.digest import is_sealed
 from headstart.system.json import loads
 from headstart.system.lock import LOCK, remove
@@ -85,11 +85,15 @@ def verify(folder: Path | None = None) -> dict[str, str]:
     }
     problems = {}
     for path in _paths(folder):
+        before = identity(path)
         try:
             with _without_trace(path):
-                problems[_name(path)] = checks[path.parent.name](path)
+                problem = checks[path.parent.name](path)
         except (OSError, ValueError, RuntimeError) as error:  # OpenVINO's are RuntimeErrors
-            problems[_name(path)] = f"cannot be read ({str(error).strip().splitlines()[-1]})"
+            problem = f"cannot be read ({str(error).strip().splitlines()[-1]})"
+        # What another process removes or replaces meanwhile is not damaged.
+        if path.is_symlink() or before == identity(path) is not None:
+            problems[_name(path)] = problem
     return problems
 
 
