@@ -1,5 +1,6 @@
 """A training that was killed: what is said of it, what goes on with it, and that one alone does."""
 
+import errno
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from headstart.errors import ClassifierError, RecipeError
 from headstart.recipe import load_recipe
 from headstart.runs import folder as runs
 from headstart.runs import record
+from headstart.system.lock import held_alone
 
 CHOICES: dict[str, Any] = {"cut": "block1a_project_bn", "size": 64}
 
@@ -157,3 +159,50 @@ def test_two_that_begin_in_one_place_at_once(
     with pytest.raises(RecipeError, match="expected a new folder"):
         runs.start(tiny, recipe, False, folder, "second", {})
     assert runs.started(folder)["dataset"] == "first"
+
+
+@pytest.mark.parametrize("reached", ["nothing", "half a recipe", "a recipe"])
+def test_a_folder_in_which_a_training_was_killed_as_it_began_is_as_good_as_new(
+    tiny: Path, tmp_path: Path, reached: str
+) -> None:
+    recipe, folder = load_recipe("quick"), tmp_path / "run"
+    folder.mkdir()
+    (folder / ".started.json.tmp").touch()
+    left = {"half a recipe": ".recipe.toml.12ab.tmp", "a recipe": "recipe.toml"}.get(reached)
+    if left:
+        (folder / left).write_text("name = ")
+    runs.check_new(folder)
+    runs.start(tiny, recipe, False, folder, "", {})
+    assert sorted(path.name for path in folder.iterdir()) == ["recipe.toml", "started.json"]
+    assert load_recipe(folder / "recipe.toml") == recipe
+
+
+def test_a_recipe_of_the_user_s_is_not_taken_for_what_a_killed_training_left(
+    tiny: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.toml").write_text("budget = 10")
+    with pytest.raises(RecipeError, match="with something in it"):
+        runs.start(tiny, load_recipe("quick"), False, tmp_path, "", {})
+    assert (tmp_path / "recipe.toml").read_text() == "budget = 10"
+
+
+def test_a_training_that_cannot_write_its_beginning_leaves_nothing(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(runs, "write_json", refuse)
+    with pytest.raises(OSError, match="No space"):
+        runs.start(tiny, load_recipe("quick"), False, tmp_path / "run", "", {})
+    assert not any((tmp_path / "run").iterdir())
+
+
+def test_a_folder_in_which_another_training_begins_is_refused(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / ".started.json.tmp").touch()
+    with (
+        held_alone(tmp_path / ".started.json.tmp"),
+        pytest.raises(RecipeError, match="expected a new folder"),
+    ):
+        runs.start(tiny, load_recipe("quick"), False, tmp_path, "", {})
+    assert [path.name for path in tmp_path.iterdir()] == [".started.json.tmp"]

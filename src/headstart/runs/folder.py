@@ -42,6 +42,9 @@ from headstart.system.json import dumps
 from headstart.system.lock import held_alone
 from headstart.system.reading import Written, read_object
 
+RECIPE = "recipe.toml"
+CLAIM = f".{STARTED}.tmp"  # there while a training begins
+
 
 @dataclass(frozen=True, init=False)
 class Run:
@@ -106,7 +109,7 @@ class Run:
     @cached_property
     def recipe(self) -> Recipe:
         """Every choice of the training. Raises ClassifierError where none began in this folder."""
-        file = self.folder / "recipe.toml"
+        file = self.folder / RECIPE
         if not file.is_file():
             raise ClassifierError(
                 f"expected the folder of a run, found no recipe.toml in {self.folder}. "
@@ -207,17 +210,8 @@ def check_new(out: str | Path | None) -> None:
         )
     if out is None:
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if is_unfinished(folder):
-            raise RecipeError(
-                f"expected a new folder for the run, found {folder} with a training that was "
-                f"stopped or is still running. To go on with it, type: {resume_command(folder)}. "
-                "For a new one, type: --out with another name"
-            )
-        raise RecipeError(
-            f"expected a new folder for the run, found {folder} with something in it. "
-            "Type: --out with another name"
-        )
+    if folder.exists() and (not folder.is_dir() or not _is_vacant(folder)):
+        raise RecipeError(_not_new(folder))
 
 
 def start(
@@ -233,16 +227,60 @@ def start(
     dataset: fingerprint of the images. choices: what the recipe had left open, for run.json.
     """
     folder = _new_folder(source, out)
+    begun = {"source": str(source.resolve()), "strict": strict, "dataset": dataset}
+    with _claimed(folder):
+        write_atomically(folder / RECIPE, recipe.to_toml().encode())
+        write_json(folder / STARTED, {**begun, "choices": choices})
+    return folder
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """While a training begins in `folder`, no other one does.
+
+    Raises RecipeError if one does or has begun there. One that is killed within the block leaves
+    its claim, by which `_is_vacant` knows that what lies beside it is nobody's.
+    """
+    claim = folder / CLAIM
     try:
-        (folder / "recipe.toml").touch(exist_ok=False)
-    except FileExistsError:  # another process was quicker by a moment
-        check_new(folder)
+        claim.touch()
     except OSError as error:
         raise cannot_write(folder, 0, error) from error
-    write_atomically(folder / "recipe.toml", recipe.to_toml().encode())
-    begun = {"source": str(source.resolve()), "strict": strict, "dataset": dataset}
-    write_json(folder / STARTED, {**begun, "choices": choices})
-    return folder
+    with held_alone(claim) as alone:
+        if not alone:
+            raise RecipeError(_not_new(folder))
+        try:
+            if not _is_vacant(folder):
+                raise RecipeError(_not_new(folder))
+            for path in set(folder.iterdir()) - {claim}:
+                path.unlink()
+            try:
+                yield
+            except BaseException:
+                (folder / RECIPE).unlink(missing_ok=True)
+                raise
+        finally:
+            claim.unlink(missing_ok=True)
+
+
+def _is_vacant(folder: Path) -> bool:
+    """Whether nothing is in the folder but what a training left that was killed as it began."""
+    paths = list(folder.iterdir())
+    ours = all(path.name == RECIPE or is_temporary(path) for path in paths)
+    return not paths or (ours and (folder / CLAIM) in paths)
+
+
+def _not_new(folder: Path) -> str:
+    if is_unfinished(folder):
+        return (
+            f"expected a new folder for the run, found {folder} with a training that was stopped "
+            f"or is still running. To go on with it, type: {resume_command(folder)}. For a new "
+            "one, type: --out with another name"
+        )
+    return (
+        f"expected a new folder for the run, found {folder} with something in it. "
+        "Type: --out with another name"
+    )
 
 
 @contextmanager
