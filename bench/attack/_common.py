@@ -25,12 +25,16 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 CORNERS = (3, 4, 5, 6, 8)  # of a class's shape
 
 
-def arguments(description: str | None, tried: int) -> argparse.Namespace:
-    """The command line of an attack: `tried`, `seed` and `photos`, a folder or None."""
+def arguments(description: str | None, tried: int, kinds: Sequence[str] = ()) -> argparse.Namespace:
+    """The command line of an attack: `tried`, `seed` and `photos`, a folder or None; where there
+    are several kinds of tries, `only`: one of them, or None.
+    """
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--tried", type=int, default=tried, help=f"how many (default {tried})")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--photos", type=Path, help="a folder of labelled images; default: drawn")
+    if kinds:
+        parser.add_argument("--only", choices=kinds, help="of all kinds this one alone")
     return parser.parse_args()
 
 

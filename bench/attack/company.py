@@ -34,7 +34,10 @@ LIMIT = 300  # seconds
 
 
 def main() -> None:
-    asked, begun = arguments(__doc__, tried=2), time.perf_counter()
+    asked, begun = (
+        arguments(__doc__, tried=2, kinds=["cache", "resume", "name"]),
+        time.perf_counter(),
+    )
     rng = np.random.default_rng(asked.seed)
     fallen = []
     with workplace("company") as place:
@@ -42,17 +45,20 @@ def main() -> None:
         alone = {"HEADSTART_CACHE": str(place / "alone-cache")}
         for cut in set(CUTS):
             headstart(*train(images, cut, place / f"alone-{cut}"), env=alone)
-        headstart("train", images, *split(NEURAL), "--out", place / "neural", env=alone)
+        if asked.only in (None, "resume"):
+            headstart("train", images, *split(NEURAL), "--out", place / "neural", env=alone)
         rows = headstart("predict", place / "alone-last", images, "--format", "csv", env=alone)
         for number in range(asked.tried):
             env = {"HEADSTART_CACHE": str(place / f"cache-{number}")}
             here = place / str(number)
             here.mkdir()
-            wrong = [
-                *share_cache(images, place, here, env, rows.stdout),
-                *resume_twice(images, place, here, env, rng),
-                *take_one_name(images, place, here, env),
-            ]
+            wrong = []
+            if asked.only in (None, "cache"):
+                wrong += share_cache(images, place, here, env, rows.stdout)
+            if asked.only in (None, "resume"):
+                wrong += resume_twice(images, place, here, env, rng)
+            if asked.only in (None, "name"):
+                wrong += take_one_name(images, place, here, env)
             if wrong:
                 fallen.append(f"--seed {asked.seed}, round {number}: {'; '.join(wrong)}")
     report("company", asked.tried, fallen, begun)

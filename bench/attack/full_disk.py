@@ -25,7 +25,7 @@ INSIDE = "HEADSTART_ATTACK_INSIDE"  # set once we are in the namespace
 LEAST = 0.3  # MB
 ROOM = 500  # MB, more than a training needs
 HELD = ("cache", "runs", "both")
-LINEAR = "--cut last --size 64"
+HEADS = {"linear": "--cut last --size 64", "neural": NEURAL}
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Disk:
 
 
 def main() -> None:
-    asked, begun = arguments(__doc__, tried=20), time.perf_counter()
+    asked, begun = arguments(__doc__, tried=20, kinds=list(HEADS)), time.perf_counter()
     if not os.environ.get(INSIDE):
         enter_namespace()
     rng = np.random.default_rng(asked.seed)
@@ -54,25 +54,25 @@ def main() -> None:
     with workplace("full-disk") as place:
         images = asked.photos or photos(place / "photos", each=24)
         needed = {}
-        for options in {LINEAR, NEURAL}:
-            whole = place / f"whole-{len(options)}"
+        for head in [asked.only] if asked.only else HEADS:
+            whole = place / head
             env = {"HEADSTART_CACHE": f"{whole}-cache"}
-            headstart("train", images, *split(options), "--out", whole, "--quiet", env=env)
-            needed[options] = 1.3 * (_size(whole) + _size(Path(f"{whole}-cache")))
+            headstart("train", images, *split(HEADS[head]), "--out", whole, "--quiet", env=env)
+            needed[head] = 1.3 * (_size(whole) + _size(Path(f"{whole}-cache")))
         for number in range(asked.tried):
-            options = NEURAL if number % 4 == 3 else LINEAR
+            head = asked.only or ("neural" if number % 4 == 3 else "linear")
             share = (number + rng.random()) / asked.tried
-            size = round(LEAST * (needed[options] / LEAST) ** share, 2)
+            size = round(LEAST * (needed[head] / LEAST) ** share, 2)
             held = HELD[number % len(HELD)]
             disk = Disk(place / f"disk-{number}")
             disk.mount(size)
             try:
-                whole = place / f"whole-{len(options)}"
-                wrong = attack(images, split(options), place / str(number), disk, held, whole)
+                here = place / str(number)
+                wrong = attack(images, split(HEADS[head]), here, disk, held, place / head)
             finally:
                 disk.unmount()
             if wrong:
-                fallen.append(f"--seed {asked.seed}, {size} MB for {held}, {options}: {wrong}")
+                fallen.append(f"--seed {asked.seed}, {head} head, {size} MB for {held}: {wrong}")
     report("full_disk", asked.tried, fallen, begun)
 
 

@@ -58,14 +58,15 @@ class Kind:
 
 
 def main() -> None:
-    asked, begun = arguments(__doc__, tried=16), time.perf_counter()
+    asked, begun = arguments(__doc__, tried=16, kinds=sorted(set(ORDER))), time.perf_counter()
     rng = np.random.default_rng(asked.seed)
+    order = (asked.only,) if asked.only else ORDER
     fallen = []
     with workplace("kills") as place:
         images = asked.photos or photos(place / "photos", each=40)
-        kinds = prepare(place, images, ORDER[: asked.tried])
+        kinds = prepare(place, images, order[: asked.tried])
         for number in range(asked.tried):
-            name = ORDER[number % len(ORDER)]
+            name = order[number % len(order)]
             if wrong := attack(kinds[name], place / f"{number}", rng, number % 4 < 2):
                 fallen.append(f"--seed {asked.seed}, number {number}, {name}: {wrong}")
     report("kills", asked.tried, fallen, begun)
