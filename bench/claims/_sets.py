@@ -16,7 +16,7 @@ from headstart.recipe import load_recipe
 
 
 def examples_of(folder: Path, cut: str = "last", **choices: object) -> Examples:
-    """All images of a set, whatever their split, one of each content, with the features of a cut."""
+    """All images of a set, whatever their split, one of each content, as a cut sees them."""
     recipe = load_recipe("quick", cut=cut, **choices)
     dataset = load(folder, split=False)
     items = list({item.content_hash: item for item in dataset.items}.values())
@@ -27,7 +27,7 @@ def examples_of(folder: Path, cut: str = "last", **choices: object) -> Examples:
 
 
 def draw(examples: Examples, images: int, rng: np.random.Generator) -> tuple[Examples, Examples]:
-    """So many images at random, and all others. Classes that the draw lacks are left out of both."""
+    """So many images at random, and all others; without the classes that the draw lacks."""
     order = rng.permutation(len(examples))
     inside, outside = order[:images], order[images:]
     kept = np.unique(examples.targets[inside])
