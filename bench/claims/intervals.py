@@ -1,4 +1,11 @@
-"""Intervals of shares: do they hold the true share as often as they say?"""
+"""Intervals of shares: do they hold the true share as often as they say?
+
+The true shares are drawn around those of a configuration in each repeat, since how often an
+interval of counts holds one share alone goes up and down with it (Brown, Cai and DasGupta 2001,
+https://doi.org/10.1214/ss/1009213286).
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -6,55 +13,56 @@ from claims import Draws, claim
 from headstart.metrics.classification import evaluate
 from headstart.metrics.intervals import interval
 
+SPREAD = 0.5  # standard deviation of the true shares' logits
+
+
+def _around(shares: np.ndarray | float, size: tuple[int, ...], draws: Draws) -> np.ndarray:
+    logits = np.log(shares) - np.log1p(-np.asarray(shares)) + draws.rng.normal(0, SPREAD, size)
+    return 1 / (1 + np.exp(-logits))
+
 
 @claim("accuracy interval", repeats=4000)
 def accuracy_interval(draws: Draws) -> dict[str, np.ndarray]:
     """The interval of an accuracy holds the accuracy on endless new images."""
     outcomes = {}
     for n in (30, 100, 300, 1000):
-        for truth in (0.6, 0.8, 0.9, 0.97):
-            right = draws.rng.binomial(n, truth, draws.repeats)
-            ends = {k: interval(int(k), n) or (0.0, 1.0) for k in np.unique(right)}
-            held = [ends[k][0] <= truth <= ends[k][1] for k in right]
-            outcomes[f"{truth:.0%} of {n}"] = np.array(held)
+        for middle in (0.6, 0.8, 0.9, 0.97):
+            truths = _around(middle, (draws.repeats,), draws)
+            ends = [interval(int(k), n) or (0, 1) for k in draws.rng.binomial(n, truths)]
+            held = [low <= truth <= high for truth, (low, high) in zip(truths, ends, strict=True)]
+            outcomes[f"{middle:.0%} of {n}"] = np.array(held)
     return outcomes
-
-
-def _probabilities(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N, C) one-hot probabilities and (N,) labels that have this (C, C) confusion."""
-    classes = len(confusion)
-    rows, columns = np.indices(confusion.shape).reshape(2, -1)
-    labels, given = (np.repeat(side, confusion.ravel()) for side in (rows, columns))
-    return np.eye(classes)[given], labels
 
 
 # Images of each class, and the recall of each: equal or apart, few and many errors.
 SUPPORTS = {
     "2 x 20": [20] * 2, "2 x 100": [100] * 2, "90 and 10": [90, 10], "190 and 10": [190, 10],
     "10 x 5": [5] * 10, "10 x 20": [20] * 10, "5 falling": [100, 50, 25, 12, 6],
-    "50 x 4": [4] * 50, "20 rare": [100] * 5 + [5] * 15,
+    "50 x 4": [4] * 50, "15 of 20 rare": [100] * 5 + [5] * 15,
 }  # fmt: skip
-RECALLS = {
+RECALLS: dict[str, Callable[[int], np.ndarray]] = {
     "all 60%": lambda c: np.full(c, 0.6), "all 90%": lambda c: np.full(c, 0.9),
-    "all 98%": lambda c: np.full(c, 0.98), "70 to 99%": lambda c: np.linspace(0.99, 0.7, c),
-    "50 to 95%": lambda c: np.linspace(0.95, 0.5, c),
+    "all 98%": lambda c: np.full(c, 0.98), "99 to 70%": lambda c: np.linspace(0.99, 0.7, c),
+    "50 to 95%": lambda c: np.linspace(0.5, 0.95, c), "the last 50%": lambda c: np.array(
+        [0.97] * (c - 1) + [0.5]), "the first 50%": lambda c: np.array([0.5] + [0.97] * (c - 1)),
 }  # fmt: skip
 
 
-@claim("balanced accuracy interval", repeats=1000)
+@claim("balanced accuracy interval", repeats=400)
 def balanced_accuracy_interval(draws: Draws) -> dict[str, np.ndarray]:
     """The interval of a balanced accuracy holds the mean of the classes' true recalls."""
     outcomes = {}
     for sizes, support in SUPPORTS.items():
         n = np.array(support)
+        labels, names = np.repeat(np.arange(len(n)), n), [str(c) for c in range(len(n))]
+        place = np.concatenate([np.arange(count) for count in support])  # of an image in its class
         for level, recalls_of in RECALLS.items():
-            recalls = recalls_of(len(n))
-            truth, held = recalls.mean(), []
-            for right in draws.rng.binomial(n, recalls, (draws.repeats, len(n))):
-                confusion = np.diag(right)
-                confusion[np.arange(len(n)), (np.arange(len(n)) + 1) % len(n)] = n - right
-                measured = evaluate(*_probabilities(confusion), [str(c) for c in range(len(n))])
+            recalls = _around(recalls_of(len(n)), (draws.repeats, len(n)), draws)
+            held = []
+            for truth, right in zip(recalls, draws.rng.binomial(n, recalls), strict=True):
+                given = np.where(place < right[labels], labels, (labels + 1) % len(n))
+                measured = evaluate(np.eye(len(n))[given], labels, names)
                 low, high = measured.balanced_accuracy_interval or (0.0, 1.0)
-                held.append(low <= truth <= high)
+                held.append(low <= truth.mean() <= high)
             outcomes[f"{sizes}, {level}"] = np.array(held)
     return outcomes

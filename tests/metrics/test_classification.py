@@ -67,6 +67,14 @@ def test_against_scikit_learn(classes: int) -> None:
     assert metrics.roc_auc == pytest.approx(auc)
 
 
+def test_many_classes_of_five_images_have_an_interval_as_all_of_them() -> None:
+    """3 of 5 right in each of 10 classes: Wilson's interval of 30 of 50."""
+    labels = np.repeat(np.arange(10), 5)
+    given = np.where(np.arange(50) % 5 < 3, labels, (labels + 1) % 10)
+    metrics = evaluate(np.eye(10)[given], labels, [str(c) for c in range(10)])
+    assert metrics.balanced_accuracy_interval == pytest.approx((0.4618, 0.7239), abs=1e-4)
+
+
 def test_json_there_and_back(metrics: Metrics) -> None:
     text = json.dumps(metrics.to_dict(), allow_nan=False)
     assert Metrics.from_dict(json.loads(text)) == metrics

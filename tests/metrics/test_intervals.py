@@ -1,8 +1,9 @@
 """Wilson's interval against published numbers and by hand."""
 
+import numpy as np
 import pytest
 
-from headstart.metrics.intervals import interval
+from headstart.metrics.intervals import Z, interval, interval_of_mean
 
 
 def test_wilson_interval_against_published_numbers() -> None:
@@ -26,3 +27,32 @@ def test_failures_have_the_mirrored_interval(successes: int, n: int) -> None:
     low, high = interval(successes, n) or (0, 0)
     assert 0 <= low <= successes / n <= high <= 1
     assert interval(n - successes, n) == pytest.approx((1 - high, 1 - low))
+
+
+def test_a_mean_of_equals_has_the_interval_of_all_of_them() -> None:
+    """5 times 16 of 20: Wilson's of 80 of 100."""
+    ends = interval_of_mean(np.full(5, 16), np.full(5, 20))
+    assert ends == pytest.approx(interval(80, 100))
+    ends = interval_of_mean(np.full(10, 5), np.full(10, 5))  # all right, few of each
+    assert ends == pytest.approx(interval(50, 50))
+    assert interval_of_mean(np.full(3, 0), np.full(3, 7)) == pytest.approx(interval(0, 21))
+
+
+def test_the_mean_of_many_proportions_by_hand() -> None:
+    """1,000 trials each: errors of 0.5, 0.9 are sqrt(0.25 / 1000), sqrt(0.09 / 1000)."""
+    low, high = interval_of_mean(np.array([500, 900]), np.array([1000, 1000]))
+    half = Z * (0.34 / 1000) ** 0.5 / 2
+    assert (low, high) == pytest.approx((0.7 - half, 0.7 + half), abs=1e-3)
+
+
+def test_a_rare_class_carries_the_interval_of_the_mean() -> None:
+    """All of 1,000 and 5 of 10: the mean's ends are half those of the rare class."""
+    low, high = interval_of_mean(np.array([1000, 5]), np.array([1000, 10]))
+    rare = interval(5, 10) or (0, 1)
+    assert (low, high) == pytest.approx(((1 + rare[0]) / 2, (1 + rare[1]) / 2), abs=0.02)
+
+
+def test_trials_that_count_as_fewer() -> None:
+    low, high = interval(20.5, 25.6) or (0, 1)
+    wide, narrow = interval(4, 5) or (0, 1), interval(80, 100) or (0, 1)
+    assert wide[0] < low < narrow[0] < narrow[1] < high < wide[1]

@@ -3,14 +3,13 @@
 Letters: N images, C classes. Every proportion comes with its 95% interval.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 import numpy as np
 
-from headstart.metrics.intervals import Interval, Z, interval
+from headstart.metrics.intervals import Interval, interval, interval_of_mean
 from headstart.metrics.losses import CrossEntropy
 
 R = TypeVar("R")
@@ -147,18 +146,13 @@ def _by_class(confusion: np.ndarray, classes: Sequence[str]) -> tuple[ClassMetri
 
 
 def _balanced(confusion: np.ndarray) -> tuple[float | None, Interval | None]:
-    """Mean recall of the classes present; its interval from their binomial variances
-    (Agresti-Coull counts, so that perfect recalls have a width too).
-    """
+    """Mean recall of the classes present, and its interval."""
     support = confusion.sum(axis=1)
     present = support > 0
     if not present.any():
         return None, None
     n, right = support[present], np.diag(confusion)[present]
-    mean = float((right / n).mean())
-    share = (right + 2) / (n + 4)
-    half = Z * math.sqrt(float((share * (1 - share) / (n + 4)).sum())) / len(n)
-    return mean, (max(0.0, mean - half), min(1.0, mean + half))
+    return float((right / n).mean()), interval_of_mean(right, n)
 
 
 def _top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:

@@ -5,12 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headstart.metrics.intervals import Interval, Z
+from headstart.metrics.intervals import HALVINGS, Interval, Z, interval
+
+# A quarter turn, over which an interval's width is divided between two sources of chance.
+ANGLES = np.linspace(0, math.pi / 2, 17)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two classifiers on the same images: accuracy of the first minus that of the second."""
+    """Two classifiers on the same images: accuracy of the first minus that of the second.
+
+    The verdict, the p-value and the interval are of one test: one is better if and only if p is
+    below 0.05, which is if and only if the interval does not hold 0.
+    """
 
     n: int
     difference: float
@@ -23,17 +30,14 @@ class Comparison:
 
 
 def compare(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> Comparison:
-    """Paired comparison of (N, C) probabilities: exact McNemar test (McNemar 1947) and the
-    interval of the difference by Agresti and Min 2005 (https://doi.org/10.1002/sim.1781).
+    """Paired comparison of (N, C) probabilities: McNemar's test by the mid-p value (Fagerland,
+    Lydersen and Laake 2013, https://doi.org/10.1186/1471-2288-13-91), and its interval.
     """
     a, b = first.argmax(axis=1) == labels, second.argmax(axis=1) == labels
     n, only_a, only_b = len(labels), int((a & ~b).sum()), int((b & ~a).sum())
     discordant = only_a + only_b
-    p_value = min(1.0, 2 * _binomial_tail(min(only_a, only_b), discordant)) if discordant else 1.0
-    # Agresti and Min: half an observation added to each of the four cells.
-    x, y, m = only_a + 0.5, only_b + 0.5, n + 2
-    middle = (x - y) / m
-    half = Z * math.sqrt(max(0.0, x + y - (x - y) ** 2 / m)) / m
+    fewer = min(only_a, only_b)
+    p_value = min(1.0, 2 * float(_mid_p(fewer, discordant, np.array([0.5]))[0]))
     difference = (only_a - only_b) / n if n else 0.0
     verdict = "the data cannot tell"
     if p_value < 0.05:
@@ -43,17 +47,47 @@ def compare(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> Compar
         rate = discordant / n
         needed = math.ceil((Z * math.sqrt(rate) + 0.8416 * math.sqrt(
             max(0.0, rate - difference**2))) ** 2 / difference**2)  # fmt: skip
-    return Comparison(n, difference, (max(-1.0, middle - half), min(1.0, middle + half)), only_a,
-                      only_b, p_value, needed, verdict)  # fmt: skip
+    ends = (-_most(only_b, only_a, n), _most(only_a, only_b, n)) if n else (-1.0, 1.0)
+    return Comparison(n, difference, ends, only_a, only_b, p_value, needed, verdict)
 
 
-def _binomial_tail(k: int, n: int) -> float:
-    """P(X <= k) for n fair coins."""
-    logs = [
-        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2)
-        for i in range(k + 1)
-    ]
-    return math.fsum(map(math.exp, logs))
+def _most(wins: int, losses: int, n: int) -> float:
+    """The upper end of the 95% interval of the difference that so many images won, and so many
+    lost, of N make.
+
+    The difference is the share of images on which the two differ, times how one-sidedly they do.
+    The one has Wilson's interval, the other the mid-p one of McNemar's test; both are combined by
+    propagating imprecision (Newcombe 2011, https://doi.org/10.1080/03610921003764225): the
+    greatest product of two ends whose squared normal quantiles add up to that of 95%. The sign is
+    the second one's, which alone is at its end there: so the interval holds 0 as the test says.
+    """
+    differ = wins + losses
+    tails = np.array([math.erfc(Z * math.sin(angle) / math.sqrt(2)) / 2 for angle in ANGLES])
+    sides = 2 * _highest_share(wins, differ, tails) - 1
+    ends = [interval(differ, n, Z * math.cos(angle)) or (0.0, 1.0) for angle in ANGLES]
+    low, high = np.array(ends).T
+    return float(np.where(sides > 0, high * sides, low * sides).max())
+
+
+def _highest_share(k: int, n: int, tails: np.ndarray) -> np.ndarray:
+    """(T,) shares of which k of n or fewer have the (T,) mid-p values."""
+    low, high = np.zeros(len(tails)), np.ones(len(tails))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        likely = _mid_p(k, n, middle) >= tails
+        low, high = np.where(likely, middle, low), np.where(likely, high, middle)
+    return high
+
+
+def _mid_p(k: int, n: int, shares: np.ndarray) -> np.ndarray:
+    """(T,) P(X < k) + P(X = k) / 2 of n trials that succeed with the (T,) shares."""
+    counts = np.arange(k + 1)
+    ways = np.zeros(k + 1)  # logarithms of n over 0 .. k
+    ways[1:] = np.cumsum(np.log((n + 1 - counts[1:]) / counts[1:]))
+    likely, unlikely = np.log(shares)[:, None], np.log1p(-shares)[:, None]
+    chances = np.exp(ways + counts * likely + (n - counts) * unlikely)
+    result: np.ndarray = chances.sum(axis=1) - chances[:, -1] / 2
+    return result
 
 
 def standard_errors(losses: np.ndarray, others: np.ndarray) -> float:
