@@ -45,6 +45,46 @@ def test_calibration_error_by_hand() -> None:
     assert (only.count, only.accuracy) == (10, 0.6)
 
 
+def stated(share: float, right: int, n: int) -> Metrics:
+    """Of n images, all stated so surely, so many are right."""
+    labels = np.array([0] * right + [1] * (n - right))
+    return evaluate(np.tile([share, 1 - share], (n, 1)), labels, ["a", "b"])
+
+
+def test_the_calibration_error_of_chance_by_hand() -> None:
+    """Of 100 images stated at 0.8 as many are right as 100 throws of 0.8 give: the standard
+    deviation is 0.04, its mean absolute value 0.798 times that, its 95% quantile 1.96 times.
+    """
+    usual, most = stated(0.8, 80, 100).calibration_error_by_chance or (0, 0)
+    assert usual == pytest.approx(0.798 * 0.04, rel=0.1)
+    assert most == pytest.approx(0.08, abs=0.011)
+
+
+def test_what_chance_explains_is_not_told_as_an_error() -> None:
+    alike = stated(0.8, 75, 100)
+    assert alike.expected_calibration_error == pytest.approx(0.05)
+    assert alike.calibration_error_beyond_chance == 0
+    line = summary({"validation": alike}).splitlines()[-1]
+    assert line.endswith("; stated probabilities are as right as 100 images can tell")
+
+
+def test_an_error_beyond_chance_is_told_without_its_share() -> None:
+    """Off by 0.2, where chance gives 0.032 on average: sqrt(0.2^2 - 0.032^2) = 0.197."""
+    off = stated(0.8, 60, 100)
+    assert off.calibration_error_beyond_chance == pytest.approx(0.197, abs=0.002)
+    assert "; stated probabilities are off by 19." in summary({"validation": off})
+    assert summary({"validation": off}).endswith("% on average, beyond chance")
+
+
+def test_metrics_of_earlier_versions_do_not_say_what_chance_gives(metrics: Metrics) -> None:
+    table = metrics.to_dict()
+    del table["calibration_error_by_chance"]
+    old = Metrics.from_dict(table)
+    assert old.calibration_error_beyond_chance is None
+    assert old.expected_calibration_error == metrics.expected_calibration_error
+    assert summary({"validation": old}).splitlines()[-1] == f"log loss {old.log_loss:.3f}"
+
+
 @pytest.mark.parametrize("classes", [2, 4])
 def test_against_scikit_learn(classes: int) -> None:
     from sklearn import metrics as oracle

@@ -1,4 +1,4 @@
-"""Verdicts by hand; remedies, comparison and the notebook on small data."""
+"""Remedies, comparison and the notebook on small data."""
 
 import importlib.util
 import os
@@ -6,12 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import headstart
 from headstart.errors import ClassifierError
-from headstart.metrics.classification import Metrics, evaluate
 from headstart.report.plots import (
     curves_picture,
     curves_text,
@@ -19,7 +17,6 @@ from headstart.report.plots import (
     learning_picture,
     spark,
 )
-from headstart.report.verdict import verdict
 from headstart.runs.remedies import list_candidates
 
 needs_tensorflow = pytest.mark.skipif(
@@ -30,63 +27,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
-
-
-def measured(right: int, n: int) -> Metrics:
-    """`right` of `n` images of two classes right."""
-    labels = np.zeros(n, int)
-    labels[: n // 2] = 1
-    probabilities = np.full((n, 2), 0.1, "f4")
-    probabilities[np.arange(n), labels] = 0.9
-    probabilities[right:] = probabilities[right:, ::-1]
-    return evaluate(probabilities, labels, ["a", "b"])
-
-
-FALLING = {"loss": [0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01]}
-
-
-def test_a_gap_beyond_the_interval_is_overfitting() -> None:
-    history = {**FALLING, "val_loss": [0.5, 0.4, 0.35, 0.36, 0.45, 0.55, 0.7, 0.9]}
-    judgement = verdict({"train": measured(999, 1000), "validation": measured(850, 1000)}, history)
-    assert judgement is not None
-    assert judgement.kind == "overfitting"
-    assert judgement.since == 5
-    assert "since epoch 5" in judgement.text
-    assert "14.9% better on images it has seen" in judgement.text
-
-
-def test_a_small_gap_is_fitting_and_says_what_cannot_be_told() -> None:
-    history = {**FALLING, "val_loss": [0.5, 0.4, 0.3, 0.25, 0.2, 0.2, 0.2, 0.2]}
-    judgement = verdict({"train": measured(95, 100), "validation": measured(47, 50)}, history)
-    assert judgement is not None
-    assert judgement.kind == "fitting"
-    assert "With 50 validation images a gap below" in judgement.text
-
-
-def test_noise_of_a_small_validation_set_is_not_overfitting() -> None:
-    history = {**FALLING, "val_loss": [0.5, 0.3, 0.34, 0.3, 0.33, 0.29, 0.33, 0.3]}
-    judgement = verdict({"train": measured(95, 100), "validation": measured(46, 50)}, history)
-    assert judgement is not None
-    assert judgement.kind == "fitting"
-
-
-def test_a_head_that_has_not_learned_its_images_underfits() -> None:
-    history = {"loss": [0.69, 0.68, 0.68], "val_loss": [0.69, 0.69, 0.68]}
-    judgement = verdict({"train": measured(60, 100), "validation": measured(58, 100)}, history)
-    assert judgement is not None
-    assert judgement.kind == "underfitting"
-
-
-def test_nan_is_divergence_and_a_linear_head_has_no_verdict() -> None:
-    metrics = {"train": measured(50, 100), "validation": measured(50, 100)}
-    for losses in (
-        {"loss": [0.7, float("nan")]}, {"loss": [0.7, float("inf")]},
-        {"loss": [0.7, 0.6], "val_loss": [0.7, float("nan")]},
-    ):  # fmt: skip
-        judgement = verdict(metrics, losses)
-        assert judgement is not None
-        assert judgement.kind == "diverged"
-    assert verdict(metrics, {}) is None
 
 
 def test_curves_in_the_terminal_and_as_pictures() -> None:

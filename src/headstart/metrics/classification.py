@@ -3,8 +3,9 @@
 Letters: N images, C classes. Every proportion comes with its 95% interval.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from headstart.metrics.losses import CrossEntropy
 
 R = TypeVar("R")
 BINS = 15  # of the calibration error, as in Guo et al. 2017
+DRAWS = 400  # of labels, to see what chance alone makes of the calibration error
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Metrics:
     """What the probabilities of N labelled images are worth. None where it cannot be told.
 
     confusion: (C, C) counts, rows by true class, columns by predicted class.
+    calibration_error_by_chance: mean and 95% quantile of the calibration errors that these
+    probabilities have where they are exactly right; None in files of versions that did not say.
     """
 
     n: int
@@ -59,6 +63,21 @@ class Metrics:
     reliability: tuple[Bin, ...]
     classes: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
+    calibration_error_by_chance: tuple[float, float] | None = None
+
+    @property
+    def calibration_error_beyond_chance(self) -> float | None:
+        """By how much stated probabilities are off on average; 0 where these images cannot tell it
+        from chance, None where that is not known.
+
+        Errors of the probabilities and those of chance add up as squares (as in Kumar, Liang and Ma
+        2019, https://arxiv.org/abs/1909.10155).
+        """
+        error, chance = self.expected_calibration_error, self.calibration_error_by_chance
+        if error is None or chance is None:
+            return None
+        usual, most = chance
+        return math.sqrt(max(0.0, error**2 - usual**2)) if error > most else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -68,8 +87,9 @@ class Metrics:
     def from_dict(cls, table: Mapping[str, Any]) -> "Metrics":
         """What `to_dict` gave; what a later version gave beside it is passed over."""
         values = _known(cls, table)
-        for name in ("accuracy_interval", "balanced_accuracy_interval"):
-            values[name] = tuple(values[name]) if values[name] else None
+        for name in ("accuracy_interval", "balanced_accuracy_interval",
+                     "calibration_error_by_chance"):  # fmt: skip
+            values[name] = tuple(values[name]) if values.get(name) else None
         values["reliability"] = tuple(Bin(**_known(Bin, row)) for row in values["reliability"])
         values["classes"] = tuple(read_row(ClassMetrics, row) for row in values["classes"])
         values["confusion"] = tuple(tuple(row) for row in values["confusion"])
@@ -83,7 +103,11 @@ def read_row(kind: type[R], table: Mapping[str, Any]) -> R:
 
 
 def _known(kind: type[Any], table: Mapping[str, Any]) -> dict[str, Any]:
-    return {field.name: table[field.name] for field in fields(kind)}
+    return {
+        field.name: table[field.name]
+        for field in fields(kind)
+        if field.name in table or field.default is MISSING
+    }
 
 
 def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Metrics:
@@ -101,7 +125,8 @@ def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[st
     rows = _by_class(confusion, classes)
     right = int(np.trace(confusion))
     top = probabilities.max(axis=1) if n else np.zeros(0)
-    bins = _bins(top, predicted == labels)
+    bin_of = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
+    bins = _bins(bin_of, top, predicted == labels)
     balanced, balanced_interval = _balanced(confusion)
     present = [row.f1 for row in rows if row.f1 is not None]
     return Metrics(
@@ -123,6 +148,7 @@ def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[st
         reliability=bins,
         classes=rows,
         confusion=tuple(tuple(int(value) for value in row) for row in confusion),
+        calibration_error_by_chance=_errors_by_chance(bin_of, top) if n else None,
     )
 
 
@@ -187,14 +213,27 @@ def _auc(scores: np.ndarray, positive: np.ndarray) -> float | None:
     return float((ranks[inverse][positive].sum() - yes * (yes + 1) / 2) / (yes * no))
 
 
-def _bins(top: np.ndarray, right: np.ndarray) -> tuple[Bin, ...]:
+def _bins(bin_of: np.ndarray, top: np.ndarray, right: np.ndarray) -> tuple[Bin, ...]:
     """Equal-width bins of the top probability that hold images."""
-    index = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
     bins = []
     for number in range(BINS):
-        inside = index == number
+        inside = bin_of == number
         if inside.any():
             bins.append(
                 Bin(int(inside.sum()), float(top[inside].mean()), float(right[inside].mean()))
             )
     return tuple(bins)
+
+
+def _errors_by_chance(bin_of: np.ndarray, top: np.ndarray) -> tuple[float, float]:
+    """Mean and 95% quantile of the calibration errors of N images, each of which is right with the
+    probability that is stated: seeded draws.
+    """
+    rng = np.random.default_rng(0)
+    stated = top.astype(np.float64)
+    expected = np.bincount(bin_of, stated, BINS)
+    errors = np.empty(DRAWS)
+    for draw in range(DRAWS):
+        right = np.bincount(bin_of, rng.random(len(top)) < stated, BINS)
+        errors[draw] = np.abs(right - expected).sum() / len(top)
+    return float(errors.mean()), float(np.quantile(errors, 0.95))

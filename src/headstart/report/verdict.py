@@ -5,15 +5,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from headstart.metrics.classification import Metrics
+from headstart.metrics.intervals import interval
 
 LOW = 0.75  # training accuracy, relative to chance, below which a head has not learned its images
 SMOOTH = 3  # epochs over which losses are averaged: a small validation set is noisy
 RISE = 0.05  # share by which validation loss must rise over its lowest
+SLIGHT = 0.03  # a gap between training and validation accuracy below which nothing need be done
+LARGE = 0.1  # one that matters even where validation loss has not risen
+Z = 1.6448536269514722  # of a one-sided 95% interval: how large a gap is, at least or at most
+MUCH_DROPOUT, SMALL_HEAD = 0.5, 64  # beyond which more, or less, is no advice
+
+
+@dataclass(frozen=True)
+class Regularisation:
+    """What a recipe already has against overfitting. augmented: whether a head sees changed images.
+    dropout: the highest rate. units: of the widest hidden layer, 0 for none.
+    """
+
+    augmented: bool = False
+    dropout: float = 0.0
+    units: int = 1024
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """kind: "underfitting", "fitting", "overfitting" or "diverged". since: the epoch, from 1."""
+    """kind: "underfitting", "fitting", "overfitting", "unclear" or "diverged". since: the epoch,
+    from 1.
+    """
 
     kind: str
     text: str
@@ -24,13 +42,18 @@ def verdict(
     metrics: Mapping[str, Metrics],
     history: Mapping[str, Sequence[float]] | None = None,
     *,
+    kept_epoch: int | None = None,
     tuned: bool = False,
+    has: Regularisation | None = None,
 ) -> Verdict | None:
     """What the training and validation figures say, and what to try; None without them.
 
-    Overfitting needs proof: the training accuracy must lie above the validation interval, or the
-    smoothed validation loss must have risen by 5% while the training loss fell. tuned: whether the
-    backbone was trained too, which remedies do not try.
+    Overfitting needs proof, and a size that matters: the training accuracy must lie above the
+    one-sided validation interval and by 3 points above the validation accuracy; and the smoothed
+    validation loss must have risen by 5% while the training loss fell, or the gap be 10 points.
+    Where a gap of 10 points can be neither told nor excluded the verdict is that.
+    kept_epoch: whose weights are used; what came after it is no harm. tuned: whether the backbone
+    was trained too, which remedies do not try. has: what is no advice any more.
     """
     if not history:  # a linear head fits its own images, and cross-validation chose how closely
         return None
@@ -47,36 +70,61 @@ def verdict(
     if training.accuracy is None or looked_at.accuracy is None:
         return None
     low, high = looked_at.accuracy_interval or (0.0, 1.0)
-    gap = training.accuracy - looked_at.accuracy
     both = (
         f"training {training.accuracy:.1%}, validation {looked_at.accuracy:.1%} "
         f"(95% interval {low:.1%} to {high:.1%})"
     )
-    since = _find_turn(list(history.get("val_loss", ())), losses)
-    if (
-        training.accuracy < _lowest_learned(len(training.classes))
-        and gap <= high - looked_at.accuracy
-    ):
+    gap = training.accuracy - looked_at.accuracy
+    lowest, highest = interval(looked_at.accuracy * looked_at.n, looked_at.n, Z) or (0.0, 1.0)
+    told = training.accuracy > highest
+    most = training.accuracy - lowest
+    validation = list(history.get("val_loss", ()))[:kept_epoch]
+    since = _find_turn(validation, losses[:kept_epoch])
+    has = has or Regularisation()
+    if training.accuracy < _lowest_learned(len(training.classes)) and not told:
         return Verdict(
             "underfitting", f"Underfitting: {both}. The head has not learned its own images. Try "
-            "more epochs, a higher learning rate, a wider head or less augmentation.",
+            f"{_against_underfitting(has)}.",
         )  # fmt: skip
-    if training.accuracy > high or since is not None:
+    if told and gap >= SLIGHT and (since or gap >= LARGE or not validation):
         when = ""
         if since:
             when = f" since epoch {since}: validation loss rose while training loss fell"
         return Verdict(
             "overfitting", f"Overfitting{when}; {both}: {gap:.1%} better on images it has seen. "
-            + ("Try more photos or more augmentation." if tuned else "Try more photos, "
-               "augmentation, dropout or a smaller head; headstart remedies RUN tries them."),
-            since,
+            f"{_against_overfitting(has, tuned)}", since,
         )  # fmt: skip
-    wide = high - low
-    enough = (
-        f" With {looked_at.n:,} validation images a gap below {wide / 2:.1%} cannot be told from "
-        "chance."
-    )
-    return Verdict("fitting", f"Fitting: {both}; no sign of overfitting.{enough}")
+    images = f"{looked_at.n:,} validation images"
+    if told:
+        return Verdict("fitting", f"Fitting: {both}; slight overfitting: {gap:.1%} better on "
+                       f"images it has seen, at most {most:.1%} by these {images}.")  # fmt: skip
+    if most >= LARGE:
+        return Verdict(
+            "unclear", f"Too few validation images to tell: {both}. With {images} it may be up to "
+            f"{most:.1%} better on images it has seen, or not at all. Try more photos, or a larger "
+            "share of them for validation (--set validation_fraction=0.3).",
+        )  # fmt: skip
+    return Verdict("fitting", f"Fitting: {both}; no sign of overfitting. With {images} more than "
+                   f"{max(0.0, most):.1%} can be excluded.")  # fmt: skip
+
+
+def _against_underfitting(has: Regularisation) -> str:
+    tries = ["more epochs", "a higher learning rate", "a wider head"]
+    tries += ["less augmentation"] * has.augmented + ["less dropout"] * (has.dropout > 0)
+    return _listed(tries)
+
+
+def _against_overfitting(has: Regularisation, tuned: bool) -> str:
+    tries = [] if has.augmented else ["more augmentation" if tuned else "augmentation"]
+    if not tuned:
+        tries += ["more dropout" if has.dropout else "dropout"] * (has.dropout < MUCH_DROPOUT)
+        tries += ["a smaller head"] * (has.units > SMALL_HEAD)
+    remedies = "; headstart remedies RUN tries them" if tries and not tuned else ""
+    return f"Try {_listed(['more photos', *tries])}{remedies}."
+
+
+def _listed(tries: list[str]) -> str:
+    return " or ".join(part for part in (", ".join(tries[:-1]), tries[-1]) if part)
 
 
 def _lowest_learned(classes: int) -> float:

@@ -56,9 +56,16 @@ def _details(metrics: Metrics) -> list[str]:
     if confused:
         pairs = ", ".join(f"{a} taken for {b} {count}x" for count, a, b in confused)
         lines.append(f"most confused: {pairs}")
-    if metrics.log_loss is not None and metrics.expected_calibration_error is not None:
-        lines.append(
-            f"log loss {metrics.log_loss:.3f}; stated probabilities are off by "
-            f"{metrics.expected_calibration_error:.1%} on average"
-        )
+    if metrics.log_loss is not None:
+        lines.append(f"log loss {metrics.log_loss:.3f}{_calibration(metrics)}")
     return lines
+
+
+def _calibration(metrics: Metrics) -> str:
+    """What the images can tell of the stated probabilities."""
+    off = metrics.calibration_error_beyond_chance
+    if off is None:
+        return ""
+    if off == 0:
+        return f"; stated probabilities are as right as {metrics.n:,} images can tell"
+    return f"; stated probabilities are off by {off:.1%} on average, beyond chance"

@@ -117,6 +117,7 @@ class OneClass(OfSplit):
     reliability: list[Bin]
     classes: list[OfClass]
     confusion: list[list[Count]]
+    calibration_error_by_chance: tuple[Figure, Figure] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -12,8 +12,9 @@ from headstart.features.extract import Features
 from headstart.heads.fit import Trained
 from headstart.images.augment import NONE
 from headstart.metrics.task import Task
+from headstart.recipe import Recipe
 from headstart.report.plots import curves_picture
-from headstart.report.verdict import verdict
+from headstart.report.verdict import Regularisation, verdict
 from headstart.runs import folder as runs
 from headstart.runs.fields import FORMAT
 from headstart.runs.steps import Inputs, Results
@@ -99,7 +100,10 @@ def write_run(
         folder / "metrics.json", {split: measured.to_dict() for split, measured in metrics.items()}
     )
     tuned = bool((studies["tuning"] or {}).get("kept"))
-    judged = verdict(metrics, trained.history, tuned=tuned)
+    judged = verdict(
+        metrics, trained.history, kept_epoch=trained.kept_epoch, tuned=tuned,
+        has=_regularisation(inputs.recipe),
+    )  # fmt: skip
     seconds = {stage: round(spent, 3) for stage, spent in progress.seconds.items()}
     runs.write_json(
         folder / "run.json",
@@ -127,6 +131,17 @@ def write_run(
             "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
         },
     )
+
+
+def _regularisation(recipe: Recipe) -> Regularisation:
+    """What the recipe of a neural head has against overfitting, which is no advice any more."""
+    layers = [layer.split() for layer in recipe.layers]
+    rates = [float((*rest, recipe.dropout)[0]) for kind, *rest in layers if kind == "dropout"]
+    units = [int(rest[0]) for kind, *rest in layers if kind == "dense"]
+    return Regularisation(
+        augmented=recipe.fresh or recipe.cached_views > 1, dropout=max(rates, default=0.0),
+        units=max(units, default=0),
+    )  # fmt: skip
 
 
 def _prediction_rows(
