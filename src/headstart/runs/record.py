@@ -136,7 +136,8 @@ def write_run(
 def _regularisation(recipe: Recipe) -> Regularisation:
     """What the recipe of a neural head has against overfitting, which is no advice any more."""
     layers = [layer.split() for layer in recipe.layers]
-    rates = [float((*rest, recipe.dropout)[0]) for kind, *rest in layers if kind == "dropout"]
+    rates = [float(rest[0]) if rest else recipe.dropout
+             for kind, *rest in layers if kind == "dropout"]  # fmt: skip
     units = [int(rest[0]) for kind, *rest in layers if kind == "dense"]
     return Regularisation(
         augmented=recipe.fresh or recipe.cached_views > 1, dropout=max(rates, default=0.0),
