@@ -241,6 +241,17 @@ def test_a_fetch_under_way_is_no_entry_and_stays(everything: Path) -> None:
     assert not part.exists(), "of a fetch given up long ago"
 
 
+def test_a_shard_that_was_never_finished_goes_and_its_space_stays(everything: Path) -> None:
+    space = next(path for path in (everything / "features").iterdir())
+    old, new = (space / f".x{n}.features.0123abcd.tmp" for n in "12")
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    before = sorted({*space.iterdir()} - {old})
+    assert prune(everything, older_than=9999) == []
+    assert sorted(space.iterdir()) == before
+
+
 def test_verify_reads_every_kind(everything: Path) -> None:
     problems = verify(everything)
     assert list(problems) == sorted(entry.name for entry in list_entries(everything))

@@ -143,6 +143,8 @@ def _paths(folder: Path, *, unfinished: bool = False) -> list[Path]:
     for kind in KINDS:
         with suppress(OSError):
             paths += (folder / kind).iterdir()
+    if unfinished:  # shards too, which are written inside their entry
+        paths += (folder / "features").glob("*/.*")
     return sorted(
         path
         for path in paths
