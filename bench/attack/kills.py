@@ -49,9 +49,12 @@ TUNING = """--boundary block6a_project_bn --epochs 3 --set views=1 --set batch_s
 
 @dataclass
 class Kind:
-    """One kind of training. args: without --out. seconds, changes, whole: of one not killed."""
+    """One kind of training. args: without --out. steered: whether Ctrl-C ends only what it
+    measures and it goes on with the best so far. seconds, changes, whole: of one not killed.
+    """
 
     args: list[str]
+    steered: bool = False
     seconds: float = 0.0
     changes: int = 0
     whole: dict[str, bytes] | None = None
@@ -76,9 +79,9 @@ def prepare(place: Path, images: Path, names: tuple[str, ...]) -> dict[str, Kind
     """Every kind of training, done once without being killed."""
     kinds = {
         "quick": Kind(["train", str(images), *split("--cut last --size 64")]),
-        "search": Kind(["train", str(images), *split("--size 64 --budget 10m")]),
+        "search": Kind(["train", str(images), *split("--size 64 --budget 10m")], steered=True),
         "neural": Kind(["train", str(images), *split(NEURAL)]),
-        "finetune": Kind(["finetune", str(place / "linear"), *split(TUNING)]),
+        "finetune": Kind(["finetune", str(place / "linear"), *split(TUNING)], steered=True),
     }
     kinds = {name: kind for name, kind in kinds.items() if name in names}
     if "finetune" in kinds:
@@ -102,6 +105,8 @@ def attack(kind: Kind, out: Path, rng: np.random.Generator, timed: bool) -> str:
     for _ in range(1 + (rng.random() < TWICE)):
         if timed:
             number, after = SIGNALS[rng.integers(len(SIGNALS))], rng.uniform(0, kind.seconds)
+            if number == signal.SIGINT and kind.steered:
+                number = signal.SIGTERM
             how.append(f"{number.name} after {after:.2f} s")
             child = start(*typed(kind, out), env=env)
             time.sleep(after)
