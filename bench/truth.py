@@ -33,8 +33,8 @@ def measure(claim: Claim, repeats: int, seed: int, sets: Path) -> dict[str, Any]
     low, high = claim.target
     outside = {}
     for name, values in outcomes.items():
-        slack = claim.slack * np.std(values) / len(values) ** 0.5
-        if not low - slack <= found[name] <= high + slack:
+        below, above = (claim.slack * _error(values, bound) for bound in claim.target)
+        if not low - below <= found[name] <= high + above:
             outside[name] = round(found[name], 4)
     figures = list(found.values())
     return {
@@ -44,6 +44,12 @@ def measure(claim: Claim, repeats: int, seed: int, sets: Path) -> dict[str, Any]
             ("min", min(figures)), ("mean", np.mean(figures)), ("max", max(figures)))},
         "held": not outside, "outside": outside, "seconds": round(time.perf_counter() - begun, 1),
     }  # fmt: skip
+
+
+def _error(values: np.ndarray, bound: float) -> float:
+    """The standard error of the mean; of shares that which it has where the truth is the bound."""
+    spread = (bound * (1 - bound)) ** 0.5 if values.dtype == bool else float(np.std(values))
+    return spread / len(values) ** 0.5
 
 
 def main() -> int:
