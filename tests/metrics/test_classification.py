@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from headstart.metrics.classification import Metrics, evaluate
+from headstart.metrics.intervals import interval
 from headstart.report.words import summary
 
 # Three classes, six images; the fourth is the only one wrong.
@@ -145,3 +146,15 @@ def test_summary_is_short_and_says_the_intervals(metrics: Metrics) -> None:
     assert "weakest class: b, 50% of 2 found" in text
     assert "b taken for a 1x" in text
     assert len(text.splitlines()) <= 8
+
+
+def test_cross_validation_tells_less_of_the_final_classifier_than_new_images() -> None:
+    """Of 140 images by cross-validation each counts as 1 / 1.4: 90% right are 90 of 100."""
+    labels = np.arange(140) % 2
+    given = np.where(np.arange(140) < 126, labels, 1 - labels)
+    metrics = evaluate(np.eye(2)[given], labels, ["a", "b"], crossed=True)
+    assert metrics.n == 140
+    assert metrics.accuracy == pytest.approx(0.9)
+    assert metrics.accuracy_interval == pytest.approx(interval(90, 100))
+    assert metrics.balanced_accuracy_interval == pytest.approx(interval(90, 100), abs=1e-6)
+    assert metrics.classes[0].recall_interval == pytest.approx(interval(45, 50))

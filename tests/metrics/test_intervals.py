@@ -53,6 +53,7 @@ def test_a_rare_class_carries_the_interval_of_the_mean() -> None:
 
 
 def test_trials_that_count_as_fewer() -> None:
-    low, high = interval(20.5, 25.6) or (0, 1)
-    wide, narrow = interval(4, 5) or (0, 1), interval(80, 100) or (0, 1)
-    assert wide[0] < low < narrow[0] < narrow[1] < high < wide[1]
+    """Of a quarter of the worth, 80 of 100 are 20 of 25."""
+    assert interval(80, 100, worth=0.25) == pytest.approx(interval(20, 25))
+    assert interval(100, 100, worth=0.25) == pytest.approx(interval(25, 25))
+    assert interval_of_mean(np.full(4, 20), np.full(4, 25), 0.25) == pytest.approx(interval(20, 25))

@@ -97,3 +97,18 @@ def test_a_threshold_is_the_best_f1_and_a_half_for_few() -> None:
     rare = np.zeros(101)
     rare[-5:] = 1
     assert best_threshold(probabilities, rare) == 0.5
+
+
+def test_cross_validation_tells_less_of_the_final_classifier_than_new_images() -> None:
+    """An image counts as 1 / 1.4: intervals of logits are sqrt(1.4) times as wide."""
+    probabilities, targets = drawn(150)
+    new, crossed = (
+        evaluate_multi(probabilities, targets, ["a", "b", "c"], np.full(3, 0.5), crossed=by)
+        for by in (False, True)
+    )
+    for narrow, wide in zip(intervals(new), intervals(crossed), strict=True):
+        (a, b), (c, d) = (np.log(np.array(ends) / (1 - np.array(ends))) for ends in (narrow, wide))
+        assert (d - c) / (b - a) == pytest.approx(1.4**0.5)
+    low, high = new.accuracy_interval or (0, 1)
+    lowest, highest = crossed.accuracy_interval or (0, 1)
+    assert lowest < low < high < highest

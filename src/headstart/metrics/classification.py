@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from headstart.metrics.intervals import Interval, interval, interval_of_mean
+from headstart.metrics.intervals import CROSSED, Interval, interval, interval_of_mean
 from headstart.metrics.losses import CrossEntropy
 
 R = TypeVar("R")
@@ -110,11 +110,19 @@ def _known(kind: type[Any], table: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Metrics:
+def evaluate(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    *,
+    crossed: bool = False,
+) -> Metrics:
     """Metrics of (N, C) probabilities against (N,) class numbers.
 
-    Rows of nan (images that no fold covered) are left out.
+    Rows of nan (images that no fold covered) are left out. crossed: whether these are the images'
+    own by cross-validation; then intervals are of the classifier that learns from all of them.
     """
+    worth = CROSSED if crossed else 1.0
     count = len(classes)
     known = ~np.isnan(probabilities[:, 0]) if len(probabilities) else np.zeros(0, bool)
     probabilities, labels = probabilities[known], labels[known]
@@ -122,17 +130,17 @@ def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[st
     predicted = probabilities.argmax(axis=1) if n else np.zeros(0, int)
     confusion = np.zeros((count, count), int)
     np.add.at(confusion, (labels, predicted), 1)
-    rows = _by_class(confusion, classes)
+    rows = _by_class(confusion, classes, worth)
     right = int(np.trace(confusion))
     top = probabilities.max(axis=1) if n else np.zeros(0)
     bin_of = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
     bins = _bins(bin_of, top, predicted == labels)
-    balanced, balanced_interval = _balanced(confusion)
+    balanced, balanced_interval = _balanced(confusion, worth)
     present = [row.f1 for row in rows if row.f1 is not None]
     return Metrics(
         n=n,
         accuracy=right / n if n else None,
-        accuracy_interval=interval(right, n),
+        accuracy_interval=interval(right, n, worth=worth),
         balanced_accuracy=balanced,
         balanced_accuracy_interval=balanced_interval,
         macro_f1=sum(present) / len(present) if present else None,
@@ -152,7 +160,9 @@ def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[st
     )
 
 
-def _by_class(confusion: np.ndarray, classes: Sequence[str]) -> tuple[ClassMetrics, ...]:
+def _by_class(
+    confusion: np.ndarray, classes: Sequence[str], worth: float
+) -> tuple[ClassMetrics, ...]:
     rows = []
     for index, name in enumerate(classes):
         right = int(confusion[index, index])
@@ -164,21 +174,21 @@ def _by_class(confusion: np.ndarray, classes: Sequence[str]) -> tuple[ClassMetri
                 predicted=given,
                 precision=right / given if given else None,
                 recall=right / support if support else None,
-                recall_interval=interval(right, support),
+                recall_interval=interval(right, support, worth=worth),
                 f1=2 * right / (support + given) if support else None,
             )
         )
     return tuple(rows)
 
 
-def _balanced(confusion: np.ndarray) -> tuple[float | None, Interval | None]:
+def _balanced(confusion: np.ndarray, worth: float) -> tuple[float | None, Interval | None]:
     """Mean recall of the classes present, and its interval."""
     support = confusion.sum(axis=1)
     present = support > 0
     if not present.any():
         return None, None
     n, right = support[present], np.diag(confusion)[present]
-    return float((right / n).mean()), interval_of_mean(right, n)
+    return float((right / n).mean()), interval_of_mean(right, n, worth)
 
 
 def _top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:

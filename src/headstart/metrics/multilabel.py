@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from headstart.metrics.classification import read_row
-from headstart.metrics.intervals import Interval, Z, interval
+from headstart.metrics.intervals import CROSSED, Interval, Z, interval
 
 PARTS = 200  # of the images at most, each left out once to see what a figure owes to it
 MOST = 500.0  # half of an interval of logits, which tells nothing long before
@@ -86,33 +86,41 @@ class MultiMetrics:
 
 
 def evaluate_multi(
-    probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str], thresholds: np.ndarray
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    classes: Sequence[str],
+    thresholds: np.ndarray,
+    *,
+    crossed: bool = False,
 ) -> MultiMetrics:
     """Metrics of (N, C) probabilities against (N, C) targets of 0 and 1.
 
     thresholds: (C,), or (N, C) where each image has its own, whose means are then told.
     The exact match's interval is Wilson's, those of the others are on the scale of logits with the
-    jackknife's standard error.
+    jackknife's standard error. crossed: whether these are the images' own by cross-validation; then
+    intervals are of the classifier that learns from all of them.
     """
+    worth = CROSSED if crossed else 1.0
     n = len(targets)
     given = probabilities >= thresholds
     limits = np.atleast_2d(thresholds).mean(axis=0)
     right = targets.astype(bool)
     exact = int((given == right).all(axis=1).sum())
     rows = [
-        _row(name, probabilities[:, c], right[:, c], given[:, c], float(limits[c]))
+        _row(name, probabilities[:, c], right[:, c], given[:, c], float(limits[c]), worth)
         for c, name in enumerate(classes)
     ]
     figures = _figures(probabilities, right, given) if n else (np.nan,) * 3
     without = _leave_out(probabilities, right, given) if n else np.empty((0, 3))
     ends = [
-        None if np.isnan(figure) else _logit_interval(figure, column, n)
+        None if np.isnan(figure) else _logit_interval(figure, column, n, worth)
         for figure, column in zip(figures, without.T, strict=True)
     ]
     values: list[float | None] = [None if np.isnan(value) else float(value) for value in figures]
     return MultiMetrics(
-        n, exact / n if n else None, interval(exact, n), values[0], ends[0], values[1], ends[1],
-        values[2], ends[2], float((given != right).mean()) if n else None, tuple(rows),
+        n, exact / n if n else None, interval(exact, n, worth=worth), values[0], ends[0],
+        values[1], ends[1], values[2], ends[2], float((given != right).mean()) if n else None,
+        tuple(rows),
     )  # fmt: skip
 
 
@@ -188,27 +196,32 @@ def _leave_out(probabilities: np.ndarray, right: np.ndarray, given: np.ndarray) 
     return figures
 
 
-def _logit_interval(figure: float, without: np.ndarray, n: int) -> Interval | None:
-    """The 95% interval of a figure of N images from its (P,) values without each part: symmetric in
-    the logit (for average precision Boyd, Eng and Page 2013,
+def _logit_interval(figure: float, without: np.ndarray, n: int, worth: float) -> Interval | None:
+    """The 95% interval of a figure of N images, each worth so much, from its (P,) values without
+    each part: symmetric in the logit (for average precision Boyd, Eng and Page 2013,
     https://doi.org/10.1007/978-3-642-40994-3_29), its standard error the jackknife's (Tukey 1958).
     Where nothing depends on any part, as where all is right, it is a proportion's of N.
     """
-    variance = float(np.square(without - without.mean()).sum()) * (1 - 1 / len(without))
+    variance = float(np.square(without - without.mean()).sum()) * (1 - 1 / len(without)) / worth
     if not variance > 0 or not 0 < figure < 1:
-        return interval(figure * n, n)
+        return interval(figure * n, n, worth=worth)
     logit = math.log(figure / (1 - figure))
     half = min(Z * math.sqrt(variance) / (figure * (1 - figure)), MOST)
     return 1 / (1 + math.exp(half - logit)), 1 / (1 + math.exp(-half - logit))
 
 
 def _row(
-    name: str, scores: np.ndarray, right: np.ndarray, given: np.ndarray, threshold: float
+    name: str,
+    scores: np.ndarray,
+    right: np.ndarray,
+    given: np.ndarray,
+    threshold: float,
+    worth: float,
 ) -> LabelMetrics:
     both, support, predicted = int((right & given).sum()), int(right.sum()), int(given.sum())
     return LabelMetrics(
         name, support, predicted, threshold, both / predicted if predicted else None,
-        both / support if support else None, interval(both, support),
+        both / support if support else None, interval(both, support, worth=worth),
         2 * both / (support + predicted) if support else None,
         average_precision(scores, right) if support else None,
     )  # fmt: skip

@@ -57,9 +57,16 @@ class Task(ABC):
 
     @abstractmethod
     def evaluate(
-        self, probabilities: np.ndarray, targets: np.ndarray, thresholds: np.ndarray | None
+        self,
+        probabilities: np.ndarray,
+        targets: np.ndarray,
+        thresholds: np.ndarray | None,
+        *,
+        crossed: bool = False,
     ) -> Metrics | MultiMetrics:
-        """Metrics of (N, C) probabilities."""
+        """Metrics of (N, C) probabilities. crossed: by cross-validation; then intervals are those
+        of the classifier that learns from all these images.
+        """
 
     @abstractmethod
     def decide(self, probabilities: np.ndarray, thresholds: np.ndarray | None) -> tuple[str, ...]:
@@ -99,9 +106,14 @@ class SingleLabel(Task):
         return None
 
     def evaluate(
-        self, probabilities: np.ndarray, targets: np.ndarray, thresholds: np.ndarray | None = None
+        self,
+        probabilities: np.ndarray,
+        targets: np.ndarray,
+        thresholds: np.ndarray | None = None,
+        *,
+        crossed: bool = False,
     ) -> Metrics:
-        return evaluate(probabilities, targets, self.classes)
+        return evaluate(probabilities, targets, self.classes, crossed=crossed)
 
     def decide(
         self, probabilities: np.ndarray, thresholds: np.ndarray | None = None
@@ -155,11 +167,16 @@ class MultiLabel(Task):
         return best_thresholds(probabilities, targets)
 
     def evaluate(
-        self, probabilities: np.ndarray, targets: np.ndarray, thresholds: np.ndarray | None
+        self,
+        probabilities: np.ndarray,
+        targets: np.ndarray,
+        thresholds: np.ndarray | None,
+        *,
+        crossed: bool = False,
     ) -> MultiMetrics:
         """Metrics of (N, C) probabilities; thresholds (C,), or (N, C) an image's own."""
         limits = np.full(len(self.classes), 0.5) if thresholds is None else thresholds
-        return evaluate_multi(probabilities, targets, self.classes, limits)
+        return evaluate_multi(probabilities, targets, self.classes, limits, crossed=crossed)
 
     def decide(self, probabilities: np.ndarray, thresholds: np.ndarray | None) -> tuple[str, ...]:
         """The classes whose probability reaches the threshold."""

@@ -319,6 +319,6 @@ def measure(inputs: Inputs, trained: Trained, progress: Progress) -> Results:
         }
         if trained.out_of_fold is not None and not np.isnan(trained.out_of_fold).all():
             metrics["cross_validation"] = task.evaluate(
-                trained.out_of_fold, targets["train"], trained.thresholds_out_of_fold
+                trained.out_of_fold, targets["train"], trained.thresholds_out_of_fold, crossed=True
             )
     return Results(metrics, probabilities)
