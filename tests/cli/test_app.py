@@ -320,13 +320,14 @@ def test_loggers_that_are_not_installed_are_named_before_the_work(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ImportError("initialization failed")])
 def test_stopped_before_its_command_begins_it_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from headstart.cli.app import main
 
     def stop() -> None:
-        raise KeyboardInterrupt
+        raise error from KeyboardInterrupt()
 
     monkeypatch.setattr("headstart.cli.app.load_commands", stop)
     with pytest.raises(SystemExit) as ended:

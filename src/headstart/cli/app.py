@@ -94,13 +94,21 @@ def main() -> None:
     except UsageError as error:
         sys.exit(_refuse(explain_usage(error, group, sys.argv[1:])))
     except (KeyboardInterrupt, typer.Abort):  # Ctrl-C before the command began
-        tell("\nStopped.", to=sys.stderr)
-        sys.exit(STOPPED)
+        sys.exit(_stop())
     except HeadstartError as error:
         sys.exit(_refuse(str(error)))
     except OSError as error:
         sys.exit(_refuse(explain_system(error)))
+    except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # what an import makes of Ctrl-C
+            sys.exit(_stop())
+        raise
     sys.exit(code)
+
+
+def _stop() -> int:
+    tell("\nStopped.", to=sys.stderr)
+    return STOPPED
 
 
 def _refuse(message: str) -> int:
