@@ -34,6 +34,9 @@ from PIL import Image, ImageDraw
 
 DIES = Path(__file__).with_name("_dies.py")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+# How a killed one may end: done already, as a shell expects of Ctrl-C, by the signal. On Ctrl-C
+# before it runs and after its end Python itself prints a traceback.
+ENDS = (0, 130, *(-number for number in SIGNALS))
 TWICE = 0.25  # share that is killed once more
 DAY = 86400
 UNEQUAL = ("run.json", "model.keras")  # seconds and cache counts; times in a zip
@@ -116,16 +119,10 @@ def attack(kind: Kind, out: Path, rng: np.random.Generator, timed: bool) -> str:
             change = int(rng.integers(1, kind.changes + 1))
             how.append(f"killed before change {change}")
             done = train(kind, out, env, dies=change)
-        if done.returncode == "hangs" or traceback_in(done.stderr.replace(early(done), "")):
+        if done.returncode not in ENDS or ("SIGINT" not in how[-1] and traceback_in(done.stderr)):
             return f"{' and '.join(how)}: {last_words(done)}"
     wrong = go_on(kind, out, env) or leftovers(out, env)
     return wrong and f"{' and '.join(how)}: {wrong}"
-
-
-def early(done: CompletedProcess[str]) -> str:
-    """What Python itself prints on Ctrl-C before headstart runs."""
-    import_of_main = done.stderr.endswith("KeyboardInterrupt\n") and "in main" not in done.stderr
-    return done.stderr if import_of_main else ""
 
 
 def go_on(kind: Kind, out: Path, env: dict[str, str]) -> str:
