@@ -93,7 +93,7 @@ def prepare(place: Path, images: Path, names: tuple[str, ...]) -> dict[str, Kind
     for name, kind in kinds.items():
         out = place / f"whole-{name}"
         started = time.perf_counter()
-        done = train(kind, out, cache_of(out), dies=0)
+        done = train(typed(kind, out), cache_of(out), dies=0)
         kind.seconds = time.perf_counter() - started
         if done.returncode:
             sys.exit(f"{name}: {last_words(done)}")
@@ -106,19 +106,21 @@ def attack(kind: Kind, out: Path, rng: np.random.Generator, timed: bool) -> str:
     """Kill a training once or twice and end it; what was wrong, empty if nothing was."""
     env, how = cache_of(out), []
     for _ in range(1 + (rng.random() < TWICE)):
+        begun = any((out / name).is_file() for name in ("started.json", "run.json"))
+        words = ["train", "--resume", str(out)] if begun else typed(kind, out)
         if timed:
             number, after = SIGNALS[rng.integers(len(SIGNALS))], rng.uniform(0, kind.seconds)
             if number == signal.SIGINT and kind.steered:
                 number = signal.SIGTERM
             how.append(f"{number.name} after {after:.2f} s")
-            child = start(*typed(kind, out), env=env)
+            child = start(*words, env=env)
             time.sleep(after)
             end(child, number)
             done = finish(child, 60)
         else:
             change = int(rng.integers(1, kind.changes + 1))
             how.append(f"killed before change {change}")
-            done = train(kind, out, env, dies=change)
+            done = train(words, env, dies=change)
         if done.returncode not in ENDS or ("SIGINT" not in how[-1] and traceback_in(done.stderr)):
             return f"{' and '.join(how)}: {last_words(done)}"
     wrong = go_on(kind, out, env) or leftovers(out, env)
@@ -160,9 +162,9 @@ def leftovers(out: Path, env: dict[str, str]) -> str:
     return f"left in the cache by a later prune: {', '.join(left[:5])}" if left else ""
 
 
-def train(kind: Kind, out: Path, env: dict[str, str], dies: int) -> CompletedProcess[str]:
+def train(words: list[str], env: dict[str, str], dies: int) -> CompletedProcess[str]:
     """The command in a process that dies before the numbered change of a file, 0: does not."""
-    return finish(start(*typed(kind, out), env=env, program=[str(DIES), str(dies)]), 300)
+    return finish(start(*words, env=env, program=[str(DIES), str(dies)]), 300)
 
 
 def typed(kind: Kind, out: Path) -> list[str]:
