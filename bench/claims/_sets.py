@@ -17,6 +17,8 @@ from headstart.recipe import load_recipe
 
 def examples_of(folder: Path, cut: str = "last", **choices: object) -> Examples:
     """All images of a set, whatever their split, one of each content, as a cut sees them."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"expected images in {folder}, found none. Type: --sets DIR")
     recipe = load_recipe("quick", cut=cut, **choices)
     dataset = load(folder, split=False)
     items = list({item.content_hash: item for item in dataset.items}.values())
@@ -27,8 +29,14 @@ def examples_of(folder: Path, cut: str = "last", **choices: object) -> Examples:
 
 
 def draw(examples: Examples, images: int, rng: np.random.Generator) -> tuple[Examples, Examples]:
-    """So many images at random, and all others; without the classes that the draw lacks."""
-    order = rng.permutation(len(examples))
+    """So many images at random, each class in its share, and all others; without the classes that
+    the draw lacks.
+    """
+    place = np.empty(len(examples))
+    for number in np.unique(examples.targets):
+        members = rng.permutation(np.flatnonzero(examples.targets == number))
+        place[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    order = np.argsort(place)
     inside, outside = order[:images], order[images:]
     kept = np.unique(examples.targets[inside])
     outside = outside[np.isin(examples.targets[outside], kept)]

@@ -45,7 +45,7 @@ def _held(seen: Examples, unseen: Examples, seed: int) -> bool:
     return bool(low <= (said.argmax(axis=1) == unseen.targets).mean() <= high)
 
 
-@claim("cross-validation interval", repeats=200)
+@claim("cross-validation interval", repeats=120)
 def cross_validation_interval(draws: Draws) -> dict[str, np.ndarray]:
     """The interval by cross-validation holds the final classifier's accuracy on new images."""
     outcomes = {}
@@ -59,7 +59,7 @@ def cross_validation_interval(draws: Draws) -> dict[str, np.ndarray]:
     return outcomes
 
 
-@claim("cross-validation interval of photos", repeats=100)
+@claim("cross-validation interval of photos", repeats=80)
 def cross_validation_interval_of_photos(draws: Draws) -> dict[str, np.ndarray]:
     """The same on draws from real sets at the last layer, whose remainder stands for new images."""
     outcomes = {}

@@ -93,6 +93,10 @@ def test_a_head_that_has_not_learned_its_images_underfits() -> None:
     assert judgement is not None
     assert judgement.kind == "underfitting"
     assert "Try more epochs, a higher learning rate or a wider head." in judgement.text
+    history = {"loss": [0.69, 0.68, 0.68], "val_loss": [0.69, 0.69, 0.68]}
+    judgement = verdict({"train": measured(60, 100), "validation": measured(520, 1000)}, history)
+    assert judgement is not None
+    assert judgement.kind == "underfitting"  # though it is better on images it has seen
 
 
 def test_what_the_recipe_has_is_not_advised() -> None:

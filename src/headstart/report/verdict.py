@@ -81,12 +81,13 @@ def verdict(
     validation = list(history.get("val_loss", ()))[:kept_epoch]
     since = _find_turn(validation, losses[:kept_epoch])
     has = has or Regularisation()
-    if training.accuracy < _lowest_learned(len(training.classes)) and not told:
+    overfits = told and gap >= SLIGHT and (since or gap >= LARGE or not validation)
+    if training.accuracy < _lowest_learned(len(training.classes)) and not overfits:
         return Verdict(
             "underfitting", f"Underfitting: {both}. The head has not learned its own images. Try "
             f"{_against_underfitting(has)}.",
         )  # fmt: skip
-    if told and gap >= SLIGHT and (since or gap >= LARGE or not validation):
+    if overfits:
         when = ""
         if since:
             when = f" since epoch {since}: validation loss rose while training loss fell"
