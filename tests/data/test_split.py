@@ -11,6 +11,8 @@ from headstart.data.dataset import load
 from headstart.data.item import group_numbers
 from headstart.errors import DatasetError
 from headstart.heads.folds import assign_folds
+from headstart.recipe import load_recipe
+from headstart.runs import steps
 
 PATTERN = r"(patient\d+)_"
 
@@ -111,9 +113,36 @@ def test_names_that_do_not_match(tmp_path: Path) -> None:
         load(folder, groups=r"\.(jpg)")
     dataset = load(folder, groups=PATTERN)
     assert any("1 images are in no group" in warning for warning in dataset.warnings)
-    numbers = group_numbers(dataset.items)
+    assert group_numbers(dataset.items) is None  # each stands for itself
+
+
+def test_images_of_one_content_are_one_group(tmp_path: Path) -> None:
+    rows = [("a", "1.jpg", b"1"), ("a", "2.jpg", b"2"), ("b", "3.jpg", b"1"), ("b", "4.jpg", b"4")]
+    assert group_numbers(load(written(tmp_path / "one", rows)).items) == pytest.approx([0, 1, 0, 2])
+    # Two patients who share an image are one; an image without a patient is tied by its content.
+    rows = [("a", "patient1_1.jpg", b"1"), ("a", "patient2_1.jpg", b"1"), ("b", "x.jpg", b"2"),
+            ("b", "patient2_2.jpg", b"2"), ("b", "patient3_1.jpg", b"3"),
+            ("b", "y.jpg", b"4")]  # fmt: skip
+    numbers = group_numbers(load(written(tmp_path / "two", rows), groups=PATTERN).items)
     assert numbers is not None
+    by_name = dict(zip([i.name for i in load(tmp_path / "two").items], numbers, strict=True))
+    tied = {by_name[f"{n}.jpg"] for n in ("a/patient1_1", "a/patient2_1", "b/patient2_2", "b/x")}
+    assert len(tied) == 1
     assert len(set(numbers.tolist())) == 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_copies_are_in_one_fold(tmp_path: Path, seed: int) -> None:
+    """Without groups of the user's: no head is asked about a copy of what it has seen."""
+    rows = [("ab"[i % 2], f"{i}{copy}.jpg", str(i).encode()) for i in range(40) for copy in "xy"]
+    dataset = load(written(tmp_path, rows))
+    items = dataset.split("train")
+    labels = steps.label(items, dataset.task, load_recipe("quick"))
+    folds_of = defaultdict(set)
+    for item, fold in zip(items, labels.folds(5, seed), strict=True):
+        folds_of[item.content_hash].add(fold)
+    assert all(len(folds) == 1 for folds in folds_of.values())
+    assert labels.group_count == len(items) / 2
 
 
 def test_a_given_split_that_shares_a_group_is_told(tmp_path: Path) -> None:

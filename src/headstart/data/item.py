@@ -100,12 +100,39 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     return (*parts, (2, 0, name))
 
 
+def tie(items: Sequence[Item]) -> list[bytes]:
+    """What each image stands or falls with: its content, or the first by name of the groups it is
+    tied to.
+
+    Groups that hold the same bytes are tied together: else those bytes would be on both sides.
+    """
+    above: dict[bytes, bytes] = {}
+
+    def top(key: bytes) -> bytes:
+        while above.setdefault(key, key) != key:
+            above[key] = above[above[key]]
+            key = above[key]
+        return key
+
+    for item in items:
+        if item.group is not None:
+            own = b"group " + item.group.encode()
+            first, second = sorted([top(own), top(b"same " + item.content_hash)])
+            above[second] = first
+    return [
+        item.content_hash if item.group is None and b"same " + item.content_hash not in above
+        else top(b"same " + item.content_hash)
+        for item in items
+    ]  # fmt: skip
+
+
 def group_numbers(items: Sequence[Item]) -> np.ndarray | None:
-    """(N,) numbers, alike for images of one group; None where no image has a group."""
-    if all(getattr(item, "group", None) is None for item in items):
-        return None
-    keys = [item.name if item.group is None else f"group {item.group}" for item in items]
-    return np.unique(keys, return_inverse=True)[1]
+    """(N,) numbers, alike for images that are never on both sides of a fold: those of one content
+    or of groups tied together. None where each stands for itself.
+    """
+    number: dict[bytes, int] = {}
+    numbers = [number.setdefault(key, len(number)) for key in tie(items)]
+    return None if len(number) == len(items) else np.array(numbers, int)
 
 
 def list_first(names: Sequence[str], most: int = 5) -> str:

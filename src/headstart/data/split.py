@@ -9,7 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from headstart.data.item import Item, change_item, list_first
+from headstart.data.item import Item, change_item, list_first, tie
 from headstart.errors import DatasetError
 
 _PATTERN = r"Type: --groups COLUMN, or a pattern such as --groups 'patient(\d+)'"
@@ -61,7 +61,7 @@ def assign_sides(items: Sequence[Item], fraction: float, seed: int) -> list[Item
     those asked for within chance (n images: fraction +- sqrt(f (1 - f) / n)). Only a class left
     with one side empty lends its nearest image to it, and gives it back once it has another.
     """
-    keys = _split_keys(items)
+    keys = tie(items)
     places = {key: _place(key, seed) for key in keys}
     sides = {key: "validation" if place < fraction else "train" for key, place in places.items()}
     by_class: dict[str, set[bytes]] = defaultdict(set)
@@ -85,32 +85,6 @@ def assign_sides(items: Sequence[Item], fraction: float, seed: int) -> list[Item
         item if item.split else change_item(item, split=sides[key])
         for item, key in zip(items, keys, strict=True)
     ]
-
-
-def _split_keys(items: Sequence[Item]) -> list[bytes]:
-    """What decides an image's side: its content, or the first by name of the groups it is tied to.
-
-    Groups that hold the same bytes are tied together: else those bytes would be on both sides.
-    """
-    above: dict[bytes, bytes] = {}
-
-    def top(key: bytes) -> bytes:
-        while above.setdefault(key, key) != key:
-            above[key] = above[above[key]]
-            key = above[key]
-        return key
-
-    for item in items:
-        own = item.content_hash
-        if item.group is not None:
-            own = b"group " + item.group.encode()
-            first, second = sorted([top(own), top(b"same " + item.content_hash)])
-            above[second] = first
-    return [
-        item.content_hash if item.group is None and b"same " + item.content_hash not in above
-        else top(b"same " + item.content_hash)
-        for item in items
-    ]  # fmt: skip
 
 
 def _place(key: bytes, seed: int) -> float:
