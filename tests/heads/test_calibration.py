@@ -8,6 +8,7 @@ from headstart.heads.calibration import (
     calibrate,
     smoothing_temperature,
     temperature,
+    temperature_by_others,
 )
 from headstart.metrics.losses import BinaryCrossEntropy, CrossEntropy
 
@@ -40,8 +41,18 @@ def test_a_temperature_keeps_within_its_limits() -> None:
     right = np.array([0, 0, 0, 0, 1] * 20)  # four of five
     sure = np.tile([1000.0, 0.0], (100, 1))
     assert temperature(sure, right, CrossEntropy()) == pytest.approx(4.0, abs=1e-3)
-    shy = np.tile([0.1, 0.0], (100, 1))  # ln 4 would be true: 14 times as much
-    assert temperature(shy, right, CrossEntropy()) == pytest.approx(0.25, abs=1e-3)
+    shy = np.tile([1.0, 0.0], (100, 1))  # ln 4 would be true
+    assert temperature(shy, right, CrossEntropy()) == 1  # never surer
+
+
+def test_a_temperature_by_others_by_hand() -> None:
+    """Three of four right where 0.9 is stated, in one half; all right in the other."""
+    labels = np.array([0, 0, 0, 1] * 25 + [0] * 100)
+    scores = np.tile([np.log(9.0), 0.0], (200, 1))
+    fold_of = np.repeat([0, 1], 100)
+    heats = temperature_by_others(scores, labels, CrossEntropy(), fold_of)
+    assert heats[:100] == pytest.approx(1.0)
+    assert heats[100:] == pytest.approx(2.0, abs=1e-3)
 
 
 def test_probabilities_at_a_temperature_by_hand() -> None:
@@ -57,8 +68,15 @@ def test_probabilities_at_a_temperature_by_hand() -> None:
 def test_what_is_calibrated_says_what_is_true() -> None:
     stated = np.tile([0.9, 0.1], (100, 1))
     probabilities, value = calibrate(stated, np.array([0, 0, 0, 1] * 25))
-    assert value == pytest.approx(2.0, abs=1e-3)
-    assert probabilities[0] == pytest.approx([0.75, 0.25], abs=1e-4)
+    assert probabilities[0] == pytest.approx([76 / 102, 26 / 102], abs=1e-4)  # one more of each
+    assert value == pytest.approx(np.log(9) / np.log(76 / 26), abs=1e-3)
+
+
+def test_a_network_is_made_no_surer_than_its_images_can_tell() -> None:
+    stated = np.tile([0.8, 0.2], (100, 1))
+    probabilities, value = calibrate(stated, np.zeros(100, int))  # all are right
+    assert probabilities[0] == pytest.approx([101 / 102, 1 / 102], abs=1e-4)
+    assert value < 1
 
 
 @pytest.mark.parametrize(

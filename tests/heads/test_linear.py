@@ -10,6 +10,7 @@ from samples import examples, features
 
 from headstart.errors import HeadError
 from headstart.heads import linear
+from headstart.heads.calibration import temperature
 from headstart.heads.solver import Preconditioner, compute_logits, solve, standardise
 
 
@@ -67,7 +68,7 @@ def test_out_of_fold_is_by_heads_that_did_not_see_the_row() -> None:
     rng = np.random.default_rng(0)
     values, labels = rng.normal(size=(200, 300)).astype("f4"), rng.integers(0, 2, 200)
     head = linear.fit(examples(values, labels, 2))
-    assert (head.cross_validation.out_of_fold.argmax(axis=1) == labels).mean() < 0.65
+    assert (head.out_of_fold.argmax(axis=1) == labels).mean() < 0.65
 
 
 def test_it_learns_and_is_calibrated() -> None:
@@ -79,6 +80,41 @@ def test_it_learns_and_is_calibrated() -> None:
         abs(probabilities.max(axis=1).mean() - (probabilities.argmax(1) == labels[400:]).mean())
         < 0.1
     )
+
+
+def test_with_hardly_an_error_the_head_is_not_made_surer() -> None:
+    """Two classes far apart: of these images the loss falls the surer the head is made, of new
+    ones it rises.
+    """
+    stated, plain = [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        labels = np.arange(1100) % 2
+        centres = np.where(labels == 1, 0.42, -0.42)[:, None]
+        values = (centres + rng.normal(size=(1100, 30))).astype("f4")
+        head = linear.fit(examples(values[:100], labels[:100]))
+        assert head.temperature >= 1
+        probabilities = head.head().probabilities(values[100:])
+        logits = values[100:] @ (head.weight * head.temperature) + head.bias * head.temperature
+        loss = head.task.loss
+        stated.append(loss.of_probabilities(probabilities, labels[100:]).mean())
+        plain.append(loss.of_logits(logits, labels[100:]).mean())
+    assert np.mean(stated) < np.mean(plain) + 0.002
+
+
+def test_what_is_said_of_an_image_does_not_depend_on_its_own_label() -> None:
+    """But by its fold: the temperature of the others' logits, with other labels of this one."""
+    values, labels = features(100, 300, 3, apart=0.2)
+    fit = linear.fit(examples(values, labels, 3))
+    loss, logits = fit.task.loss, fit.cross_validation.logits
+    plain = np.log(fit.out_of_fold)
+    ratio = np.ptp(logits, axis=1) / np.ptp(plain, axis=1)
+    fold_of = examples(values, labels, 3).folds(5, 1)
+    assert len(set(np.round(ratio, 3))) > 1
+    for fold in range(5):
+        others = fold_of != fold
+        own = temperature(logits[others], labels[others], loss)
+        assert ratio[~others] == pytest.approx(own, rel=1e-3)
 
 
 def test_the_same_bytes_give_the_same_head() -> None:
@@ -139,11 +175,11 @@ def test_what_no_other_fold_can_teach_is_not_counted() -> None:
     values, labels = features(60, 8, 3, apart=5.0)
     groups = np.where(labels == 2, 99, np.arange(60))
     crossed = linear.cross_validate(examples(values, labels, 3, groups=groups))
-    unknown = np.isnan(crossed.out_of_fold).any(axis=1)
+    unknown = np.isnan(crossed.logits).any(axis=1)
     assert np.array_equal(unknown, labels == 2)
     assert min(trial.log_loss for trial in crossed.trials) < 0.7  # of the other two classes alone
     alone = linear.fit(examples(values, labels, 3, groups=labels))
-    assert np.isnan(alone.cross_validation.out_of_fold).all()
+    assert np.isnan(alone.out_of_fold).all()
     assert alone.cross_validation.strength == max(linear.STRENGTHS)
     assert np.isfinite(alone.weight).all()
 
@@ -163,8 +199,8 @@ def test_what_cannot_be_trained_on() -> None:
 def test_large_problems_try_fewer_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     values, labels = features(100, 20, 2)
     monkeypatch.setattr(linear, "WORK", 2.5 * 20 * 4 * 100 * 20 * len(linear.STRENGTHS))
-    out_of_fold = linear.cross_validate(examples(values, labels)).out_of_fold
-    assert (~np.isnan(out_of_fold[:, 0])).mean() == pytest.approx(0.4)  # two folds of five
+    logits = linear.cross_validate(examples(values, labels)).logits
+    assert (~np.isnan(logits[:, 0])).mean() == pytest.approx(0.4)  # two folds of five
 
 
 @pytest.mark.parametrize(("count", "dimensions"), [(60, 150), (150, 40)])
@@ -174,7 +210,10 @@ def test_cross_validation_says_what_fit_says(count: int, dimensions: int) -> Non
     alone = linear.cross_validate(examples(values, labels, 3))
     assert alone.strength == whole.cross_validation.strength
     # The search stops within a tolerance, on either way to the optimum.
-    assert np.abs(alone.out_of_fold - whole.cross_validation.out_of_fold).max() < 0.03
+    loss = whole.task.loss
+    stated, known = loss.probabilities(alone.logits), loss.probabilities(
+        whole.cross_validation.logits)  # fmt: skip
+    assert np.abs(stated - known).max() < 0.03
 
 
 def test_in_several_classes_the_head_is_one_regression_a_class() -> None:
@@ -192,7 +231,7 @@ def test_in_several_classes_the_head_is_one_regression_a_class() -> None:
         theirs.fit(scaled, targets[:, c])
         ours = head.head().probabilities(values)[:, c]
         assert np.corrcoef(ours, theirs.predict_proba(scaled)[:, 1])[0, 1] > 0.999
-    assert head.cross_validation.out_of_fold.shape == (300, 3)
+    assert head.out_of_fold.shape == (300, 3)
 
 
 HEAD_OF_1000 = """

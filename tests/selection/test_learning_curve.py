@@ -64,7 +64,7 @@ def test_on_features_it_rises_and_ends_where_cross_validation_is() -> None:
     learned = learning_curve(examples(values, labels, 3))
     assert learned.accuracies[-1] > learned.accuracies[0] + 0.1
     assert learned.sizes[-1] == 240
-    crossed = linear.cross_validate(examples(values, labels, 3)).out_of_fold
+    crossed = linear.cross_validate(examples(values, labels, 3)).logits
     # The same heads but for the draw of the folds: a few of the 240 images change sides.
     right = float((crossed.argmax(axis=1) == labels).mean())
     assert learned.accuracies[-1] == pytest.approx(right, abs=0.03)

@@ -19,7 +19,8 @@ from headstart.selection.score import (
 
 
 def scored(name: str, losses: list[float], cost: float = 1.0) -> CutScore:
-    return CutScore((Cut.parse(name),), {}, cost, 10, 0.9, (0.8, 0.95), np.array(losses))
+    right = np.ones(len(losses))
+    return CutScore((Cut.parse(name),), {}, cost, 10, 0.9, (0.8, 0.95), np.array(losses), right)
 
 
 def test_standard_errors_by_hand() -> None:
@@ -113,9 +114,10 @@ def test_a_score_is_what_cross_validation_says() -> None:
     given = examples(values, labels, 3)
     crossed = linear.cross_validate(given, folds=5, seed=2)
     score = score_cut(given, (Cut("a"), Cut("b", "max")), {"size": 288}, 0.5, seed=2)
-    own = crossed.out_of_fold[np.arange(120), labels].astype("f8")
-    assert score.losses == pytest.approx(-np.log(own), abs=1e-6)
-    assert score.accuracy == (crossed.out_of_fold.argmax(axis=1) == labels).mean()
+    shares = given.task.loss.probabilities(crossed.logits.astype("f8"))
+    assert score.losses == pytest.approx(-np.log(shares[np.arange(120), labels]), abs=1e-9)
+    assert np.array_equal(score.right, shares.argmax(axis=1) == labels)
+    assert score.accuracy == score.right.mean()
     assert (score.images, score.dimensions, score.strength) == (120, 10, crossed.strength)
     assert score.name == "a + b:max, size 288"
     near = score_cut(given, (Cut("a"),), {}, 0.5, seed=2, near=linear.STRENGTHS[0])

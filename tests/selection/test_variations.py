@@ -72,7 +72,7 @@ class Search:
             if key in changes:
                 gain = self.gains.get(f"{key} {changes[key]}", -5.0)
                 losses += np.where(place >> bit & 1, 1.0, -1.0) - gain / COUNT**0.5
-        return CutScore(best.cuts, changes, 1.0, 1, 0.9, (0.8, 0.95), losses)
+        return CutScore(best.cuts, changes, 1.0, 1, 0.9, (0.8, 0.95), losses, np.ones(len(losses)))
 
 
 def search(
@@ -89,7 +89,7 @@ def search(
     fake = Search(gains, **amiss)
     board = Board(budget, Silent())
     values = np.zeros((count, 1, 1), "f4")
-    board.best = fake.score(values, CutScore(CUTS, {}, 1, 1, 0, (0, 1), values), {})
+    board.best = fake.score(values, CutScore(CUTS, {}, 1, 1, 0, (0, 1), values, values), {})
     board.on_all.append(board.best)
     labels = examples(values, np.arange(count) % 2)
     variations = Variations(

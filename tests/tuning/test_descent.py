@@ -84,10 +84,10 @@ def test_the_verdict_is_of_the_network_that_stands() -> None:
 def test_what_stands_is_calibrated_by_the_judging_images() -> None:
     unsure = replace(trial(0.8), judging=np.where(np.eye(2)[LABELS] == 1, 0.8, 0.2))
     descent, _, _ = go_down([unsure, unsure, unsure], before=0.6)  # all are right: surer is better
-    assert descent.state.temperature == pytest.approx(0.25, abs=0.01)
-    assert descent.judging.max(axis=1) == pytest.approx(4**4 / (4**4 + 1), abs=0.01)
+    assert descent.state.temperature == pytest.approx(np.log(4) / np.log(31), abs=0.001)
+    assert descent.judging.max(axis=1) == pytest.approx(31 / 32, abs=0.001)  # 30 images, all right
     assert descent.unseen is not None
-    assert descent.unseen.max(axis=1) == pytest.approx(4**4 / (4**4 + 1), abs=0.01)
+    assert descent.unseen.max(axis=1) == pytest.approx(31 / 32, abs=0.001)
 
 
 def test_a_stage_that_diverged_is_passed_over() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from headstart.metrics.losses import CrossEntropy, Loss
 
-HOTTEST = 4.0  # logits are divided by a quarter to four
+HOTTEST = 4.0  # what logits are divided by at most
 COOLEST = 100.0  # what the logits of a head that is far too sure are divided by at most
 FEW = 20  # images below which nothing can be told
 GAIN = 1e-4  # log loss that a temperature must take off
@@ -17,8 +17,11 @@ STEPS = 30  # of the golden section: within a millionth of the interval
 
 
 def temperature(logits: np.ndarray, targets: np.ndarray, loss: Loss) -> float:
-    """The number by which (N, C) logits are divided to minimise the mean log loss, within 1/4..4;
-    1 where there is too little to tell.
+    """The number by which (N, C) logits are divided to minimise the mean log loss, within 1..4; 1
+    where there is too little to tell.
+
+    Never below 1: where hardly an image is wrong, the loss of these images falls the surer the
+    logits are made, and that of new images rises.
     """
     if len(targets) < FEW:
         return 1.0
@@ -26,8 +29,20 @@ def temperature(logits: np.ndarray, targets: np.ndarray, loss: Loss) -> float:
     def mean_loss(value: float) -> float:
         return float(loss.of_logits(logits / value, targets).mean(dtype=np.float64))
 
-    best = _minimise(mean_loss, 1 / HOTTEST, HOTTEST)
-    return best if mean_loss(best) < mean_loss(1.0) - GAIN else 1.0
+    return _worthwhile(mean_loss, 1.0)
+
+
+def temperature_by_others(
+    logits: np.ndarray, targets: np.ndarray, loss: Loss, fold_of: np.ndarray
+) -> np.ndarray:
+    """(N,) temperatures: for the images of each of the (N,) folds that of all others' logits, so
+    that what is said of an image depends on its own label in nothing.
+    """
+    result = np.ones(len(targets))
+    for fold in np.unique(fold_of):
+        others = fold_of != fold
+        result[~others] = temperature(logits[others], targets[others], loss)
+    return result
 
 
 def smoothing_temperature(logits: np.ndarray, targets: np.ndarray, smoothing: float) -> float:
@@ -35,6 +50,29 @@ def smoothing_temperature(logits: np.ndarray, targets: np.ndarray, smoothing: fl
 
     targets: (N,) class numbers.
     """
+    mean_loss = _smoothed_loss(logits, targets, smoothing)
+    best = _minimise(mean_loss, 1.0, COOLEST)
+    return best if mean_loss(best) < mean_loss(1.0) else 1.0
+
+
+def calibrate(probabilities: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
+    """(N, C) probabilities at the temperature that serves them best, within 1/4..4, and that
+    temperature. targets: (N,) class numbers.
+
+    For a network that has learned smoothed labels: it says less than it knows, so it may be made
+    surer, but no surer than N images can tell. If all are right, the N + 1st is with probability
+    (N + 1) / (N + C) by Laplace's rule of succession: labels smoothed by C / (N + C).
+    """
+    images, classes = probabilities.shape
+    mean_loss = _smoothed_loss(_logits(probabilities), targets, classes / (images + classes))
+    value = _worthwhile(mean_loss, 1 / HOTTEST) if images >= FEW else 1.0
+    return apply_temperature(probabilities, value), value
+
+
+def _smoothed_loss(
+    logits: np.ndarray, targets: np.ndarray, smoothing: float
+) -> Callable[[float], float]:
+    """The mean log loss at a temperature, of labels smoothed by that much."""
     z = logits.astype(np.float64)
     loss = CrossEntropy()
 
@@ -45,14 +83,13 @@ def smoothing_temperature(logits: np.ndarray, targets: np.ndarray, smoothing: fl
         alike = own + (z[np.arange(len(z)), targets] - z.mean(axis=1)) / value
         return float(((1 - smoothing) * own + smoothing * alike).mean())
 
-    best = _minimise(mean_loss, 1.0, COOLEST)
-    return best if mean_loss(best) < mean_loss(1.0) else 1.0
+    return mean_loss
 
 
-def calibrate(probabilities: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
-    """(N, C) probabilities at the temperature that serves them best, and that temperature."""
-    value = temperature(_logits(probabilities), targets, CrossEntropy())
-    return apply_temperature(probabilities, value), value
+def _worthwhile(mean_loss: Callable[[float], float], least: float) -> float:
+    """The best temperature from `least` on; 1 where it gains next to nothing."""
+    best = _minimise(mean_loss, least, HOTTEST)
+    return best if mean_loss(best) < mean_loss(1.0) - GAIN else 1.0
 
 
 def apply_temperature(probabilities: np.ndarray, value: float) -> np.ndarray:
@@ -74,7 +111,15 @@ def _minimise(function: Callable[[float], float], least: float, most: float) -> 
     """
     low, high = np.log(least), np.log(most)
     golden = (5**0.5 - 1) / 2
+    a, b = high - golden * (high - low), low + golden * (high - low)
+    at_a, at_b = function(np.exp(a)), function(np.exp(b))
     for _ in range(STEPS):
-        a, b = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, b) if function(np.exp(a)) < function(np.exp(b)) else (a, high)
+        if at_a < at_b:
+            high, b, at_b = b, a, at_a
+            a = high - golden * (high - low)
+            at_a = function(np.exp(a))
+        else:
+            low, a, at_a = a, b, at_b
+            b = low + golden * (high - low)
+            at_b = function(np.exp(b))
     return float(np.exp((low + high) / 2))

@@ -42,7 +42,7 @@ class Trained:
 def fit_linear(examples: Examples, recipe: Recipe) -> Trained:
     """A linear head; groups and views stay together. Raises HeadError as `linear.fit` does."""
     fit = linear.fit(examples, folds=recipe.folds, seed=recipe.seed)
-    out_of_fold = fit.cross_validation.out_of_fold
+    out_of_fold = fit.out_of_fold
     covered = ~np.isnan(out_of_fold[:, 0])
     thresholds = examples.task.thresholds(out_of_fold[covered], examples.targets[covered])
     return Trained(

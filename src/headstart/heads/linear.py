@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headstart.errors import HeadError
-from headstart.heads.calibration import temperature
+from headstart.heads.calibration import temperature, temperature_by_others
 from headstart.heads.examples import Examples
 from headstart.heads.head import Dense, Head
 from headstart.heads.solver import (
@@ -48,15 +48,13 @@ class Trial:
 class CrossValidation:
     """How heads do on images that they have not seen, at the best of the strengths tried.
 
-    out_of_fold: (N, C) calibrated probabilities, nan where no fold covered the image and where no
-    other fold has its class.
-    temperature: what the logits were divided by to calibrate them.
+    logits: (N, C), of each image by heads that have not seen it; nan where no fold covered it and
+    where no other fold has its class.
     """
 
     strength: float
     trials: tuple[Trial, ...]
-    out_of_fold: np.ndarray
-    temperature: float
+    logits: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,9 @@ class LinearFit:
     """A trained linear head: weight (D, C) and bias (C,) on features as the extractor gives them.
 
     mean_of_folds: weight and bias of an ensemble, the mean of the folds' heads.
+    temperature: what the logits were divided by to calibrate them.
+    out_of_fold: (N, C) probabilities of images by heads that have not seen them, at the temperature
+    of other images' logits; nan where the cross-validation has none.
     """
 
     task: Task
@@ -71,6 +72,8 @@ class LinearFit:
     bias: np.ndarray
     mean_of_folds: tuple[np.ndarray, np.ndarray]
     cross_validation: CrossValidation
+    temperature: float
+    out_of_fold: np.ndarray
     iterations: int
 
     def head(self, *, of_folds: bool = False) -> Head:
@@ -99,16 +102,17 @@ def fit(
         np.array([search.strength]), problem.columns, problem.preconditioner,
         loss=problem.task.loss, start=search.start, tolerance=FINAL, most=300,
     )  # fmt: skip
-    crossed = _calibrate(problem, search, examples.views)
-    heat = np.float32(crossed.temperature)
+    heat, out_of_fold = _calibrate(problem, search, examples, examples.folds(folds, seed + 1))
     weight, bias = _unstandardise(problem, final[0])
     mean_weight, mean_bias = _unstandardise(problem, search.start[0])
     return LinearFit(
         task=problem.task,
-        weight=weight / heat,
-        bias=bias / heat,
-        mean_of_folds=(mean_weight / heat, mean_bias / heat),
-        cross_validation=crossed,
+        weight=weight / np.float32(heat),
+        bias=bias / np.float32(heat),
+        mean_of_folds=(mean_weight / np.float32(heat), mean_bias / np.float32(heat)),
+        cross_validation=_crossed(search, examples.views),
+        temperature=heat,
+        out_of_fold=out_of_fold,
         iterations=int(iterations[0]),
     )
 
@@ -122,7 +126,7 @@ def cross_validate(
 ) -> CrossValidation:
     """What `fit` would choose and how well it does, without the final head; arguments as there."""
     problem = _Problem.of(examples, folds, seed, needs_weights=False)
-    return _calibrate(problem, _choose_strength(problem, strengths), examples.views)
+    return _crossed(_choose_strength(problem, strengths), examples.views)
 
 
 @dataclass(frozen=True)
@@ -249,13 +253,25 @@ def _measure(problem: _Problem, strength: float, logits: np.ndarray, covered: np
     return Trial(float(strength), mean, error, float(np.average(right, weights=weight)))
 
 
-def _calibrate(problem: _Problem, search: _Search, views: int) -> CrossValidation:
-    """The out-of-fold probabilities of the images themselves, at the temperature of all rows."""
+def _crossed(search: _Search, views: int) -> CrossValidation:
+    """Of the images themselves, which are the first of their views."""
+    return CrossValidation(search.strength, search.trials, search.logits[::views])
+
+
+def _calibrate(
+    problem: _Problem, search: _Search, examples: Examples, fold_of: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """The temperature of all rows, and the (N, C) out-of-fold probabilities of the images
+    themselves, each at the temperature of the (N,) folds that it is not in.
+    """
     covered = ~np.isnan(search.logits[:, 0])
+    logits, targets = search.logits[covered], problem.targets[covered]
     loss = problem.task.loss
-    heat = temperature(search.logits[covered], problem.targets[covered], loss)
-    probabilities = loss.probabilities(search.logits[::views] / np.float32(heat))
-    return CrossValidation(search.strength, search.trials, probabilities, heat)
+    heats = np.ones(len(covered))
+    heats[covered] = temperature_by_others(logits, targets, loss, examples.repeat(fold_of)[covered])
+    own = slice(None, None, examples.views)
+    probabilities = loss.probabilities(search.logits[own] / heats[own, None].astype(np.float32))
+    return temperature(logits, targets, loss), probabilities
 
 
 def _unstandardise(problem: _Problem, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -44,7 +44,7 @@ from headstart.system.json import dumps, loads
 from headstart.system.places import cache_folder
 from headstart.system.progress import Progress
 
-FORMAT = 4  # of kept outcomes; raised when the search changes
+FORMAT = 5  # of kept outcomes; raised when the search changes
 SAMPLE, OF_EACH = 800, 6  # training images that a choice is measured on; of each class at least
 HEAT = 200  # images that half of them must be, to be told apart on half of them first
 PLAINLY = 2  # standard errors by which a cut must lose there to be out

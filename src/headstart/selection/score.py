@@ -7,7 +7,7 @@ Letters: N images, V views, D features, C classes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,9 @@ PARTNERS = 4  # cuts tried beside the best one
 class CutScore:
     """A candidate and what cross-validation says of it.
 
-    changes: other choices of the recipe that it makes. losses: (N,) log loss of each image.
-    cost: multiplications up to its deepest layer, 0..1 of the backbone's. accuracy: of images in
-    several classes the share with all of them right.
+    changes: other choices of the recipe that it makes. losses, right: (N,) log loss of each image,
+    and whether it was right: of images in several classes, in all of them.
+    cost: multiplications up to its deepest layer, 0..1 of the backbone's.
     """
 
     cuts: tuple[Cut, ...]
@@ -43,6 +43,7 @@ class CutScore:
     accuracy: float
     accuracy_interval: Interval
     losses: np.ndarray = field(repr=False)
+    right: np.ndarray = field(repr=False)
     strength: float = 0.0
 
     @property
@@ -64,6 +65,10 @@ class CutScore:
     def loses_to(self, other: "CutScore") -> float:
         """By how many standard errors the other's log loss is lower, image by image."""
         return standard_errors(self.losses, other.losses)
+
+    def take(self, rows: np.ndarray) -> "CutScore":
+        """As it would be if these had been the images, some of them perhaps twice."""
+        return replace(self, losses=self.losses[rows], right=self.right[rows])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -91,15 +96,19 @@ def score_cut(
         strengths = tuple(s for s in strengths if near / 11 < s < near * 4)
     crossed = linear.cross_validate(examples, folds=FOLDS, seed=seed, strengths=strengths)
     task, targets = examples.task, examples.targets
-    probabilities = crossed.out_of_fold.astype(np.float64)
-    known = ~np.isnan(probabilities[:, 0])  # there was time for its fold
-    losses = np.empty(len(examples))
-    losses[known] = task.loss.of_probabilities(probabilities[known], targets[known])
+    known = ~np.isnan(crossed.logits[:, 0])  # there was time for its fold
+    # In the head's own numbers: a temperature would be fitted to what it is judged by.
+    logits = crossed.logits[known].astype(np.float64)
+    probabilities = task.loss.probabilities(logits)
+    losses, right = np.empty(len(examples)), np.empty(len(examples))
+    losses[known] = task.loss.of_logits(logits, targets[known])
+    right[known] = task.are_right(probabilities, targets[known])
+    hits, n = int(right[known].sum()), int(known.sum())
     losses[~known] = losses[known].mean()  # as the others, for the paired difference
-    hits, n = int(task.are_right(probabilities[known], targets[known]).sum()), int(known.sum())
+    right[~known] = hits / n
     return CutScore(
         cuts, changes, cost, examples.dimensions, hits / n, interval(hits, n) or (0.0, 1.0), losses,
-        crossed.strength,
+        right, crossed.strength,
     )  # fmt: skip
 
 
