@@ -1,5 +1,7 @@
 """Which candidate is taken: the rule by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from samples import examples, features
@@ -11,6 +13,7 @@ from headstart.selection import score as scoring
 from headstart.selection.score import (
     CutScore,
     are_enough,
+    choose,
     choose_cheapest,
     choose_partners,
     sample,
@@ -35,6 +38,30 @@ def test_within_one_standard_error_the_earliest_wins() -> None:
     worse = scored("first:avg", [2, 2.1, 2, 2.1], cost=0.1)
     assert choose_cheapest([best, alike, worse]) is alike
     assert choose_cheapest([best, worse]) is best
+
+
+def test_of_few_images_the_last_layer_stays_unless_it_is_beaten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noise = np.array([0.5, -0.5, 0.4, -0.4])
+    last = scored("last:avg", list(1.05 + noise))
+    early = scored("early:avg", [1, 1, 1, 1], cost=0.5)
+    beaten = scored("last:avg", [2, 2.1, 2, 2.1])
+    default = Cut.parse("last:avg")
+    assert choose([last, early], default) is last
+    assert choose([beaten, early], default) is early
+    assert choose([last, early], None) is early
+    monkeypatch.setattr(scoring, "FEW", 4)  # these are four images: no few
+    assert choose([last, early], default) is early
+
+
+def test_a_joined_cut_must_gain_more_than_a_standard_error() -> None:
+    noise = np.array([0.5, -0.5, 0.4, -0.4])
+    single, alike = scored("a", list(1.05 + noise)), scored("b", [1, 1, 1, 1])
+    joined = replace(scored("b", [0.5, 0.5, 0.6, 0.5]), cuts=(Cut("b"), Cut("a")))
+    same = replace(scored("b", list(0.95 + noise)), cuts=(Cut("b"), Cut("a")))
+    assert choose([single, alike, joined], None) is joined
+    assert choose([single, alike, same], None) in (single, alike)
 
 
 def test_of_those_that_cost_the_same_the_best_wins() -> None:

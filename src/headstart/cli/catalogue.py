@@ -133,11 +133,11 @@ def _backbone_dict(name: str, selection: "Selection") -> dict[str, Any]:
     from headstart.features.cost import measure_speeds
     from headstart.features.extractor import open_extractor
 
-    best = selection.chosen
+    best, worth = selection.chosen, selection.worth
     return {
         "backbone": name,
-        "accuracy": best.accuracy if best else None,
-        "interval": best.accuracy_interval if best else None,
+        "accuracy": worth.accuracy if worth else None,
+        "interval": worth.interval if worth else None,
         "images": selection.images,
         "cut": best.name if best else None,
         "images_per_second": min(measure_speeds(open_extractor(selection.recipe)).values())

@@ -114,8 +114,13 @@ def _show_cuts(
         return
     if selection.untried:
         tell(f"\nnot measured for want of time: {len(selection.untried)}; more: --budget 5m")
+    worth = selection.worth
+    chosen = "" if worth is None else (
+        f"Of the chosen one, what the choice flatters taken off: {worth.accuracy:.1%} "
+        f"{format_interval(worth.interval)}\n")  # fmt: skip
     tell(f"\nAccuracy and log loss by cross-validation on {selection.images:,} images\n"
           "* chosen: within one standard error (~) of the best, the earliest and cheapest\n"
+          f"{chosen}"
           f"Picture: {picture}\nNext: {_next_step(selection, data)}")  # fmt: skip
 
 

@@ -50,12 +50,15 @@ def choose_cut(dataset: Dataset, recipe: Recipe, progress: Progress, **options: 
     """What the recipe leaves open ("auto"), measured on the training images."""
     items = dataset.split("train")
     selection = select(items, label(items, dataset.task, recipe), recipe, progress, **options)
-    if selection.chosen is not None:
-        low, high = selection.chosen.accuracy_interval
+    if selection.chosen is not None and selection.worth is not None:
+        low, high = selection.worth.interval
+        last = selection.worth.last
         progress.say(
             f"measured on {selection.chosen.images:,} training images, {len(selection.tried)} "
             f"candidates in {selection.seconds:.1f} s: {selection.chosen.name} "
-            f"({selection.chosen.accuracy:.1%}, {low:.1%} to {high:.1%})"
+            f"({selection.worth.accuracy:.1%}, {low:.1%} to {high:.1%}"
+            + ("" if last is None else f"; the last layer {last:.1%}")
+            + ")"
         )
     elif selection.before is not None:
         progress.say(

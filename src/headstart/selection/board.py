@@ -1,25 +1,71 @@
-"""What a search has measured so far, within its time; it has that to show when it is stopped."""
+"""What a search has measured so far, within its time; it has that to show when it is stopped.
+
+Letters: N images.
+"""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from headstart.selection.score import CutScore, choose_cheapest
+import numpy as np
+
+from headstart.backbones.cut import Cut
+from headstart.metrics.intervals import Interval, interval
+from headstart.selection.price import judge_choice
+from headstart.selection.score import CutScore, choose
 from headstart.system.progress import Progress
+
+
+@dataclass(frozen=True)
+class Variation:
+    """Another way to feed the best cuts beside the way before it, on the same images; taken where
+    it gains more than `least` standard errors.
+    """
+
+    before: CutScore
+    after: CutScore
+    least: float
+
+    @property
+    def gain(self) -> float:
+        """In standard errors of the log loss."""
+        return self.before.loses_to(self.after)
+
+    def take(self, rows: np.ndarray) -> "Variation":
+        """As it would be if these had been the images; rows of images it was not measured on are
+        passed over.
+        """
+        rows = rows[rows < self.after.images]
+        return Variation(self.before.take(rows), self.after.take(rows), self.least)
+
+
+@dataclass(frozen=True)
+class Worth:
+    """The accuracy of what was chosen on images that did not choose it, with its 95% interval;
+    last: that of the last layer, None where it was not measured on as many images.
+    """
+
+    accuracy: float
+    interval: Interval
+    last: float | None
 
 
 @dataclass
 class Board:
     """Scores of candidates by what they were measured on, the best of them, and what was not tried.
 
-    budget: seconds. on_half, on_all: cuts by themselves and joined, on half of the images and on
-    all. varied: other ways to feed the best cuts.
+    budget: seconds. default: the cut that serves where nothing is measured. on_half, on_all: cuts
+    by themselves and joined, on half of the images and on all. varied: other ways to feed the best
+    cuts; variations: those of them measured on as many images as are to decide.
     """
 
     budget: float
     progress: Progress
+    default: Cut | None = None
     on_half: list[CutScore] = field(default_factory=list)
     on_all: list[CutScore] = field(default_factory=list)
     varied: list[CutScore] = field(default_factory=list)
+    variations: list[Variation] = field(default_factory=list)
     untried: list[str] = field(default_factory=list)
     best: CutScore | None = None
     started: float = field(default_factory=time.perf_counter)
@@ -41,8 +87,31 @@ class Board:
         return True
 
     def choose_cut(self) -> None:
-        """The best is the cheapest of those that cannot be told from the lowest log loss."""
-        self.best = choose_cheapest(self.on_all or self.on_half)
+        """The best of the cuts by the rule."""
+        self.best = choose(self.on_all or self.on_half, self.default)
+
+    def judge(self, groups: np.ndarray | None) -> Worth | None:
+        """What was chosen is worth; None where nothing was measured. groups: (N,) or None."""
+        cuts = self.on_all or self.on_half
+        if not cuts:
+            return None
+        right_of = {score.cuts: score.right for score in cuts}
+        count = cuts[0].images
+
+        def right_by_choice(rows: np.ndarray) -> Sequence[np.ndarray]:
+            chosen = choose([score.take(rows) for score in cuts], self.default)
+            gains = [
+                (each.after.right - each.before.right) * (each.take(rows).gain > each.least)
+                for each in self.variations
+            ]
+            return [right_of[chosen.cuts], *gains]
+
+        accuracy = judge_choice(right_by_choice, count, None if groups is None else groups[:count])
+        last = next((right for by, right in right_of.items() if by == (self.default,)), None)
+        return Worth(
+            accuracy, interval(round(accuracy * count), count) or (0.0, 1.0),
+            None if last is None else float(last.mean()),
+        )  # fmt: skip
 
     @property
     def scores(self) -> tuple[CutScore, ...]:

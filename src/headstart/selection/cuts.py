@@ -28,11 +28,13 @@ from headstart.features.extractor import Extractor, layers, open_extractor
 from headstart.heads.examples import Labels
 from headstart.images.augment import NONE
 from headstart.recipe import Recipe
-from headstart.selection.board import Board
+from headstart.selection.board import Board, Worth
 from headstart.selection.score import (
     PARTNERS,
+    PARTS,
     CutScore,
     are_enough,
+    choose_joined,
     choose_partners,
     sample,
     score_cut,
@@ -50,7 +52,6 @@ HEAT = 200  # images that half of them must be, to be told apart on half of them
 PLAINLY = 2  # standard errors by which a cut must lose there to be out
 SIDES, CHANNELS = (4, 28), 512  # of maps worth a 2x2 grid
 PATIENCE = 8  # cuts in a row, from the last to the first, that lose to the best
-PARTS = 3  # cuts joined at most
 FIRST = 0.5  # share of the time that the features of all cuts may take
 
 
@@ -58,7 +59,8 @@ FIRST = 0.5  # share of the time that the features of all cuts may take
 class Selection:
     """The recipe with every open choice made, and how it came about.
 
-    tried: everything scored. untried: what time did not allow. images: N measured on.
+    tried: everything scored. untried: what time did not allow. images: N measured on. worth: what
+    was chosen, with what the choice flatters taken off.
     """
 
     recipe: Recipe
@@ -67,6 +69,7 @@ class Selection:
     untried: tuple[str, ...] = ()
     images: int = 0
     seconds: float = 0.0
+    worth: Worth | None = None
     before: dict[str, Any] | None = None  # what `to_dict` gave, where all this was measured before
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,6 +78,9 @@ class Selection:
             "images": self.images,
             "seconds": round(self.seconds, 2),
             "chosen": self.chosen.name if self.chosen else None,
+            "accuracy": self.worth.accuracy if self.worth else None,
+            "interval": list(self.worth.interval) if self.worth else None,
+            "last": self.worth.last if self.worth else None,
             "tried": [score.to_dict() for score in self.tried],
             "untried": list(self.untried),
         }
@@ -107,21 +113,22 @@ def select(
     if known is not None:
         return known
     search = _Search(items, labels, recipe, progress, every_cut)
-    board, stopped = search.board, False
+    stopped = False
     with progress.stage("selection", search.steps(variations), "candidates"):
         try:
             search.run(variations)
         except KeyboardInterrupt:
             stopped = True
             progress.warn("the search is stopped: going on with the best so far")
-    selection = _conclude(board, recipe, plain)
+    selection = _conclude(search, plain)
     if outcome is not None and not stopped and not selection.untried:
         _keep(outcome, selection)
     return selection
 
 
-def _conclude(board: Board, given: Recipe, plain: Recipe) -> Selection:
+def _conclude(search: "_Search", plain: Recipe) -> Selection:
     """What the board says, also where the search was stopped half way."""
+    board, given = search.board, search.given
     if board.best is None and board.scores:
         board.choose_cut()
     recipe = plain
@@ -131,7 +138,10 @@ def _conclude(board: Board, given: Recipe, plain: Recipe) -> Selection:
             changes["augmentation"] = replace(given.augmentation, horizontal_flip=True)
         recipe = plain.changed(cut=board.best.cuts, **changes)
     images = max((score.images for score in board.scores), default=0)
-    return Selection(recipe, board.best, board.scores, tuple(board.untried), images, board.seconds)
+    return Selection(
+        recipe, board.best, board.scores, tuple(board.untried), images, board.seconds,
+        board.judge(search.labels.groups),
+    )  # fmt: skip
 
 
 def _outcome_file(items: Sequence[Any], labels: Labels, recipe: Recipe) -> Path:
@@ -198,8 +208,9 @@ class _Search:
         self.items, self.labels, self.thorough = items, labels, thorough
         # Views are the slow part and tell little about cuts: the images themselves serve.
         self.given, self.recipe = recipe, recipe.changed(views=1, augmentation=NONE)
-        self.board = Board(recipe.budget, progress)
         self.depths = {cut: depth for cut, _, depth in list_candidates(recipe)}
+        last = next(cut for cut in self.depths if cut.pooling == recipe.pooling)
+        self.board = Board(recipe.budget, progress, last)
         self.costs: dict[Cut, float] = {}
         self.extractor: tuple[Recipe, Extractor] | None = None
 
@@ -288,12 +299,11 @@ class _Search:
                 if not board.skips(" + ".join(map(str, cuts))):
                     pairs.append(self._score(values_of(cuts), cuts, {}, anchor.strength))
             board.on_all += pairs
-            better = [pair for pair in pairs if anchor.loses_to(pair) > 1]
-            if not better:
+            joined = choose_joined(pairs, anchor)
+            if joined is None:
                 break
-            anchor = min(better, key=lambda score: score.log_loss)
-        if board.best is not None and board.best.loses_to(anchor) > 1:
-            board.best = anchor
+            anchor = joined
+        board.choose_cut()
 
     def _extract(
         self, changes: dict[str, Any], count: int, share: float = 1.0

@@ -25,6 +25,8 @@ ALIKE = 1.1  # times the cost of another that still counts as the same
 RARE = 6  # images that even the rarest class has in a sample
 APART = 0.05  # of the depth, between cuts that are joined
 PARTNERS = 4  # cuts tried beside the best one
+PARTS = 3  # cuts joined at most
+FEW = 400  # images below which the last layer stays unless it is beaten
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,29 @@ def sample(kinds: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
         place[rng.permutation(members)] = (np.arange(quota) + rng.random()) / quota
     order: np.ndarray = np.argsort(place, kind="stable")[: int(np.isfinite(place).sum())]
     return order
+
+
+def choose(scores: Sequence[CutScore], default: Cut | None) -> CutScore:
+    """The rule, of cuts by themselves and joined on the same images: of the single ones the
+    cheapest, and a further cut beside the best one for each that gains more than a standard error.
+
+    Of few images the default stays unless something beats it by more than a standard error.
+    """
+    singles = [score for score in scores if len(score.cuts) == 1]
+    best, anchor = choose_cheapest(singles), min(singles, key=lambda score: score.log_loss)
+    own = next((score for score in singles if score.cuts == (default,)), None)
+    if own is not None and own.images < FEW and own.loses_to(anchor) <= 1:
+        best = own
+    for parts in range(2, PARTS + 1):
+        joined = [score for score in scores if len(score.cuts) == parts]
+        anchor = choose_joined(joined, anchor) or anchor
+    return anchor if best.loses_to(anchor) > 1 and len(anchor.cuts) > 1 else best
+
+
+def choose_joined(joined: Sequence[CutScore], anchor: CutScore) -> CutScore | None:
+    """The best of those that gain more than a standard error over the anchor, if there is one."""
+    better = [score for score in joined if anchor.loses_to(score) > 1]
+    return min(better, key=lambda score: score.log_loss, default=None)
 
 
 def choose_cheapest(scores: Sequence[CutScore]) -> CutScore:

@@ -11,7 +11,7 @@ from headstart.errors import HeadstartError
 from headstart.features.extract import Features
 from headstart.heads.examples import Labels
 from headstart.recipe import Recipe
-from headstart.selection.board import Board
+from headstart.selection.board import Board, Variation
 from headstart.selection.score import CutScore, are_enough
 
 VARIED = 400  # images for what needs another pass of the backbone
@@ -56,6 +56,8 @@ class Variations:
                 continue
             if outcome.score is not None:
                 board.varied.append(outcome.score)
+            if outcome.decided is not None:
+                board.variations.append(outcome.decided)
             if changes.get("resize") == "crop":
                 lost_by_cropping = outcome.gain < -1
             if outcome.values is not None:
@@ -81,9 +83,12 @@ class Variations:
                 return _Outcome() if features.bad else None
             score = self.score(features.values, best, changes)
             gain = reference.loses_to(score)
-            if number == count or gain <= (PROMISING if dearer else 0):
-                taken = number == count and gain > (1 if dearer else 0)
-                return _Outcome(score, gain, features.values if taken else None)
+            if number == count:
+                decided = Variation(reference, score, 1 if dearer else 0)
+                taken = gain > decided.least
+                return _Outcome(score, gain, features.values if taken else None, decided)
+            if gain <= (PROMISING if dearer else 0):
+                return _Outcome(score, gain)
         raise AssertionError("the last number is the count")
 
     def _candidates(self) -> Iterator[dict[str, Any]]:
@@ -113,8 +118,11 @@ class Variations:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """Of one variation: its score, standard errors gained, and its features where it is taken."""
+    """Of one variation: its score, standard errors gained, its features where it is taken, and how
+    that was decided, if on all images that it may take.
+    """
 
     score: CutScore | None = None
     gain: float = 0.0
     values: np.ndarray | None = None
+    decided: Variation | None = None
