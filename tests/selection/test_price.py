@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from headstart.metrics.intervals import interval
 from headstart.selection.price import judge_choice
 
 CANDIDATES, IMAGES, TRUE = 20, 100, 0.85
@@ -18,7 +19,7 @@ def estimates(seed: int, groups: np.ndarray | None = None) -> tuple[float, float
     def choose(rows: np.ndarray) -> Sequence[np.ndarray]:
         return [right[right[:, rows].mean(axis=1).argmax()]]
 
-    return float(right.mean(axis=1).max()), judge_choice(choose, IMAGES, groups)
+    return float(right.mean(axis=1).max()), judge_choice(choose, IMAGES, groups).accuracy
 
 
 def test_of_equals_the_best_is_worth_what_all_are() -> None:
@@ -30,9 +31,13 @@ def test_of_equals_the_best_is_worth_what_all_are() -> None:
 
 def test_without_a_choice_nothing_is_taken_off() -> None:
     right = (np.arange(50) % 5 > 0) * 1.0
-    assert judge_choice(lambda rows: [right], 50, None) == pytest.approx(0.8)
+    worth = judge_choice(lambda rows: [right], 50, None, right)
+    assert (worth.accuracy, worth.default) == (pytest.approx(0.8), 0.8)
+    assert worth.interval == interval(40, 50)
     gain = np.where(np.arange(20) % 4 == 0, 1.0, 0.0)  # of the first images alone
-    assert judge_choice(lambda rows: [right - 0.5, gain], 50, None) == pytest.approx(0.55)
+    assert judge_choice(lambda rows: [right - 0.5, gain], 50, None).accuracy == pytest.approx(0.55)
+    unknown = np.where(np.arange(50) < 25, right, np.nan)
+    assert judge_choice(lambda rows: [unknown], 50, None).interval == interval(20, 25)
 
 
 def test_whole_groups_are_drawn() -> None:
@@ -43,4 +48,4 @@ def test_whole_groups_are_drawn() -> None:
         assert {index // 3 for index in left}.isdisjoint({row // 3 for row in rows.tolist()})
         return [np.ones(60)]
 
-    assert judge_choice(choose, 60, groups) == 1
+    assert judge_choice(choose, 60, groups).accuracy == 1

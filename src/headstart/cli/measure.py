@@ -82,9 +82,11 @@ def heads(
         print_json({**selection.to_dict(), "picture": str(picture), "next": next_step,
                     "warnings": progress.warnings})  # fmt: skip
     elif not quiet:
+        worth = selection.worth
         tell(f"\nChosen: {selection.chosen.name}, the simplest within one standard error of the "
-              f"lowest log loss\nrecall: mean over the classes\nPicture: {picture}\n"
-              f"Next: {next_step}")  # fmt: skip
+              "lowest log loss\nOf it, what the choice flatters taken off: "
+              f"{worth.accuracy:.1%} {format_interval(worth.interval)}\n"
+              f"recall: mean over the classes\nPicture: {picture}\nNext: {next_step}")  # fmt: skip
 
 
 @app.command(

@@ -3,6 +3,7 @@
 Letters: N images, V views, D features, C classes.
 """
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,3 +134,12 @@ def fit_ensemble(
         out_of_fold[apart] = trained.head.probabilities(examples.values[apart, 0])
     out_of_fold[~examples.learnable(fold_of)] = np.nan
     return Trained(average_heads(heads), out_of_fold)
+
+
+def fit_head(examples: Examples, recipe: Recipe) -> Trained:
+    """The recipe's head, of whichever kind; nothing is kept to go on from."""
+    if recipe.head == "linear":
+        return fit_linear(examples, recipe)
+    with tempfile.TemporaryDirectory() as scratch:
+        fit = fit_ensemble if recipe.ensemble else fit_neural
+        return fit(examples, recipe, Path(scratch))

@@ -52,7 +52,7 @@ def choose_cut(dataset: Dataset, recipe: Recipe, progress: Progress, **options: 
     selection = select(items, label(items, dataset.task, recipe), recipe, progress, **options)
     if selection.chosen is not None and selection.worth is not None:
         low, high = selection.worth.interval
-        last = selection.worth.last
+        last = selection.worth.default
         progress.say(
             f"measured on {selection.chosen.images:,} training images, {len(selection.tried)} "
             f"candidates in {selection.seconds:.1f} s: {selection.chosen.name} "
@@ -220,10 +220,10 @@ def choose_head(inputs: Inputs, progress: Progress) -> tuple[Inputs, HeadSelecti
         progress.say(f"a linear head: {why}")
         return replace(inputs, recipe=recipe.changed(head="linear")), None
     selection = measure_heads(examples, recipe, progress)
-    low, high = selection.chosen.accuracy_interval
+    low, high = selection.worth.interval
     progress.say(
         f"{len(selection.tried)} heads measured: {selection.chosen.name} "
-        f"({selection.chosen.accuracy:.1%}, {low:.1%} to {high:.1%})"
+        f"({selection.worth.accuracy:.1%}, {low:.1%} to {high:.1%})"
     )
     return replace(inputs, recipe=selection.recipe), selection
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from headstart.backbones.cut import Cut
-from headstart.metrics.intervals import Interval, interval
-from headstart.selection.price import judge_choice
+from headstart.selection.price import Worth, judge_choice
 from headstart.selection.score import CutScore, choose
 from headstart.system.progress import Progress
 
@@ -37,17 +36,6 @@ class Variation:
         """
         rows = rows[rows < self.after.images]
         return Variation(self.before.take(rows), self.after.take(rows), self.least)
-
-
-@dataclass(frozen=True)
-class Worth:
-    """The accuracy of what was chosen on images that did not choose it, with its 95% interval;
-    last: that of the last layer, None where it was not measured on as many images.
-    """
-
-    accuracy: float
-    interval: Interval
-    last: float | None
 
 
 @dataclass
@@ -91,11 +79,11 @@ class Board:
         self.best = choose(self.on_all or self.on_half, self.default)
 
     def judge(self, groups: np.ndarray | None) -> Worth | None:
-        """What was chosen is worth; None where nothing was measured. groups: (N,) or None."""
+        """What is chosen is worth; None where nothing was measured. groups: (N,) or None."""
         cuts = self.on_all or self.on_half
         if not cuts:
             return None
-        right_of = {score.cuts: score.right for score in cuts}
+        right_of: dict[Sequence[Cut | None], np.ndarray] = {each.cuts: each.right for each in cuts}
         count = cuts[0].images
 
         def right_by_choice(rows: np.ndarray) -> Sequence[np.ndarray]:
@@ -106,12 +94,8 @@ class Board:
             ]
             return [right_of[chosen.cuts], *gains]
 
-        accuracy = judge_choice(right_by_choice, count, None if groups is None else groups[:count])
-        last = next((right for by, right in right_of.items() if by == (self.default,)), None)
-        return Worth(
-            accuracy, interval(round(accuracy * count), count) or (0.0, 1.0),
-            None if last is None else float(last.mean()),
-        )  # fmt: skip
+        known = None if groups is None else groups[:count]
+        return judge_choice(right_by_choice, count, known, right_of.get((self.default,)))
 
     @property
     def scores(self) -> tuple[CutScore, ...]:

@@ -28,7 +28,8 @@ from headstart.features.extractor import Extractor, layers, open_extractor
 from headstart.heads.examples import Labels
 from headstart.images.augment import NONE
 from headstart.recipe import Recipe
-from headstart.selection.board import Board, Worth
+from headstart.selection.board import Board
+from headstart.selection.price import Worth
 from headstart.selection.score import (
     PARTNERS,
     PARTS,
@@ -80,7 +81,7 @@ class Selection:
             "chosen": self.chosen.name if self.chosen else None,
             "accuracy": self.worth.accuracy if self.worth else None,
             "interval": list(self.worth.interval) if self.worth else None,
-            "last": self.worth.last if self.worth else None,
+            "last": self.worth.default if self.worth else None,
             "tried": [score.to_dict() for score in self.tried],
             "untried": list(self.untried),
         }

@@ -7,23 +7,22 @@ Letters: N images, V views, D features, C classes.
 """
 
 import importlib.util
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from headstart.errors import DatasetError
 from headstart.heads.examples import Examples, Labels, split_by_fold
-from headstart.heads.fit import fit_ensemble, fit_linear, fit_neural
+from headstart.heads.fit import fit_head
 from headstart.heads.head import Head
 from headstart.heads.neural import TRAINABLE
 from headstart.metrics.comparison import standard_errors
 from headstart.metrics.intervals import Interval, interval
 from headstart.recipe import Recipe
+from headstart.selection.price import Worth, judge_choice
 from headstart.system.progress import Progress
 
 FOLDS = 5  # around the folds that a head itself makes
@@ -60,6 +59,10 @@ class HeadScore:
         """By how many standard errors the other's log loss is lower, image by image."""
         return standard_errors(self.losses, other.losses)
 
+    def take(self, rows: np.ndarray) -> "HeadScore":
+        """As it would be if these had been the images, some of them perhaps twice."""
+        return replace(self, losses=self.losses[rows], right=self.right[rows])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return {
@@ -71,17 +74,22 @@ class HeadScore:
 
 @dataclass(frozen=True)
 class HeadSelection:
-    """The recipe with the head that serves best, what was tried, and what was not and why."""
+    """The recipe with the head that serves best, what was tried, and what was not and why. worth:
+    of what was chosen, with what the choice flatters taken off.
+    """
 
     recipe: Recipe
     chosen: HeadScore
     tried: tuple[HeadScore, ...]
+    worth: Worth
     untried: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return {
             "chosen": self.chosen.name,
+            "accuracy": self.worth.accuracy,
+            "interval": list(self.worth.interval),
             "tried": [score.to_dict() for score in self.tried],
             "untried": list(self.untried),
         }
@@ -158,7 +166,20 @@ def select_head(
     if chosen.epochs is not None and not choices["ensemble"]:
         # As long as served on average, on all images: none is left to tell when to stop.
         choices |= {"epochs": chosen.epochs, "patience": 0}
-    return HeadSelection(recipe.changed(**choices), chosen, tuple(scores), tuple(untried))
+    worth = _judge(scores, examples, fold_of)
+    return HeadSelection(recipe.changed(**choices), chosen, tuple(scores), worth, tuple(untried))
+
+
+def _judge(scores: list[HeadScore], examples: Examples, fold_of: np.ndarray) -> Worth:
+    """What the simplest of the heads is worth, on the images of which a head can tell."""
+    known = examples.learnable(fold_of)
+    right_of = {score.name: np.where(known | ~known.any(), score.right, np.nan) for score in scores}
+
+    def right_by_choice(rows: np.ndarray) -> list[np.ndarray]:
+        drawn = [score.take(rows) for score in scores]
+        return [right_of[choose_simplest(drawn, examples.targets[rows]).name]]
+
+    return judge_choice(right_by_choice, len(examples), examples.groups)
 
 
 def choose_simplest(scores: list[HeadScore], targets: np.ndarray) -> HeadScore:
@@ -221,10 +242,6 @@ def score_head(
 
 def _fit(examples: Examples, recipe: Recipe) -> tuple[Head, list[int]]:
     """The head of some images, and the epochs at which it was best on some of them."""
-    if recipe.head == "linear":
-        return fit_linear(examples, recipe).head, []
-    with tempfile.TemporaryDirectory() as scratch:
-        if recipe.ensemble:
-            return fit_ensemble(examples, recipe.changed(folds=INNER), Path(scratch)).head, []
-        trained = fit_neural(examples, recipe, Path(scratch))
-    return trained.head, [trained.kept_epoch or 1]
+    neural = recipe.head == "neural"
+    trained = fit_head(examples, recipe.changed(folds=INNER) if neural else recipe)
+    return trained.head, [trained.kept_epoch or 1] if neural and not recipe.ensemble else []

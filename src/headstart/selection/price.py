@@ -9,8 +9,11 @@ Letters: N images.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+from headstart.metrics.intervals import Interval, interval
 
 DRAWS = 200
 
@@ -19,27 +22,53 @@ DRAWS = 200
 RightByChoice = Callable[[np.ndarray], Sequence[np.ndarray]]
 
 
-def judge_choice(
-    right_by_choice: RightByChoice, count: int, groups: np.ndarray | None, seed: int = 0
-) -> float:
-    """The accuracy of what is chosen by N = `count` images, on images that did not choose it.
+@dataclass(frozen=True)
+class Worth:
+    """The accuracy of what was chosen on images that did not choose it, with its 95% interval.
 
-    groups: (N,) numbers; whole groups are drawn.
+    default: the accuracy of what would serve without a choice; None where it was not measured.
     """
-    rng = np.random.default_rng(seed)
+
+    accuracy: float
+    interval: Interval
+    default: float | None = None
+
+
+def judge_choice(
+    right_by_choice: RightByChoice,
+    count: int,
+    groups: np.ndarray | None,
+    default: np.ndarray | None = None,
+) -> Worth:
+    """What is chosen by N = `count` images is worth on images that did not choose it.
+
+    groups: (N,) numbers; whole groups are drawn. default: (N,) whether images were right without a
+    choice. Where it is not known of an image, nan stands for it.
+    """
+    rng = np.random.default_rng(0)
     group_of = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
     members = np.split(np.argsort(group_of, kind="stable"), np.cumsum(np.bincount(group_of))[:-1])
     sums: list[np.ndarray] = []
-    times = np.zeros(count)
+    times: list[np.ndarray] = []
     for _ in range(DRAWS):
         drawn = rng.integers(0, len(members), len(members))
         rows = np.concatenate([members[group] for group in drawn])
         left = np.ones(count, bool)
         left[rows] = False
-        times += left
-        parts = [np.where(left[: len(part)], part, 0) for part in right_by_choice(rows)]
-        sums = [total + part for total, part in zip(sums, parts, strict=True)] if sums else parts
+        parts = right_by_choice(rows)
+        if not sums:
+            sums, times = ([np.zeros(len(part)) for part in parts] for _ in range(2))
+        for part, total, number in zip(parts, sums, times, strict=True):
+            judged = left[: len(part)] & ~np.isnan(part)
+            total[judged] += part[judged]
+            number += judged
     # Image by image first, so that without a choice the mean is that of all images.
-    judged = times > 0
-    means = [(total / np.maximum(times, 1)[: len(total)])[judged[: len(total)]] for total in sums]
-    return float(np.clip(sum(float(mean.mean()) for mean in means), 0, 1))
+    means = [
+        total[number > 0] / number[number > 0] for total, number in zip(sums, times, strict=True)
+    ]
+    accuracy = float(np.clip(sum(float(mean.mean()) for mean in means), 0, 1))
+    n = len(means[0])
+    return Worth(
+        accuracy, interval(round(accuracy * n), n) or (0.0, 1.0),
+        None if default is None else float(np.nanmean(default)),
+    )  # fmt: skip
