@@ -124,8 +124,16 @@ def test_compare(runs: Trained, call: Call) -> None:
     compared = result_of(call("compare", runs.first, runs.second, "--json"))
     assert compared["recipes"] == {"cut": [[CUT], ["block3b_add"]]}
     assert compared["pairs"][0]["n"] == compared["runs"][0]["metrics"]["validation"]["images"]
+    assert compared["repeats"] == []
+    assert "luckier with its training images: --repeats 5" in done.out
     quiet = call("compare", runs.first, runs.second, "--quiet")
     assert quiet.out.startswith("run ")
+    assert "--repeats" not in quiet.out
+    redrawn = call("compare", runs.first, runs.second, "--repeats", "2")
+    assert "over 2 redrawn trainings on" in redrawn.out
+    (pair,) = result_of(call("compare", runs.first, runs.second, "--repeats", "2", "--json"))[
+        "repeats"]  # fmt: skip
+    assert pair["verdict"] == "the data cannot tell"  # all are right
 
 
 def test_remedies(runs: Trained, call: Call, tmp_path: Path) -> None:

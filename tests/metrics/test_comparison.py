@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from headstart.metrics.comparison import Comparison, compare, standard_errors
+from headstart.metrics.comparison import Comparison, adjust, compare, standard_errors
 from headstart.metrics.intervals import Z, interval
 
 RIGHT, WRONG = [0.9, 0.1], [0.1, 0.9]
@@ -106,3 +106,11 @@ def test_standard_errors_of_a_paired_difference_by_hand() -> None:
     assert standard_errors(ones, np.zeros(4)) == pytest.approx(3)
     assert standard_errors(np.zeros(4), ones) == pytest.approx(-3)
     assert standard_errors(ones, ones) == 0
+
+
+def test_p_values_of_several_tests_by_hand() -> None:
+    """Holm: the least times 3, the next times 2, none below one before it."""
+    assert adjust([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert adjust([0.5, 0.9]) == [1.0, 1.0]
+    assert adjust([0.02]) == [0.02]
+    assert adjust([]) == []

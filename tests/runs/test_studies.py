@@ -4,12 +4,17 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import headstart
 from headstart.errors import ClassifierError
+from headstart.metrics.classification import evaluate
+from headstart.metrics.comparison import compare
+from headstart.recipe import load_recipe
 from headstart.report.plots import (
     curves_picture,
     curves_text,
@@ -17,7 +22,7 @@ from headstart.report.plots import (
     learning_picture,
     spark,
 )
-from headstart.runs.remedies import list_candidates
+from headstart.runs.remedies import Remedies, Remedy, list_candidates
 
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None,
@@ -53,8 +58,6 @@ def neural(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> headstart.Ru
 
 
 def test_remedies_of_a_linear_head_are_such_as_change_it() -> None:
-    from headstart.recipe import load_recipe
-
     names = [name for name, _ in list_candidates(load_recipe("quick"))]
     assert names == ["flipped views", "augmentation, 3 views", "small neural head"]
 
@@ -91,6 +94,38 @@ def test_remedies_are_tried_by_cross_validation(neural: headstart.Run) -> None:
     assert all(remedy.comparison is not None for remedy in tried[1:])
     assert remedies.best in tried
     assert {name for name, _ in list_candidates(neural.recipe)} == {r.name for r in tried[1:]}
+
+
+def made_up_remedies(seed: int, true: Sequence[float], images: int = 200) -> Remedies:
+    """Remedies of known accuracies, each image's outcome by itself."""
+    rng = np.random.default_rng(seed)
+    right = rng.random((len(true), images)) < np.array(true)[:, None]
+    labels = np.zeros(images, int)
+    shares = [np.stack([row, ~row], axis=1).astype(float) for row in right]
+    return Remedies([
+        Remedy(
+            str(number), load_recipe("quick"), evaluate(share, labels, ["a", "b"]), 1.0, row * 1.0,
+            comparison=compare(share, shares[0], labels) if number else None,
+        )
+        for number, (row, share) in enumerate(zip(right, shares, strict=True))
+    ], [])  # fmt: skip
+
+
+def test_of_equal_remedies_none_is_called_better() -> None:
+    false = np.zeros(100)
+    judged, measured = [], []
+    for seed in range(100):
+        made = made_up_remedies(seed, [0.85] * 11)
+        false[seed] = "this is better" in made.verdicts.values()
+        if seed < 30:
+            judged.append(made.worth.accuracy)
+            measured.append(made.best.metrics.accuracy)
+    assert false.mean() <= 0.05
+    assert np.mean(measured) > 0.85 + 0.01
+    assert abs(np.mean(judged) - 0.85) < 2 * np.std(judged) / 30**0.5
+    assert "this is better" in made_up_remedies(0, [0.7, 0.7, 0.95]).verdicts.values()
+    worse = made_up_remedies(0, [0.95, 0.7]).verdicts
+    assert worse == {"1": "as it was is better"}
 
 
 def test_remedies_keep_to_their_budget(neural: headstart.Run) -> None:

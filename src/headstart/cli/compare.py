@@ -23,6 +23,7 @@ from headstart.cli.output import (
     tell,
     write_picture,
 )
+from headstart.cli.usage import whole
 
 if TYPE_CHECKING:
     from headstart.runs.compare import Compared
@@ -46,18 +47,28 @@ def compare(
             help="Draw the runs' curves, or their accuracies where none has curves.",
         ),
     ] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole(2, 100),
+            metavar="N",
+            help="Compare the recipes too, over N redrawn training images.",
+        ),
+    ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Put runs side by side: recipes, metrics, a paired test on the same images."""
     from headstart.runs.compare import compare as compare_runs
 
-    compared = compare_runs(*runs)
+    progress = reporter(quiet, as_json)
+    compared = compare_runs(*runs, repeats=repeats or 0, progress=progress)
     picture = None
     if out is not None:
         picture = write_picture(out, "compare.png", _compared_picture(compared))
     if as_json:
-        print_json({**_compared_dict(compared), "picture": picture and str(picture)})
+        print_json({**_compared_dict(compared), "picture": picture and str(picture),
+                    "warnings": progress.warnings})  # fmt: skip
         return
     if not quiet:
         _print_recipes(compared)
@@ -77,8 +88,22 @@ def compare(
         tell(f"{first} minus {run.folder}:\n  {pair.difference:+.1%} "
               f"{format_interval(pair.difference_interval, '+')} on {pair.n:,} images, "
               f"p = {pair.p_value:.3g}: {pair.verdict}")  # fmt: skip
+    _print_repeats(compared, quiet)
     if picture is not None and not quiet:
         tell(f"Picture: {picture}")
+
+
+def _print_repeats(compared: "Compared", quiet: bool) -> None:
+    """The recipes, or that they were not compared."""
+    first = compared.runs[0].folder
+    for run, pair in zip(compared.runs[1:], compared.repeats, strict=False):
+        tell(f"\nrecipe of {first} minus that of {run.folder}, over {len(pair.differences)} "
+             f"redrawn trainings on {pair.train:,} images:\n  {pair.difference:+.1%} "
+             f"{format_interval(pair.difference_interval, '+')} on {pair.test:,} others, "
+             f"p = {pair.p_value:.3g}: {pair.verdict}")  # fmt: skip
+    if not compared.repeats and not quiet:
+        tell("\nThis is about these classifiers. Whether a recipe is better, or was luckier with "
+             "its training images: --repeats 5")  # fmt: skip
 
 
 def _accuracies(compared: "Compared") -> list[tuple[str, str, Any]]:
@@ -143,6 +168,10 @@ def _compared_dict(compared: "Compared") -> dict[str, Any]:
                                        "second": str(run.folder), **asdict(pair)}
             for run, pair in zip(compared.runs[1:], compared.pairs, strict=True)
         ],
+        "repeats": [
+            {"first": str(compared.runs[0].folder), "second": str(run.folder), **asdict(pair)}
+            for run, pair in zip(compared.runs[1:], compared.repeats, strict=False)
+        ],
     }  # fmt: skip
 
 
@@ -190,33 +219,37 @@ def remedies(
     drawn = dots_picture("Remedies, by cross-validation", rows, "accuracy, 95% interval")
     picture = write_picture(out, "remedies.png", drawn, folder=run)
     recipe = run / "remedy.toml" if out is None else claim_free(picture.parent / "remedy.toml")
-    best = outcome.best
+    best, worth = outcome.best, outcome.worth
     write_atomically(recipe, best.recipe.to_toml().encode())
     next_step = shlex.join(
         ["headstart", "train", trained.record["source"], "--recipe", str(recipe)]
     )
     if as_json:
         print_json({
-            "run": str(run), "tried": [_remedy_dict(remedy) for remedy in tried],
-            "untried": missed, "best": best.name, "recipe": str(recipe), "picture": str(picture),
+            "run": str(run),
+            "tried": [_remedy_dict(r, outcome.verdicts.get(r.name)) for r in tried],
+            "untried": missed, "best": best.name, "accuracy": worth.accuracy,
+            "interval": worth.interval, "recipe": str(recipe), "picture": str(picture),
             "next": next_step, "warnings": progress.warnings,
         })  # fmt: skip
         return
     if missed and not quiet:
         tell(f"not tried within {budget}: {', '.join(missed)}")
-    verdict = best.comparison.verdict.replace("the first", "this") if best.comparison else ""
+    verdict = outcome.verdicts.get(best.name)
     if not quiet:
         tell(f"of {tried[0].metrics.n:,} training images; change: against as it was\n\n"
               f"Best for its time: {best.name}" + (f" ({verdict})" if verdict else "") +
+              "\nWhat the choice among so many flatters taken off: "
+              f"{worth.accuracy:.1%} {format_interval(worth.interval)}"
               f"\nRecipe: {recipe}\nPicture: {picture}\nNext: {next_step}")  # fmt: skip
 
 
-def _remedy_dict(remedy: "Remedy") -> dict[str, Any]:
+def _remedy_dict(remedy: "Remedy", verdict: str | None) -> dict[str, Any]:
     pair = remedy.comparison
     return {
         "name": remedy.name, "images": remedy.metrics.n, "accuracy": remedy.metrics.accuracy,
         "interval": remedy.metrics.accuracy_interval, "seconds": round(remedy.seconds, 2),
         "difference": pair.difference if pair else None,
         "difference_interval": pair.difference_interval if pair else None,
-        "verdict": pair.verdict if pair else None,
+        "verdict": verdict,
     }  # fmt: skip

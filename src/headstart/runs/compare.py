@@ -1,7 +1,7 @@
 """Runs side by side: what differs in their recipes, and what that made of the same images."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,18 +9,23 @@ import numpy as np
 from headstart.errors import ClassifierError
 from headstart.metrics import comparison
 from headstart.metrics.comparison import Comparison
+from headstart.metrics.resampling import Resampled
 from headstart.runs.folder import PREDICTIONS, Run, as_run, bad_table, read_table
+from headstart.system.progress import Progress, Silent
 
 
 @dataclass(frozen=True)
 class Compared:
     """recipes: choice -> its value in each run, only those that differ. pairs: the first run
-    against each other one, on the images both predicted (None where there are none).
+    against each other one, on the images both predicted (None where there are none): two
+    classifiers, of which each is one draw of what its recipe gives. repeats: the recipe of the
+    first run against that of each other one over redrawn training images, where that was asked for.
     """
 
     runs: tuple[Run, ...]
     recipes: dict[str, tuple[Any, ...]]
     pairs: tuple[Comparison | None, ...]
+    repeats: tuple[Resampled, ...] = ()
 
     def curves(self) -> bytes:
         """Accuracy and loss over the epochs of those with a history, in one picture (PNG)."""
@@ -29,13 +34,24 @@ class Compared:
         return curves_picture({str(run.folder): run.history for run in self.runs if run.history})
 
 
-def compare(*runs: "Run | str | os.PathLike[str]") -> Compared:
+def compare(
+    *runs: "Run | str | os.PathLike[str]", repeats: int = 0, progress: Progress | None = None
+) -> Compared:
     """Runs or their folders, side by side: what differs in their recipes, and the first against
     each other one, image by image.
 
+    repeats: how often the first run's training and validation images are divided anew and heads of
+    all recipes trained, which tells a better recipe from a luckier draw; the images must still be
+    where they were.
     Raises ClassifierError for fewer than two runs or runs of other classes.
     """
-    return _compared([as_run(run) for run in runs])
+    compared = _compared([as_run(run) for run in runs])
+    if not repeats:
+        return compared
+    from headstart.runs.repeats import repeat_recipes
+
+    resampled = repeat_recipes(compared.runs, repeats, progress or Silent())
+    return replace(compared, repeats=tuple(resampled))
 
 
 def _compared(runs: list[Run]) -> Compared:

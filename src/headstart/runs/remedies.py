@@ -4,11 +4,9 @@ Only the training images of the run take part: each is predicted by heads that h
 """
 
 import os
-import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,14 +15,16 @@ from headstart.data.dataset import Dataset, load
 from headstart.errors import ClassifierError, DatasetError
 from headstart.features.extract import extract_features
 from headstart.features.extractor import open_extractor
-from headstart.heads.examples import split_by_fold
-from headstart.heads.fit import fit_linear, fit_neural
+from headstart.heads.examples import Labels, split_by_fold
+from headstart.heads.fit import fit_head, fit_linear
 from headstart.images.augment import NONE
 from headstart.metrics.classification import Metrics, evaluate
-from headstart.metrics.comparison import Comparison, compare
+from headstart.metrics.comparison import Comparison, adjust, compare
+from headstart.metrics.intervals import interval
 from headstart.recipe import Recipe
 from headstart.runs.folder import Run, as_run
 from headstart.runs.steps import label
+from headstart.selection.price import Worth, judge_choice
 from headstart.system.progress import Progress, Silent
 
 FOLDS = 3
@@ -35,13 +35,17 @@ LARGE = 10_000  # features from which one fold must do: such heads take minutes,
 class Remedy:
     """One change of the recipe: what cross-validation says of it, and against no change.
 
-    comparison: of this remedy with the recipe as it was, on the same images.
+    right: (N,) whether each training image was, nan where it was not predicted. groups: (N,), of
+    which none is on both sides of a fold, or None. comparison: of this remedy with the recipe as it
+    was, on the same images, as if it were the only one.
     """
 
     name: str
     recipe: Recipe
     metrics: Metrics
     seconds: float
+    right: np.ndarray = field(repr=False)
+    groups: np.ndarray | None = field(default=None, repr=False)
     comparison: Comparison | None = None
 
 
@@ -90,7 +94,38 @@ class Remedies(NamedTuple):
     @property
     def best(self) -> Remedy:
         """The one with the highest accuracy; among equals within chance, the quickest."""
-        return best_of(self.tried)
+        return self.tried[_best_of(self._right(), self._seconds())]
+
+    @property
+    def worth(self) -> Worth:
+        """What the best is worth, with what the choice among so many flatters taken off."""
+        right, seconds = self._right(), self._seconds()
+        return judge_choice(
+            lambda rows: [right[_best_of(right[:, rows], seconds)]],
+            right.shape[1],
+            self.tried[0].groups,
+            right[0],
+        )
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """By remedy, whether it is better than the recipe as it was; that so many were tried is
+        taken into account.
+        """
+        compared = [(remedy.name, remedy.comparison) for remedy in self.tried if remedy.comparison]
+        p_values = adjust([comparison.p_value for _, comparison in compared])
+        return {
+            name: "the data cannot tell" if p_value >= 0.05
+            else "this is better" if comparison.difference > 0 else "as it was is better"
+            for (name, comparison), p_value in zip(compared, p_values, strict=True)
+        }  # fmt: skip
+
+    def _right(self) -> np.ndarray:
+        """(M, N) of M remedies."""
+        return np.stack([remedy.right for remedy in self.tried])
+
+    def _seconds(self) -> list[float]:
+        return [remedy.seconds for remedy in self.tried]
 
 
 def remedies(
@@ -130,38 +165,46 @@ def remedies(
         begun = time.perf_counter()
         recipe = base.changed(**changes)
         out_of_fold, labels = _cross_validate(dataset, recipe, progress)
-        metrics = evaluate(out_of_fold, labels, dataset.classes)
+        targets = labels.targets
+        metrics = evaluate(out_of_fold, targets, dataset.classes)
         if not metrics.n:
             raise DatasetError(
                 "expected training images of two groups or more in a class, to cross-validate, "
                 f"found too few in {run.record['source']}. Add images"
             )
+        known = ~np.isnan(out_of_fold[:, 0])
         comparison = None
         if probabilities is None:
             probabilities = out_of_fold
         else:
-            both = ~np.isnan(out_of_fold[:, 0]) & ~np.isnan(probabilities[:, 0])
-            comparison = compare(out_of_fold[both], probabilities[both], labels[both])
-        tried.append(Remedy(name, recipe, metrics, time.perf_counter() - begun, comparison))
+            both = known & ~np.isnan(probabilities[:, 0])
+            comparison = compare(out_of_fold[both], probabilities[both], targets[both])
+        right = np.where(known, out_of_fold.argmax(axis=1) == targets, np.nan)
+        seconds = time.perf_counter() - begun
+        tried.append(Remedy(name, recipe, metrics, seconds, right, labels.groups, comparison))
         if on_result is not None:
             on_result(tried[-1])
     return Remedies(tried, missed)
 
 
-def best_of(tried: list[Remedy]) -> Remedy:
-    """The remedy with the highest accuracy; among equals within chance, the quickest."""
-    top = max(tried, key=lambda remedy: remedy.metrics.accuracy or 0)
-    low = (top.metrics.accuracy_interval or (0, 0))[0]
-    good = [r for r in tried if (r.metrics.accuracy or 0) >= max(low, (top.metrics.accuracy or 0)
-            - 0.005)]  # fmt: skip
-    return min(good, key=lambda remedy: remedy.seconds)
+def _best_of(right: np.ndarray, seconds: Sequence[float]) -> int:
+    """Which of M remedies has the highest accuracy by (M, N) right, nan where it did not predict;
+    among equals within chance, the quickest.
+    """
+    n = (~np.isnan(right)).sum(axis=1)
+    hits = np.nansum(right, axis=1)
+    accuracy = hits / np.maximum(n, 1)
+    top = int(accuracy.argmax())
+    low, _ = interval(int(hits[top]), int(n[top])) or (0.0, 1.0)
+    good = np.flatnonzero(accuracy >= max(low, accuracy[top] - 0.005))
+    return min(map(int, good), key=lambda number: seconds[number])
 
 
 def _cross_validate(
     dataset: Dataset, recipe: Recipe, progress: Progress
-) -> tuple[np.ndarray, np.ndarray]:
-    """(N, C) out-of-fold probabilities of the training images, nan where none was made, and their
-    (N,) class numbers.
+) -> tuple[np.ndarray, Labels]:
+    """(N, C) out-of-fold probabilities of the training images, nan where none was made, and what
+    they are.
     """
     items = dataset.split("train")
     with progress.stage("features", len(items) * recipe.cached_views, "images"):
@@ -170,13 +213,12 @@ def _cross_validate(
     if recipe.head == "linear":
         out_of_fold = fit_linear(examples, recipe).out_of_fold
         assert out_of_fold is not None
-        return out_of_fold, examples.targets
+        return out_of_fold, examples
     large = examples.dimensions > LARGE
     fold_of = examples.folds(5 if large else FOLDS, recipe.seed)
     probabilities = np.full((len(examples), len(dataset.classes)), np.nan, np.float32)
     for inside, others in list(split_by_fold(examples, fold_of))[: 1 if large else FOLDS]:
-        with tempfile.TemporaryDirectory() as scratch:
-            head = fit_neural(others, recipe, Path(scratch)).head
+        head = fit_head(others, recipe).head
         probabilities[inside] = head.probabilities(examples.values[inside, 0])
     probabilities[~examples.learnable(fold_of)] = np.nan
-    return probabilities, examples.targets
+    return probabilities, examples
