@@ -161,6 +161,11 @@ def test_the_run_keeps_what_was_chosen_and_why(sides: Path, tmp_path: Path) -> N
     assert run.recipe.cut != ("auto",)
     assert record["chosen"].startswith(run.recipe.cut[0])
     assert {"name", "accuracy", "interval", "log_loss"} <= set(record["tried"][0])
+    low, high = record["interval"]
+    assert low < record["accuracy"] < high
+    measured = {row["name"]: row["accuracy"] for row in record["tried"]}
+    assert record["last"] == measured["top_relu:avg"]
+    assert record["last"] < record["accuracy"] <= max(measured.values())
     second = headstart.train(sides, out=tmp_path / "second", size=96)
     assert second.recipe == run.recipe  # measured before: known
     assert second.record["selection"] == record

@@ -50,21 +50,7 @@ def choose_cut(dataset: Dataset, recipe: Recipe, progress: Progress, **options: 
     """What the recipe leaves open ("auto"), measured on the training images."""
     items = dataset.split("train")
     selection = select(items, label(items, dataset.task, recipe), recipe, progress, **options)
-    if selection.chosen is not None and selection.worth is not None:
-        low, high = selection.worth.interval
-        last = selection.worth.default
-        progress.say(
-            f"measured on {selection.chosen.images:,} training images, {len(selection.tried)} "
-            f"candidates in {selection.seconds:.1f} s: {selection.chosen.name} "
-            f"({selection.worth.accuracy:.1%}, {low:.1%} to {high:.1%}"
-            + ("" if last is None else f"; the last layer {last:.1%}")
-            + ")"
-        )
-    elif selection.before is not None:
-        progress.say(
-            f"measured before on {selection.before['images']:,} training images: "
-            f"{selection.before['chosen']}"
-        )
+    _say_choice(selection, progress)
     if selection.untried:
         progress.say(
             f"not tried within {recipe.budget:.0f} s: {', '.join(selection.untried[:6])}"
@@ -72,6 +58,22 @@ def choose_cut(dataset: Dataset, recipe: Recipe, progress: Progress, **options: 
             f"{max(60, 2 * recipe.budget):.0f}s"
         )
     return selection
+
+
+def _say_choice(selection: Selection, progress: Progress) -> None:
+    """What was chosen and what it is worth, now or before."""
+    known = selection.to_dict()
+    if known["accuracy"] is None:
+        return
+    low, high = known["interval"]
+    last = "" if known["last"] is None else f"; the last layer {known['last']:.1%}"
+    before = " before" if selection.before else ""
+    took = "" if selection.before else (
+        f", {len(selection.tried)} candidates in {selection.seconds:.1f} s")  # fmt: skip
+    progress.say(
+        f"measured{before} on {known['images']:,} training images{took}: {known['chosen']} "
+        f"({known['accuracy']:.1%}, {low:.1%} to {high:.1%}{last})"
+    )
 
 
 def build_extractor(recipe: Recipe, progress: Progress) -> Extractor:
