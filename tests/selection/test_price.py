@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from headstart.metrics.intervals import interval
+from headstart.metrics.intervals import CROSSED, interval
 from headstart.selection.price import judge_choice
 
 CANDIDATES, IMAGES, TRUE = 20, 100, 0.85
@@ -33,11 +33,13 @@ def test_without_a_choice_nothing_is_taken_off() -> None:
     right = (np.arange(50) % 5 > 0) * 1.0
     worth = judge_choice(lambda rows: [right], 50, None, right)
     assert (worth.accuracy, worth.default) == (pytest.approx(0.8), 0.8)
-    assert worth.interval == interval(40, 50)
+    assert worth.interval == interval(40, 50, worth=CROSSED)
     gain = np.where(np.arange(20) % 4 == 0, 1.0, 0.0)  # of the first images alone
     assert judge_choice(lambda rows: [right - 0.5, gain], 50, None).accuracy == pytest.approx(0.55)
     unknown = np.where(np.arange(50) < 25, right, np.nan)
-    assert judge_choice(lambda rows: [unknown], 50, None).interval == interval(20, 25)
+    assert judge_choice(lambda rows: [unknown], 50, None).interval == interval(
+        20, 25, worth=CROSSED
+    )
 
 
 def test_whole_groups_are_drawn() -> None:

@@ -40,9 +40,7 @@ def test_within_one_standard_error_the_earliest_wins() -> None:
     assert choose_cheapest([best, worse]) is best
 
 
-def test_of_few_images_the_last_layer_stays_unless_it_is_beaten(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_last_layer_stays_unless_it_is_beaten() -> None:
     noise = np.array([0.5, -0.5, 0.4, -0.4])
     last = scored("last:avg", list(1.05 + noise))
     early = scored("early:avg", [1, 1, 1, 1], cost=0.5)
@@ -51,8 +49,6 @@ def test_of_few_images_the_last_layer_stays_unless_it_is_beaten(
     assert choose([last, early], default) is last
     assert choose([beaten, early], default) is early
     assert choose([last, early], None) is early
-    monkeypatch.setattr(scoring, "FEW", 4)  # these are four images: no few
-    assert choose([last, early], default) is early
 
 
 def test_a_joined_cut_must_gain_more_than_a_standard_error() -> None:

@@ -119,7 +119,8 @@ def _show_cuts(
         f"Of the chosen one, what the choice flatters taken off: {worth.accuracy:.1%} "
         f"{format_interval(worth.interval)}\n")  # fmt: skip
     tell(f"\nAccuracy and log loss by cross-validation on {selection.images:,} images\n"
-          "* chosen: within one standard error (~) of the best, the earliest and cheapest\n"
+          "* chosen: the last layer if it is within one standard error (~) of the best, else the "
+          "earliest and cheapest that is\n"
           f"{chosen}"
           f"Picture: {picture}\nNext: {_next_step(selection, data)}")  # fmt: skip
 

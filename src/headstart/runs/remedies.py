@@ -166,7 +166,7 @@ def remedies(
         recipe = base.changed(**changes)
         out_of_fold, labels = _cross_validate(dataset, recipe, progress)
         targets = labels.targets
-        metrics = evaluate(out_of_fold, targets, dataset.classes)
+        metrics = evaluate(out_of_fold, targets, dataset.classes, crossed=True)
         if not metrics.n:
             raise DatasetError(
                 "expected training images of two groups or more in a class, to cross-validate, "

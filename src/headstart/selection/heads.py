@@ -20,7 +20,7 @@ from headstart.heads.fit import fit_head
 from headstart.heads.head import Head
 from headstart.heads.neural import TRAINABLE
 from headstart.metrics.comparison import standard_errors
-from headstart.metrics.intervals import Interval, interval
+from headstart.metrics.intervals import CROSSED, Interval, interval
 from headstart.recipe import Recipe
 from headstart.selection.price import Worth, judge_choice
 from headstart.system.progress import Progress
@@ -234,7 +234,8 @@ def score_head(
     hits, known = int(right[told].sum()), np.unique(targets[told])
     recall = float(np.mean([right[targets == number].mean() for number in known]))
     return HeadScore(
-        name, changes, hits / len(told), interval(hits, len(told)) or (0.0, 1.0), recall,
+        name, changes, hits / len(told),
+        interval(hits, len(told), worth=CROSSED) or (0.0, 1.0), recall,
         right, losses, time.perf_counter() - begun,
         round(float(np.median(epochs))) if epochs else None,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headstart.metrics.intervals import Interval, interval
+from headstart.metrics.intervals import CROSSED, Interval, interval
 
 DRAWS = 200
 
@@ -69,6 +69,6 @@ def judge_choice(
     accuracy = float(np.clip(sum(float(mean.mean()) for mean in means), 0, 1))
     n = len(means[0])
     return Worth(
-        accuracy, interval(round(accuracy * n), n) or (0.0, 1.0),
+        accuracy, interval(accuracy * n, n, worth=CROSSED) or (0.0, 1.0),
         None if default is None else float(np.nanmean(default)),
     )  # fmt: skip

@@ -1,8 +1,9 @@
 """How good a candidate is, by cross-validation inside the training images, and which one to take.
 
-Each image is predicted by linear heads that have not seen it. The rule: within one standard error
-of the best (of the paired difference in log loss, image by image), the earliest and cheapest; of
-those that cost the same the best.
+Each image is predicted by linear heads that have not seen it. The rule: the last layer, unless it
+loses to the best by more than one standard error (of the paired difference in log loss, image by
+image); then within one standard error of the best the earliest and cheapest, of those that cost the
+same the best.
 Letters: N images, V views, D features, C classes.
 """
 
@@ -16,7 +17,7 @@ from headstart.backbones.cut import Cut
 from headstart.heads import linear
 from headstart.heads.examples import Examples, Labels
 from headstart.metrics.comparison import standard_errors
-from headstart.metrics.intervals import Interval, interval
+from headstart.metrics.intervals import CROSSED, Interval, interval
 
 # Three folds tell candidates apart little better than chance: the draw of the folds moves their
 # difference as much as the draw of the images does; of five it moves it by a third of that.
@@ -26,7 +27,6 @@ RARE = 6  # images that even the rarest class has in a sample
 APART = 0.05  # of the depth, between cuts that are joined
 PARTNERS = 4  # cuts tried beside the best one
 PARTS = 3  # cuts joined at most
-FEW = 400  # images below which the last layer stays unless it is beaten
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def score_cut(
     losses[~known] = losses[known].mean()  # as the others, for the paired difference
     right[~known] = hits / n
     return CutScore(
-        cuts, changes, cost, examples.dimensions, hits / n, interval(hits, n) or (0.0, 1.0), losses,
-        right, crossed.strength,
+        cuts, changes, cost, examples.dimensions, hits / n,
+        interval(hits, n, worth=CROSSED) or (0.0, 1.0), losses, right, crossed.strength,
     )  # fmt: skip
 
 
@@ -141,12 +141,13 @@ def choose(scores: Sequence[CutScore], default: Cut | None) -> CutScore:
     """The rule, of cuts by themselves and joined on the same images: of the single ones the
     cheapest, and a further cut beside the best one for each that gains more than a standard error.
 
-    Of few images the default stays unless something beats it by more than a standard error.
+    The default stays unless something beats it by more than a standard error: of 100 to 400 images
+    of easy sets the others were chosen by luck, and were worse on new images.
     """
     singles = [score for score in scores if len(score.cuts) == 1]
     best, anchor = choose_cheapest(singles), min(singles, key=lambda score: score.log_loss)
     own = next((score for score in singles if score.cuts == (default,)), None)
-    if own is not None and own.images < FEW and own.loses_to(anchor) <= 1:
+    if own is not None and own.loses_to(anchor) <= 1:
         best = own
     for parts in range(2, PARTS + 1):
         joined = [score for score in scores if len(score.cuts) == parts]
