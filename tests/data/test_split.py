@@ -119,6 +119,8 @@ def test_names_that_do_not_match(tmp_path: Path) -> None:
 def test_images_of_one_content_are_one_group(tmp_path: Path) -> None:
     rows = [("a", "1.jpg", b"1"), ("a", "2.jpg", b"2"), ("b", "3.jpg", b"1"), ("b", "4.jpg", b"4")]
     assert group_numbers(load(written(tmp_path / "one", rows)).items) == pytest.approx([0, 1, 0, 2])
+    same = [("a", "1.jpg", b"1"), ("b", "2.jpg", b"1")]
+    assert group_numbers(load(written(tmp_path / "same", same), split=False).items) is None
     # Two patients who share an image are one; an image without a patient is tied by its content.
     rows = [("a", "patient1_1.jpg", b"1"), ("a", "patient2_1.jpg", b"1"), ("b", "x.jpg", b"2"),
             ("b", "patient2_2.jpg", b"2"), ("b", "patient3_1.jpg", b"3"),

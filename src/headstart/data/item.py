@@ -128,11 +128,13 @@ def tie(items: Sequence[Item]) -> list[bytes]:
 
 def group_numbers(items: Sequence[Item]) -> np.ndarray | None:
     """(N,) numbers, alike for images that are never on both sides of a fold: those of one content
-    or of groups tied together. None where each stands for itself.
+    or of groups tied together. None where each stands for itself, or where all are copies of one
+    image, so that there is nothing to hold apart.
     """
     number: dict[bytes, int] = {}
     numbers = [number.setdefault(key, len(number)) for key in tie(items)]
-    return None if len(number) == len(items) else np.array(numbers, int)
+    copies = len(number) == 1 and all(item.group is None for item in items)
+    return None if copies or len(number) == len(items) else np.array(numbers, int)
 
 
 def list_first(names: Sequence[str], most: int = 5) -> str:

@@ -60,8 +60,7 @@ class Labels:
         if len(fold_of) and fold_of.max() == 0:
             raise HeadError(
                 "expected images of two groups or more, to choose by cross-validation, found one "
-                "group (copies of an image are one). Type: --groups with a pattern that tells them "
-                "apart, or leave it out"
+                "group. Type: --groups with a pattern that tells them apart, or leave it out"
             )
         return fold_of
 

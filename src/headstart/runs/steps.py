@@ -169,8 +169,8 @@ def _check_classes(dataset: Dataset, items: Sequence[Item]) -> None:
     groups = group_numbers(items)
     if groups is not None and groups.max() == 0:
         raise DatasetError(
-            "expected training images of two groups or more, found one group (copies of an image "
-            "are one). Type: --groups with a column or pattern that tells them apart"
+            "expected training images of two groups or more, found one group. Type: --groups "
+            "with a column or pattern that tells them apart"
         )
     learned = {name for item in items for name in item.labels}
     lost = [name for name in dataset.classes if name not in learned]
