@@ -3,7 +3,7 @@
 python bench/truth.py [CLAIM ...] [--list] [--repeats N] [--seed S] [--sets DIR]
 One JSON line a claim: over its configurations the least, mean and greatest of what was found (the
 share of intervals that held the truth, of false alarms, or a bias), and whether every one of them
-was within the target, up to two standard errors of the simulation unless the claim says otherwise;
+was within the target, up to three standard errors of the simulation or what the claim says;
 "outside" names those that were not. The exit status is 1 if a claim did not hold.
 
 A new claim is a function in a module of bench/claims, whose docstring says how.
