@@ -42,7 +42,7 @@ def compare(
 
     repeats: how often the first run's training and validation images are divided anew and heads of
     all recipes trained, which tells a better recipe from a luckier draw; the images must still be
-    where they were.
+    where they were. A cut that was measured stays the one that its run chose.
     Raises ClassifierError for fewer than two runs or runs of other classes.
     """
     compared = _compared([as_run(run) for run in runs])

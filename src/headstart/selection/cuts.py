@@ -261,8 +261,11 @@ class _Search:
         if not self.thorough and are_enough(self.labels.take(np.arange(half)), HEAT):
             self._score_each(cuts, lambda cut: values_of([cut])[:half], board.on_half)
             best = min(board.on_half, key=lambda score: score.log_loss)
-            near = [score for score in board.on_half if score.loses_to(best) <= PLAINLY]
-            cuts = [score.cuts[0] for score in near]
+            # The default stays, for what is chosen is told beside it.
+            cuts = [
+                score.cuts[0] for score in board.on_half
+                if score.loses_to(best) <= PLAINLY or score.cuts == (board.default,)
+            ]  # fmt: skip
         self._score_each(cuts, lambda cut: values_of([cut]), board.on_all)
         board.choose_cut()
 
