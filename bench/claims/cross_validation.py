@@ -38,7 +38,7 @@ def _world(
 def _held(seen: Examples, unseen: Examples, seed: int) -> bool:
     """Whether the interval by cross-validation on some holds the accuracy on others."""
     fit = linear.fit(seen, seed=seed)
-    measured = seen.task.evaluate(fit.cross_validation.out_of_fold, seen.targets, None,
+    measured = seen.task.evaluate(fit.out_of_fold, seen.targets, None,
                                   crossed=True)  # fmt: skip
     said = fit.head().probabilities(unseen.values[:, 0])
     low, high = measured.accuracy_interval or (0.0, 1.0)
@@ -59,7 +59,7 @@ def cross_validation_interval(draws: Draws) -> dict[str, np.ndarray]:
     return outcomes
 
 
-@claim("cross-validation interval of photos", repeats=80)
+@claim("cross-validation interval of photos", repeats=120)
 def cross_validation_interval_of_photos(draws: Draws) -> dict[str, np.ndarray]:
     """The same on draws from real sets at the last layer, whose remainder stands for new images."""
     outcomes = {}
