@@ -361,6 +361,21 @@ def test_damage_is_missing_and_told_and_mended(tmp_path: Path, how: str, share: 
         assert verify(tmp_path) == {"features/abc": ""}
 
 
+def test_a_file_that_cannot_be_read_for_a_moment_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = open_space(tmp_path)
+    put(space, 1)
+
+    def too_many(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", too_many)
+        assert find(space, [1]) == []
+    assert find(space, [1]) == [1]
+
+
 def test_a_vector_under_the_wrong_key_is_no_vector_of_that_image(tmp_path: Path) -> None:
     told: list[str] = []
     space = open_space(tmp_path, warn=told.append)

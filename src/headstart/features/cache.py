@@ -32,7 +32,6 @@ SUFFIX = ".features"
 MAGIC = b"hs-feat1"
 HEADER = struct.Struct("<8sIII")  # magic, vectors, bytes of one, checksum of the index
 ENTRY = struct.Struct("<24sI")  # of the index: key, checksum of key and vector
-KEY_BYTES = 24
 ADVICE = "or set HEADSTART_CACHE to another folder"
 OLD = ("data.mdb", "lock.mdb")  # how features were kept before shards
 
@@ -96,9 +95,9 @@ class Space:
                         found[place] = True
                         del wanted[key]
                 release(rows)
-            except FileNotFoundError:  # removed by another process
+            except OSError:  # removed by another process, or not to be read now: it may be whole
                 continue
-            except (Damaged, OSError):
+            except Damaged:
                 damaged += 1
                 with suppress(OSError):
                     shard.unlink()

@@ -112,10 +112,11 @@ def read_and_hold(
         if hold is not None:
             hold.release()
         if not remove(folder):
-            reason = str(damage).strip().splitlines()[-1]
+            reason = (str(damage).strip().splitlines() or [type(damage).__name__])[-1]
             raise CacheError(
                 f"expected a whole folder {folder}, found: {reason}. Another process has it in "
-                "use: let that end, or remove the folder, and type the same command"
+                "use, or it may not be removed: let that end, or remove it by hand, and type the "
+                "same command"
             ) from damage
     hold = _make_and_hold(folder, name, make)
     return Held(read(folder), hold, again=True)
