@@ -190,7 +190,7 @@ def _grid(feature_map: Any, channels_first: bool) -> Any:
     from openvino import opset13 as op
 
     if not channels_first:
-        feature_map = op.transpose(feature_map, op.constant(np.array([0, 3, 1, 2])))
+        feature_map = op.transpose(feature_map, op.constant(np.array([0, 3, 1, 2]))).output(0)
     sides = [int(side) for side in feature_map.get_shape()[2:]]
     fields, strides = zip(*map(grid_field, sides), strict=True)
     grid = op.avg_pool(feature_map, list(strides), [0, 0], [0, 0], list(fields), True)
