@@ -24,10 +24,11 @@ ARROW: dict[str, set[str]] = {
     "tuning": {"data", "heads", "features", "backbones", "metrics", "recipe", "system"},
     "saved": {"backbones", "heads", "features", "images", "system"},
     "classifier": {"saved", "heads", "features", "images", "data", "metrics", "system"},
-    "runs": {*LEFT, "report", "selection", "tuning", "saved", "classifier"},
+    "explain": {"classifier", "features", "heads", "images", "system"},
+    "runs": {*LEFT, "report", "selection", "tuning", "saved", "classifier", "explain"},
     "estimator": {*LEFT, "report", "selection", "tuning", "classifier", "runs"},
     "demo": {*LEFT, "report", "selection", "tuning", "classifier", "runs"},
-    "cli": {*LEFT, "report", "selection", "tuning", "classifier", "runs", "demo"},
+    "cli": {*LEFT, "report", "selection", "tuning", "classifier", "explain", "runs", "demo"},
     "__main__": {"cli"},
 }
 # Where only some modules of a package may be imported.
@@ -42,6 +43,8 @@ ONLY = {
     ("saved", "features"): {"engine"},
     ("classifier", "heads"): {"head"},
     ("classifier", "features"): {"engine"},
+    ("explain", "heads"): {"head"},
+    ("explain", "features"): {"engine"},
 }
 
 

@@ -133,7 +133,7 @@ class Classifier:
             if rows is None:
                 yield Prediction(name, None, {}, error)
             else:
-                yield self._prediction(name, rows.mean(axis=0))
+                yield self.decide(name, rows.mean(axis=0))
 
     def by_view(
         self, sources: Iterable[Any], views: int = 1
@@ -148,7 +148,7 @@ class Classifier:
         names: list[tuple[str, str | None]] = []
 
         def good(pool: ThreadPoolExecutor) -> Iterator[np.ndarray]:
-            for name, pixels, error in map_ahead(pool, self._prepare, enumerate(sources)):
+            for name, pixels, error in map_ahead(pool, self.prepare, enumerate(sources)):
                 names.append((name, error))
                 if pixels is not None:
                     yield pixels
@@ -174,11 +174,23 @@ class Classifier:
             for name, error in names[given:]:
                 yield name, error, None
 
+    def graph(self) -> Any:
+        """An OpenVINO model of its own for who asks, from uint8 image to probabilities.
+
+        Raises ClassifierError if there is no network behind this classifier.
+        """
+        if self._model is None:
+            raise ClassifierError(
+                "expected a classifier with a network, found a head alone. Open one with load"
+            )
+        return self._model.clone()
+
     @cached_property
     def _engine(self) -> OpenVinoEngine:
         return OpenVinoEngine(self._model, self.precision)
 
-    def _prepare(self, numbered: tuple[int, Any]) -> tuple[str, np.ndarray | None, str | None]:
+    def prepare(self, numbered: tuple[int, Any]) -> tuple[str, np.ndarray | None, str | None]:
+        """Name, (H, W, 3) network's input and error of an image with its number."""
         index, source = numbered
         name = f"image {index + 1}"
         try:
@@ -195,7 +207,8 @@ class Classifier:
         except OSError as error:
             return name, None, f"cannot be read: {error.strerror or error}"
 
-    def _prediction(self, name: str, probabilities: np.ndarray) -> Prediction:
+    def decide(self, name: str, probabilities: np.ndarray) -> Prediction:
+        """What the (C,) probabilities of an image say of it."""
         order = np.argsort(-probabilities, kind="stable")
         ranked = {self.classes[i]: float(probabilities[i]) for i in order}
         labels = self.task.decide(probabilities, self.thresholds)

@@ -101,23 +101,35 @@ class OpenVinoEngine:
 
     def run(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """For each (H, W, 3) uint8 image its (D,) float32 vector, in order."""
+        for request in self._finish(images):
+            yield _copy(request.get_output_tensor(self.output))
+
+    def run_all(self, images: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+        """For each image what every output of the model says of it, float32, in order."""
+        for request in self._finish(images):
+            yield [_copy(tensor) for tensor in request.output_tensors]
+
+    def _finish(self, images: Iterable[np.ndarray]) -> Iterator[Any]:
+        """A request for each image, in order, computed; the next images may use it again."""
         # Two requests a stream: while one is computed the next one waits, ready.
         idle = [self.compiled.create_infer_request() for _ in range(2 * self.streams)]
         running: deque[Any] = deque()
         for image in images:
             if not idle:
                 request = running.popleft()
-                yield self._result(request)
+                request.wait()
+                yield request
                 idle.append(request)
             request = idle.pop()
             request.start_async({0: image[None]}, share_inputs=False)
             running.append(request)
-        while running:
-            yield self._result(running.popleft())
+        for request in running:
+            request.wait()
+            yield request
 
-    def _result(self, request: Any) -> np.ndarray:
-        request.wait()
-        return np.array(request.get_output_tensor(self.output).data[0], np.float32)
+
+def _copy(tensor: Any) -> np.ndarray:
+    return np.array(tensor.data[0], np.float32)
 
 
 class Engine(Protocol):

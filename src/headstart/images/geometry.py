@@ -68,38 +68,43 @@ def prepare_pixels(image: Any, geometry: Geometry) -> np.ndarray:
 def resize(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
     """(H, W, 3) to (height, width, 3), C-contiguous."""
     height, width = geometry.height, geometry.width
-    if geometry.resize == "crop":
-        pixels = _crop_centre(pixels, height, width)
-    elif geometry.resize == "pad":
-        return _pad(pixels, geometry)
-    return _interpolate(pixels, height, width, geometry.interpolation)
+    seen, place = windows(pixels.shape[:2], geometry)
+    inner_height, inner_width = (part.stop - part.start for part in place)
+    part = _interpolate(pixels[seen], inner_height, inner_width, geometry.interpolation)
+    if part.shape[:2] == (height, width):
+        return part
+    canvas = np.zeros((height, width, 3), np.uint8)
+    canvas[place] = part
+    return canvas
 
 
 # --- geometry -----------------------------------------------------------------------------
-def _crop_centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The largest centred part of the proportions height : width."""
-    h, w = pixels.shape[:2]
-    if h * width > w * height:
-        side = max(1, round(w * height / width))
-        top = (h - side) // 2
-        return pixels[top : top + side]
-    side = max(1, round(h * width / height))
-    left = (w - side) // 2
-    return pixels[:, left : left + side]
+Window = tuple[slice, slice]  # rows, columns
 
 
-def _pad(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """All of the image, its proportions kept, centred on black."""
-    h, w = pixels.shape[:2]
-    scale = min(geometry.height / h, geometry.width / w)
-    height = min(geometry.height, max(1, round(h * scale)))
-    width = min(geometry.width, max(1, round(w * scale)))
-    canvas = np.zeros((geometry.height, geometry.width, 3), np.uint8)
-    top, left = (geometry.height - height) // 2, (geometry.width - width) // 2
-    canvas[top : top + height, left : left + width] = _interpolate(
-        pixels, height, width, geometry.interpolation
-    )
-    return canvas
+def windows(shape: tuple[int, int], geometry: Geometry) -> tuple[Window, Window]:
+    """What is seen of an image of `shape` (H, W), and where it lies in the network's input.
+
+    squash: all of both. crop: the largest centred part of the input's proportions. pad: all of the
+    image, its proportions kept, in the middle of the input.
+    """
+    (h, w), height, width = shape, geometry.height, geometry.width
+    image: Window = slice(0, h), slice(0, w)
+    network: Window = slice(0, height), slice(0, width)
+    if geometry.resize == "crop":
+        if h * width > w * height:
+            return (_centred(max(1, round(w * height / width)), h), image[1]), network
+        return (image[0], _centred(max(1, round(h * width / height)), w)), network
+    if geometry.resize == "pad":
+        scale = min(height / h, width / w)
+        inner = (min(height, max(1, round(h * scale))), min(width, max(1, round(w * scale))))
+        return image, (_centred(inner[0], height), _centred(inner[1], width))
+    return image, network
+
+
+def _centred(length: int, whole: int) -> slice:
+    start = (whole - length) // 2
+    return slice(start, start + length)
 
 
 def _interpolate(pixels: np.ndarray, height: int, width: int, how: Interpolation) -> np.ndarray:
