@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ["train", "predict", "evaluate", "demo", "recipe", "augment", "backbones", "layers",
-            "compare", "remedies", "lr", "summary", "runs", "info",
+COMMANDS = ["train", "predict", "explain", "evaluate", "demo", "recipe", "augment", "backbones",
+            "layers", "compare", "remedies", "lr", "summary", "runs", "info",
             "weights fetch", "cache info", "cache verify", "cache prune",
             "finetune", "learning-curve", "heads",
 ]  # fmt: skip

@@ -159,6 +159,18 @@ def claim_free(path: Path) -> Path:
             free = path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
+def claim_free_folder(path: Path) -> Path:
+    """A new folder: `path`, or the first free one of NAME-2, NAME-3 ..."""
+    number, free = 1, path
+    while True:
+        try:
+            free.mkdir(parents=True)
+            return free
+        except FileExistsError:
+            number += 1
+            free = path.with_name(f"{path.name}-{number}")
+
+
 def train_command(photos: Any, recipe: "Recipe", base: str = "quick") -> str:
     """The command that trains with every choice of `recipe`, as a shell takes it."""
     from headstart.recipe import list_unheeded, load_recipe

@@ -34,34 +34,44 @@ def predict(
         int, typer.Option(parser=whole(1, 1_000_000), metavar="N", help="How many classes to name.")
     ] = 1,
     tta: Tta = 1,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            "--explain",
+            parser=parse_path,
+            metavar="FOLDER",
+            help="Pictures of what spoke for each class go there (see headstart explain).",
+        ),
+    ] = None,
 ) -> None:
     """Say which class each image belongs to. Exit code 1 if an image could not be used."""
     from headstart.classifier import load
-    from headstart.data import dataset
-    from headstart.errors import DatasetError, HeadstartError
+    from headstart.cli.explain import explain_all, find_images, open_explainer, read_neighbours
+    from headstart.errors import HeadstartError
 
     printers: dict[str, type[Any]] = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}
     if form not in printers:
         raise HeadstartError(
             f"expected --format table, csv or jsonl, found {form!r}. Type: --format csv"
         )
-    items = dataset.images_in(photos)
-    if not items:
-        places = " ".join(map(str, photos))
-        raise DatasetError(
-            f"expected images in {places}, found none. Type: headstart predict {run} PHOTOS with "
-            "images, or folders and archives that hold some"
-        )
+    items = find_images(photos, f"headstart predict {run}")
     classifier = load(run)
+    explainer = open_explainer(classifier) if explain else None
     top_k = min(top_k, len(classifier.classes))
     printer = printers[form](top_k, [item.name for item in items])
-    failed = 0
+    failed, said = 0, []
     for prediction in classifier.stream(items, tta):
         printer.show(prediction)
         failed += prediction.error is not None
+        said.append(next(iter(prediction.probabilities), None))
+    if explainer is not None:
+        near = read_neighbours(run, classifier)
+        rows = explain_all(explainer, items, said, near, explain)
+        count = sum(picture is not None for *_, picture in rows)
+        tell(f"{count:,} explained: pictures in {explain}", to=sys.stderr)
     if failed:
-        count = f"{failed:,} of {len(items):,} images could not be used"
-        tell(f"{count}: their rows say why", to=sys.stderr)
+        unusable = f"{failed:,} of {len(items):,} images could not be used"
+        tell(f"{unusable}: their rows say why", to=sys.stderr)
         raise typer.Exit(1)
 
 

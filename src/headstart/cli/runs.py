@@ -34,6 +34,7 @@ FILES = {
     "metrics.json": "all figures by split, with intervals",
     "predictions.csv": "each validation and test image with its probabilities",
     "training.csv": "each training image",
+    "neighbours.safetensors": "their features in short, to find the nearest",
     "unreadable.csv": "images left out, with the reason",
     "curves.png": "accuracy and loss by epoch",
     "model.keras": "the whole as a Keras model",

@@ -46,16 +46,22 @@ class Explainer:
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
         about = classifier.description
-        cuts = [cut.partition(":")[2] or about["pooling"] for cut in about["cuts"]]
+        cuts = [cut.partition(":")[2] or str(about.get("pooling")) for cut in about["cuts"]]
         graph = classifier.graph()
         self.parts = watch(graph, cuts)
+        width, head = self.parts[-1].where.stop, classifier.head
+        if width != head.dimensions:
+            raise ClassifierError(
+                f"expected a head for the {width} features of its network, found one for "
+                f"{head.dimensions}. Restore all of the classifier's folder, or train again"
+            )
         if all(part.pooling == "none" for part in self.parts):
             raise ClassifierError(
                 f"expected a cut whose features have places in the image, found "
                 f"{' + '.join(about['cuts'])}, which has none, so nothing can be marked. Type: "
                 "headstart layers, for another cut to train with"
             )
-        self.linear = linear_form(classifier.head)
+        self.linear = linear_form(head)
         self._engine = OpenVinoEngine(graph, classifier.precision)
 
     @property

@@ -18,7 +18,7 @@ def overlay(
     geometry: Geometry | None = None,
     scale: float | None = None,
 ) -> np.ndarray:
-    """The image in grey with a map over it: vermillion where it spoke for the class, blue where
+    """The image in grey with a map over it: orange where it spoke for the class, blue where
     against it, an outline around what spoke for it most. What the network did not see is dark.
 
     image: upright, of any size. values: the map, (height, width) of the network's input. geometry:
@@ -36,7 +36,7 @@ def overlay(
     outlines, _ = cv2.findContours(
         (strength >= STRONG).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
     )
-    width = max(1, round(min(image.shape[:2]) / 200))
+    width = max(1, round(min(image.shape[:2]) / 300))
     cv2.drawContours(drawn, outlines, -1, (0, 0, 0), 3 * width)
     cv2.drawContours(drawn, outlines, -1, (255, 255, 255), width)
     return drawn

@@ -5,6 +5,7 @@ recipe.toml       every choice; headstart train --recipe RUN/recipe.toml does it
 metrics.json      by split, every accuracy with its interval
 predictions.csv   each validation and test image with its probabilities
 training.csv      each training image
+neighbours.safetensors    their features in short, for headstart explain
 unreadable.csv    images left out, each with its reason
 classifier/       what headstart predict uses
 """

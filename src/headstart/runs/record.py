@@ -8,6 +8,7 @@ import numpy as np
 
 from headstart import __version__
 from headstart.classifier import assemble
+from headstart.explain import neighbours
 from headstart.features.extract import Features
 from headstart.heads.fit import Trained
 from headstart.images.augment import NONE
@@ -94,6 +95,10 @@ def write_run(
         folder / "training.csv", list(runs.TRAINING),
         ((item.name, item.content_hash.hex(), item.label) for item in features["train"].items),
     )  # fmt: skip
+    neighbours.learn(
+        features["train"].values[:, 0],
+        [(item.name, item.label, str(item.path.absolute())) for item in features["train"].items],
+    ).write(folder / neighbours.FILE)
     if trained.history:
         write_atomically(folder / "curves.png", curves_picture({"": trained.history}))
     runs.write_json(
