@@ -63,6 +63,18 @@ def test_problems_solved_together_are_those_solved_alone() -> None:
         assert np.abs(together[index] - alone[0]).max() < 2e-3
 
 
+def test_a_feature_that_hardly_any_image_has_does_not_decide() -> None:
+    """A unit that is all but silent in training and speaks in a new image."""
+    values, labels = features(100, 40, 2)
+    rare = np.full((100, 1), 0.0, "f4")
+    rare[labels == 1] += 1e-4 * np.random.default_rng(1).random((int(labels.sum()), 1))
+    head = linear.fit(examples(np.hstack([values, rare]), labels)).head()
+    new = np.hstack([values[:1], [[1.0]]]).astype("f4")
+    known = np.hstack([values[:1], [[0.0]]]).astype("f4")
+    moved = np.log(head.probabilities(new)) - np.log(head.probabilities(known))
+    assert np.abs(moved).max() < 20
+
+
 def test_out_of_fold_is_by_heads_that_did_not_see_the_row() -> None:
     """Labels at random: a head that had seen the rows would be right far more than by chance."""
     rng = np.random.default_rng(0)

@@ -36,7 +36,7 @@ CROSS_ENTROPY = CrossEntropy()
 
 @dataclass(frozen=True)
 class StandardisedFeatures:
-    """Features (N, D) with the mean (D,) and 1 / standard deviation (D,; 0 where constant)."""
+    """Features (N, D) with the mean (D,) and 1 / scale (D,; 0 where constant)."""
 
     features: np.ndarray
     mean: np.ndarray
@@ -54,7 +54,13 @@ class StandardisedFeatures:
 
 
 def standardise(features: np.ndarray) -> StandardisedFeatures:
-    """Mean and scale of (N, D) float32 features, computed in float64 blocks."""
+    """Mean and scale of (N, D) float32 features, computed in float64 blocks.
+
+    The scale is the geometric mean of a feature's standard deviation and that of all (Pareto
+    scaling: van den Berg et al. 2006, https://doi.org/10.1186/1471-2164-7-142). By its own alone,
+    a feature that hardly any training image has would decide about a new image that has it, with
+    logits in the thousands.
+    """
     count = len(features)
     total = np.zeros(features.shape[1])
     for _, block in iterate_blocks(features, BLOCK):
@@ -63,8 +69,9 @@ def standardise(features: np.ndarray) -> StandardisedFeatures:
     squares = np.zeros(features.shape[1])
     for _, block in iterate_blocks(features, BLOCK):
         squares += np.square(block - mean.astype(np.float32)).sum(axis=0, dtype=np.float64)
-    scale = np.sqrt(squares / count)
-    varying = scale > 1e-6 * np.maximum(1e-6, np.abs(mean))
+    deviation = np.sqrt(squares / count)
+    varying = deviation > 1e-6 * np.maximum(1e-6, np.abs(mean))
+    scale = np.sqrt(deviation * np.sqrt(np.square(deviation).mean()))
     inverse = np.where(varying, 1 / np.where(varying, scale, 1), 0)
     return StandardisedFeatures(features, mean.astype(np.float32), inverse.astype(np.float32))
 
