@@ -13,6 +13,7 @@ from samples import mirrored_letters
 import headstart
 from headstart.data.dataset import load
 from headstart.errors import RecipeError
+from headstart.explain.maps import maps
 from headstart.features.extract import extract_features
 from headstart.features.extractor import open_extractor
 from headstart.heads.examples import Examples
@@ -103,6 +104,16 @@ def test_tuned_and_frozen_parts_are_one_classifier_and_one_keras_model(
     theirs = np.asarray(tuned.keras_model()(normalised(pixels, tuned.recipe)))
     assert np.abs(ours - theirs).max() < 1e-3
     assert (tuned.folder / "model.keras").is_file()
+
+
+@needs_tensorflow
+def test_a_tuned_classifier_is_explained(mirrored: Path, tuned: Run) -> None:
+    paths = sorted(mirrored.glob("*/*"))[::30]
+    explained = list(maps(tuned.classifier, paths))
+    assert [one.prediction for one in explained] == tuned.classifier.predict(paths)
+    for one in explained:
+        assert one.evidence is not None
+        assert one.evidence.difference == pytest.approx(0, abs=1e-4)  # its head is linear too
 
 
 @needs_tensorflow

@@ -20,7 +20,7 @@ from headstart.system.memory import iterate_blocks
 FILE = "neighbours.safetensors"
 AXES = 64
 LEARNED_FROM = 512  # images, from all over the set, that tell the axes
-BLOCK = 1024
+AT_ONCE = 2**23  # numbers in memory, 32 MB: flattened maps have many an image
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ class Neighbours:
 
 def learn(features: np.ndarray, images: Sequence[tuple[str, str, str]]) -> Neighbours:
     """Of (N, D) features, N >= 1, and name, label and path of each image."""
-    chosen = np.unique(np.linspace(0, len(features) - 1, LEARNED_FROM).astype(int))
+    count, dimensions = features.shape
+    most = min(LEARNED_FROM, max(AXES, AT_ONCE // dimensions))
+    chosen = np.unique(np.linspace(0, count - 1, most).astype(int))
     directions = _direct(features[chosen])
     mean = directions.mean(axis=0)
     centred = directions - mean
@@ -76,8 +78,8 @@ def learn(features: np.ndarray, images: Sequence[tuple[str, str, str]]) -> Neigh
     values, vectors = values[kept][-AXES:], vectors[:, kept][:, -AXES:]
     axes = (centred.T @ (vectors / np.sqrt(values)).astype(np.float32)).astype(np.float16)
     mean = mean.astype(np.float32)
-    places = np.empty((len(features), axes.shape[1]), np.float16)
-    for rows, block in iterate_blocks(features, BLOCK):
+    places = np.empty((count, axes.shape[1]), np.float16)
+    for rows, block in iterate_blocks(features, max(1, AT_ONCE // dimensions)):
         places[rows] = _place(block, mean, axes)
     return Neighbours(mean, axes, places, images)
 
