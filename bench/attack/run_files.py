@@ -22,6 +22,7 @@ from mutate import edits_of_json, edits_of_table
 import headstart
 from headstart.cli.output import print_metrics, run_to_dict
 from headstart.errors import HeadstartError
+from headstart.explain.maps import maps
 from headstart.runs.folder import Run, started, training_images
 from headstart.runs.listing import list_runs, read_entry
 from headstart.system.json import dumps
@@ -52,6 +53,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "compare": lambda folder: headstart.compare(folder, OLD / folder.name),
     "started": started,
     "resume": headstart.resume,
+    "explain": lambda folder: list(maps(headstart.load(folder), [IMAGE])),
     "predict": lambda folder: headstart.load(folder).predict(IMAGE, views=2),
 }
 
@@ -74,7 +76,7 @@ OF_FILE = {
         "compare",
     ),
     "metrics.json": ("metrics", "summary", "all of it", "entry", "list"),
-    "classifier/classifier.json": ("predict",),
+    "classifier/classifier.json": ("predict", "explain"),
     "predictions.csv": ("compare",),
     "training.csv": ("training images",),
     "started.json": ("started", "resume", "entry", "predict"),

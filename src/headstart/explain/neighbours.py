@@ -102,6 +102,8 @@ def read(run: Path, dimensions: int) -> Neighbours | None:
         expected = (dimensions,), (dimensions, axes.shape[-1]), (len(images), axes.shape[-1])
         if (mean.shape, axes.shape, places.shape) != expected:
             raise ValueError(f"arrays of {mean.shape}, {axes.shape}, {places.shape}")
+        if not all(np.isfinite(array).all() for array in (mean, axes, places)):
+            raise ValueError("numbers that are not finite")
         return Neighbours(mean, axes, places, [(str(n), str(la), str(p)) for n, la, p in images])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         advice = "Remove the file to go on without nearest images, or train again"
