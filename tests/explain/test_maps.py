@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import headstart
+from headstart.errors import ClassifierError
 from headstart.explain.maps import Explainer, Explanation, maps
+from headstart.heads.head import Dense, Head
+from headstart.images.geometry import Geometry
 
 OLD = Path(__file__).parents[1] / "data_of_old_runs" / "0.1.0"
 SMALL: dict[str, Any] = {"size": 64, "precision": "f32"}
@@ -84,6 +87,27 @@ def test_another_class_may_be_asked_for(old_photos: list[Path]) -> None:
         assert other is not None
         # Of two classes, what speaks for the one speaks against the other.
         assert one.values == pytest.approx(-other.values, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("width", "reason"),
+    [(3, "whose features have places in the image, found pool, which has none"),
+     (4, "a head for the 3 features of its network, found one for 4")],
+)  # fmt: skip
+def test_what_cannot_be_explained_is_refused(width: int, reason: str) -> None:
+    import openvino
+    from openvino import opset13 as op
+
+    image = op.parameter([1, 2, 2, 3], np.uint8)
+    vector = op.reduce_mean(op.convert(image, "f32"), op.constant(np.array([1, 2])), False)
+    features = op.reshape(vector, op.constant(np.array([1, -1])), False)
+    features.output(0).tensor.set_names({"features"})
+    model = openvino.Model([op.softmax(features, 1).output(0)], [image], "classifier")
+    head = Head((Dense(np.zeros((width, 2), "f4"), np.zeros(2, "f4"), "softmax"),))
+    about = {"cuts": ["pool"], "pooling": "avg"}
+    classifier = headstart.Classifier(["a", "b"], Geometry(2, 2), "f32", head, model, about)
+    with pytest.raises(ClassifierError, match=reason):
+        Explainer(classifier)
 
 
 def test_what_cannot_be_read_has_a_reason_and_its_place(

@@ -44,7 +44,7 @@ def test_hiding_what_is_marked_matters_more_than_chance(
     assert len(items) == 76
     falls = bench.measure_falls(run.classifier, items)
     difference, (low, high) = bench.compare(falls.marked, falls.moved)
-    assert 0.05 < low < difference < high  # 0.18 (0.12 to 0.24) where this was written
+    assert 0.05 < low < difference < high  # 0.17 (0.11 to 0.23) where this was written
     assert bench.compare(falls.marked, falls.of_another)[1][0] > 0  # not just the middle
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from headstart.explain.maps import Explainer, Explanation
     from headstart.explain.neighbours import Neighbour, Neighbours
 
-SHOWN = 512  # pixels of a side that a photo keeps at least, if it has them
+SHOWN = 512  # pixels of a side are enough for a picture
 
 
 @app.command(
@@ -173,7 +173,9 @@ def _write_picture(
     from headstart.images.decode import decode
     from headstart.system.atomic import write_atomically
 
-    pixels = decode(item.read(), (SHOWN, SHOWN))
+    # No larger than it was decoded for the network: what could be predicted can be drawn.
+    height, width = (min(SHOWN, side) for side in classifier.geometry.at_least)
+    pixels = decode(item.read(), (height, width))
     sheet = draw(pixels, item.name, explanation, classifier.geometry, near)
     png = io.BytesIO()
     Image.fromarray(sheet).save(png, "PNG")
