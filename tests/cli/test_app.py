@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 COMMANDS = ["train", "predict", "explain", "evaluate", "demo", "recipe", "augment", "backbones",
-            "layers", "compare", "remedies", "lr", "summary", "runs", "info",
+            "layers", "audit", "compare", "remedies", "lr", "summary", "runs", "info",
             "weights fetch", "cache info", "cache verify", "cache prune",
             "finetune", "learning-curve", "heads",
 ]  # fmt: skip

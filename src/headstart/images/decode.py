@@ -98,9 +98,18 @@ _OTHERS = [
 ]
 
 
-def _decode_with_pillow(data: bytes) -> np.ndarray:
+def recognise(data: bytes) -> str | None:
+    """The format that an image file's first bytes tell, as Pillow's plug-in is called."""
+    return _plugin(data)[0]
+
+
+def _plugin(data: bytes) -> tuple[str | None, int]:
     formats = (row[1:] for row in _FORMATS if re.match(row[0], data[:64], re.DOTALL))
-    name, most = next(formats, (None, 0))
+    return next(formats, (None, 0))
+
+
+def _decode_with_pillow(data: bytes) -> np.ndarray:
+    name, most = _plugin(data)
     if name is None:
         for pattern, reason in _OTHERS:
             if re.match(pattern, data[:4096], re.DOTALL | re.IGNORECASE):

@@ -45,7 +45,7 @@ def contact_sheet(
     row_height = lines * (height + _CAPTION) + _GAP
     divider = _MARGIN + width + _GAP  # a line between the images and their views
     sheet_width = max(divider + _GAP + columns * (width + _GAP) - _GAP + _MARGIN, 420)
-    settings = _wrap(f"{augmentation}, seed {seed}", small, sheet_width - 2 * _MARGIN)
+    settings = wrap(f"{augmentation}, seed {seed}", small, sheet_width - 2 * _MARGIN)
     top = _MARGIN + 34 + 18 * len(settings) + 16
 
     sheet = Image.new("RGB", (sheet_width, top + row_height * len(images) + _MARGIN // 2), _PAPER)
@@ -60,7 +60,7 @@ def contact_sheet(
         y = top + row * row_height
         caption = names[row] if names else "original"
         sheet.paste(Image.fromarray(pixels), (_MARGIN, y))
-        pen.text((_MARGIN, y + height + 4), _shorten(caption, tiny, width), _INK, tiny)
+        pen.text((_MARGIN, y + height + 4), shorten(caption, tiny, width), _INK, tiny)
         for number in range(1, views + 1):
             line, column = divmod(number - 1, columns)
             x = divider + _GAP + column * (width + _GAP)
@@ -74,7 +74,8 @@ def contact_sheet(
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def _wrap(text: str, font: _Font, width: int) -> list[str]:
+def wrap(text: str, font: _Font, width: int) -> list[str]:
+    """`text` in lines of at most `width` pixels; a word that is longer has a line of its own."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -85,7 +86,7 @@ def _wrap(text: str, font: _Font, width: int) -> list[str]:
     return lines
 
 
-def _shorten(text: str, font: _Font, width: int) -> str:
+def shorten(text: str, font: _Font, width: int) -> str:
     """`text` with its middle left out until it fits."""
     length = len(text)
     shown = text
