@@ -16,8 +16,10 @@ from headstart.audit.findings import Finding, put_in_order
 from headstart.audit.labels import Ranking, find_wrong_labels, rank_labels
 from headstart.audit.pixels import look
 from headstart.audit.quality import find_flaws, find_outliers
+from headstart.audit.shortcuts import find_shortcuts
 from headstart.data.dataset import Dataset, load
-from headstart.data.item import Item, to_printable
+from headstart.data.decisions import locate
+from headstart.data.item import Item
 from headstart.errors import DatasetError
 from headstart.features.extract import extract_features
 from headstart.features.extractor import open_extractor
@@ -40,6 +42,20 @@ class Audit:
     def of(self, kind: str) -> list[Finding]:
         """The findings of a kind, the plainest first."""
         return [finding for finding in self.findings if finding.kind == kind]
+
+    def suggest(self) -> list[tuple[str, str, str]]:
+        """Rows of a table of decisions, for a person to go through: what the findings come to."""
+        rows: dict[str, tuple[str, str, str]] = {}
+        for finding in self.findings:
+            if finding.kind == "label":
+                path = self.paths[finding.items[0]]
+                rows.setdefault(path, (path, "relabel", finding.details["suggested"]))
+            elif finding.kind in ("blank", "duplicate"):
+                same = len({item.label for item in finding.items}) == 1
+                for item in finding.items[finding.kind == "duplicate" :] if same else ():
+                    path = self.paths[item]
+                    rows.setdefault(path, (path, "drop", ""))
+        return list(rows.values())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -101,10 +117,17 @@ def judge(
         *find_wrong_labels(items, targets, opinions.probabilities, task, ranking),
         *find_outliers(items, evidence.neighbours.remote),
         *find_flaws(items, evidence.looks),
+        *find_shortcuts(items, evidence.looks, task, targets, evidence.groups),
         *find_imbalance(dataset.items, dataset.classes),
         *find_few(dataset.items, dataset.classes),
     ]
-    return put_in_order(findings), ranking
+    return put_in_order(f for f in findings if not _is_settled(f, dataset.kept)), ranking
+
+
+def _is_settled(finding: Finding, kept: frozenset[Path]) -> bool:
+    """Whether a person has found all its images right as they are. A leak remains a leak."""
+    asked = bool(finding.items) and finding.kind not in ("leak", "unreadable")
+    return asked and all(item.path in kept for item in finding.items)
 
 
 def _unreadable(item: Item, reason: str) -> Finding:
@@ -115,11 +138,4 @@ def _unreadable(item: Item, reason: str) -> Finding:
 def relative_paths(dataset: Dataset, source: str | Path) -> dict[Item, str]:
     """Where each image lies below the folder that was given; else as table or archive have it."""
     root = Path(source).expanduser()
-
-    def locate(item: Item) -> str:
-        try:
-            return to_printable(item.path.relative_to(root).as_posix())
-        except ValueError:
-            return item.name
-
-    return {item: locate(item) for item in dataset.items}
+    return {item: locate(item, root) for item in dataset.items}

@@ -47,7 +47,7 @@ def audit(
             "--out",
             parser=parse_path,
             metavar="FOLDER",
-            help="Write findings.json and a picture of each kind there.",
+            help="Write findings.json, a draft of decisions and pictures there.",
         ),
     ] = None,
     weights: Weights = None,
@@ -130,13 +130,21 @@ def _wrapped(text: str, first: str, rest: str) -> None:
 
 
 def _write(found: "Audit", folder: Path) -> list[Path]:
-    """findings.json and a picture of each kind that is about images."""
+    """findings.json, a draft of decisions, and a picture of each kind that is about images."""
+    import csv
+    import io
+
+    from headstart.data.decisions import HEADER, NAME
     from headstart.system.atomic import write_atomically
     from headstart.system.json import dumps
 
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "findings.json"]
     write_atomically(written[0], (dumps(found.to_dict(), indent=1) + "\n").encode())
+    draft = io.StringIO()
+    csv.writer(draft, lineterminator="\n").writerows([HEADER, *found.suggest()])
+    written.append(folder / NAME)
+    write_atomically(written[-1], draft.getvalue().encode())
     for kind in dict.fromkeys(f.kind for f in found.findings if f.items and f.kind != "unreadable"):
         findings = found.of(kind)
         written.append(folder / f"{kind}.png")

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headstart.data.archive import Unpacked, is_archive, unpack
+from headstart.data.decisions import NAME as DECISIONS
+from headstart.data.decisions import apply_decisions, decisions_file, read_decisions
 from headstart.data.folder import ARRANGE, entries_in, files_in, folder_items
 from headstart.data.item import Item, list_first, natural_key, to_printable
 from headstart.data.split import (
@@ -32,12 +34,13 @@ from headstart.metrics.task import MultiLabel, SingleLabel, Task
 class Dataset:
     """Labelled images. task: which one of the classes each is in, or which of them.
 
-    warnings: what the user should know.
+    warnings: what the user should know. kept: images that a person has found right as they are.
     """
 
     items: tuple[Item, ...]
     task: Task
     warnings: tuple[str, ...] = field(default=())
+    kept: frozenset[Path] = field(default=frozenset())
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -80,7 +83,8 @@ def load(
     split; a zip or tar of one of these. split: make a validation split where none is given, by
     content, stratified; without it items keep the split they come with, or None. groups: a column
     of the table, or a regular expression on the images' names whose first group (or whole match)
-    is the group; then whole groups are split.
+    is the group; then whole groups are split. What a person has decided about single images
+    (see decisions) holds.
     Raises DatasetError if there is nothing to learn from, saying how images are to be arranged.
     """
     path = _resolve_source(source)
@@ -99,6 +103,11 @@ def load(
         items = [replace(item, hold=unpacked.hold) for item in items]
     if not items:
         raise DatasetError(f"expected images in {path}, found none. {ARRANGE}")
+    decided = decisions_file(path)
+    items, kept, more = apply_decisions(items, read_decisions(decided), path)
+    if not items:
+        raise DatasetError(f"expected images that are not dropped, found none. Edit {decided}")
+    warnings += more
     _hash_all(items)
     task = _task(items)
     if groups is not None:
@@ -113,7 +122,8 @@ def load(
         else:
             items = [default_to_training(item) for item in items]
         warnings += find_leaks(items)
-    return Dataset(tuple(items), task, tuple(warnings))
+    kept_paths = frozenset(item.path for item in kept)
+    return Dataset(tuple(items), task, tuple(warnings), kept_paths)
 
 
 def images_in(sources: Iterable[str | Path]) -> list[Item]:
@@ -170,7 +180,11 @@ def _table_in(folder: Path) -> Path | None:
     entries = entries_in(folder)
     if len(entries) == 1 and entries[0].is_dir():
         return _table_in(entries[0])
-    tables = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in TABLES]
+    tables = [
+        entry
+        for entry in entries
+        if entry.is_file() and entry.suffix.lower() in TABLES and entry.name != DECISIONS
+    ]
     return tables[0] if len(tables) == 1 else None
 
 
