@@ -206,6 +206,7 @@ def show_run(run: "Run", quiet: bool, as_json: bool) -> None:
             f"\n{seconds['total']:.1f} s; features: {cache['hits']:,} from the cache, "
             f"{cache['misses']:,} computed\n"
             f"Run: {run.folder}\n"
+            f"Page: headstart open {shlex.quote(str(run.folder))}\n"
             f"Next: headstart predict {shlex.quote(str(run.folder))} NEW_PHOTOS"
         )
 

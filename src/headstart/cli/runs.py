@@ -29,13 +29,16 @@ if TYPE_CHECKING:
     from headstart.runs.listing import RunEntry
 
 FILES = {
+    "report.html": "all of this as a page, for headstart open",
     "classifier": "what headstart predict uses",
     "recipe.toml": "every choice, for headstart train --recipe",
     "metrics.json": "all figures by split, with intervals",
     "predictions.csv": "each validation and test image with its probabilities",
     "training.csv": "each training image",
+    "out_of_fold.safetensors": "what cross-validation said of each training image",
     "neighbours.safetensors": "their features in short, to find the nearest",
     "unreadable.csv": "images left out, with the reason",
+    "charts": "the page's charts as SVG",
     "curves.png": "accuracy and loss by epoch",
     "model.keras": "the whole as a Keras model",
     "backbone.weights.h5": "the tuned backbone's weights",

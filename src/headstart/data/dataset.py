@@ -88,19 +88,7 @@ def load(
     Raises DatasetError if there is nothing to learn from, saying how images are to be arranged.
     """
     path = _resolve_source(source)
-    unpacked = unpack(path) if is_archive(path) else Unpacked(path, None)
-    table = _table(unpacked.folder, path)
-    items, warnings = table_items(table, groups) if table else folder_items(unpacked.folder)
-    if unpacked.again:
-        warnings.append(f"unpacked again, for files of it were gone or changed: {path}")
-    if unpacked.left_out:
-        names = list_first(unpacked.left_out)
-        warnings.append(
-            f"{len(unpacked.left_out)} members of the archive are neither files nor links to its "
-            f"files, and are left out: {names}"
-        )
-    if unpacked.hold is not None:
-        items = [replace(item, hold=unpacked.hold) for item in items]
+    items, warnings = _list(path, groups)
     if not items:
         raise DatasetError(f"expected images in {path}, found none. {ARRANGE}")
     decided = decisions_file(path)
@@ -124,6 +112,32 @@ def load(
         warnings += find_leaks(items)
     kept_paths = frozenset(item.path for item in kept)
     return Dataset(tuple(items), task, tuple(warnings), kept_paths)
+
+
+def list_items(source: str | Path, groups: str | None = None) -> list[Item]:
+    """The images as `load` finds and names them, with their labels; none is read.
+
+    Raises DatasetError as `load` does.
+    """
+    return _list(_resolve_source(source), groups)[0]
+
+
+def _list(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
+    """The images as they lie in a folder, table or archive, and warnings."""
+    unpacked = unpack(path) if is_archive(path) else Unpacked(path, None)
+    table = _table(unpacked.folder, path)
+    items, warnings = table_items(table, groups) if table else folder_items(unpacked.folder)
+    if unpacked.again:
+        warnings.append(f"unpacked again, for files of it were gone or changed: {path}")
+    if unpacked.left_out:
+        names = list_first(unpacked.left_out)
+        warnings.append(
+            f"{len(unpacked.left_out)} members of the archive are neither files nor links to its "
+            f"files, and are left out: {names}"
+        )
+    if unpacked.hold is not None:
+        items = [replace(item, hold=unpacked.hold) for item in items]
+    return items, warnings
 
 
 def images_in(sources: Iterable[str | Path]) -> list[Item]:

@@ -163,7 +163,8 @@ def masking_map(
 def enlarge(shares: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """(h, w) shares spread smoothly over (height, width) pixels; their sum stays."""
     down, across = (_spread(count, size) for count, size in zip(shares.shape, shape, strict=True))
-    enlarged: np.ndarray = down @ shares @ across.T
+    # Not by the linear algebra library: its threads wait for each other longer than they compute.
+    enlarged: np.ndarray = np.einsum("hi,wi->hw", np.einsum("hj,ji->hi", down, shares), across)
     return enlarged
 
 

@@ -84,9 +84,9 @@ def learn(features: np.ndarray, images: Sequence[tuple[str, str, str]]) -> Neigh
     return Neighbours(mean, axes, places, images)
 
 
-def read(run: Path, dimensions: int) -> Neighbours | None:
-    """What a run of D features kept; None where it is of a version that kept nothing, or a
-    classifier alone.
+def read(run: Path, dimensions: int | None = None) -> Neighbours | None:
+    """What a run of D features kept, of any number where none is given; None where it is of a
+    version that kept nothing, or a classifier alone.
 
     Raises ClassifierError for a file that cannot be read.
     """
@@ -99,7 +99,8 @@ def read(run: Path, dimensions: int) -> Neighbours | None:
         with safe_open(path, "np") as file:
             mean, axes, places = (file.get_tensor(name) for name in ("mean", "axes", "places"))
             images: list[Any] = json.loads(file.metadata()["images"])
-        expected = (dimensions,), (dimensions, axes.shape[-1]), (len(images), axes.shape[-1])
+        wide = len(mean) if dimensions is None else dimensions
+        expected = (wide,), (wide, axes.shape[-1]), (len(images), axes.shape[-1])
         if (mean.shape, axes.shape, places.shape) != expected:
             raise ValueError(f"arrays of {mean.shape}, {axes.shape}, {places.shape}")
         if not all(np.isfinite(array).all() for array in (mean, axes, places)):

@@ -29,7 +29,8 @@ class Trained:
     """A trained head. out_of_fold: (N, C) probabilities of the training images by heads that had
     not seen them, where there are such. thresholds: (C,) of a head for several classes an image;
     thresholds_out_of_fold: (N, C), for each training image by others alone.
-    history: by epoch, empty for a linear head.
+    history: by epoch, empty for a linear head. strength, trials, temperature: of a linear head,
+    what was chosen among what, and what its logits were divided by to calibrate them.
     """
 
     head: Head
@@ -38,6 +39,9 @@ class Trained:
     kept_epoch: int | None = None
     thresholds: np.ndarray | None = None
     thresholds_out_of_fold: np.ndarray | None = None
+    strength: float | None = None
+    trials: tuple[linear.Trial, ...] = ()
+    temperature: float | None = None
 
 
 def fit_linear(examples: Examples, recipe: Recipe) -> Trained:
@@ -50,6 +54,8 @@ def fit_linear(examples: Examples, recipe: Recipe) -> Trained:
         fit.head(of_folds=recipe.ensemble), out_of_fold, thresholds=thresholds,
         thresholds_out_of_fold=None if thresholds is None else _thresholds_by_others(
             examples, out_of_fold, recipe),
+        strength=fit.cross_validation.strength, trials=fit.cross_validation.trials,
+        temperature=fit.temperature,
     )  # fmt: skip
 
 

@@ -42,6 +42,8 @@ class Record(Choices):
     cache: Cache
     verdict: str | None
     tuning: Table | None
+    linear: Table | None = None
+    versions: dict[str, str] | None = None
     history: dict[str, list[Figure | None]]
     warnings: list[str]
     seconds: Seconds

@@ -5,7 +5,9 @@ recipe.toml       every choice; headstart train --recipe RUN/recipe.toml does it
 metrics.json      by split, every accuracy with its interval
 predictions.csv   each validation and test image with its probabilities
 training.csv      each training image
+out_of_fold.safetensors   what cross-validation said of them
 neighbours.safetensors    their features in short, for headstart explain
+report.html       all of it as a page; charts/ its charts
 unreadable.csv    images left out, each with its reason
 classifier/       what headstart predict uses
 """

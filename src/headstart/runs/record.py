@@ -1,6 +1,10 @@
 """What a run keeps beside its classifier: tables, metrics, pictures, run.json."""
 
+import platform
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from headstart.recipe import Recipe
 from headstart.report.plots import curves_picture
 from headstart.report.verdict import Regularisation, verdict
 from headstart.runs import folder as runs
+from headstart.runs import judged
 from headstart.runs.fields import FORMAT
 from headstart.runs.steps import Inputs, Results
 from headstart.selection.cuts import Selection
@@ -95,6 +100,8 @@ def write_run(
         folder / "training.csv", list(runs.TRAINING),
         ((item.name, item.content_hash.hex(), item.label) for item in features["train"].items),
     )  # fmt: skip
+    if trained.out_of_fold is not None:
+        judged.write_out_of_fold(folder, trained.out_of_fold, trained.thresholds_out_of_fold)
     neighbours.learn(
         features["train"].values[:, 0],
         [(item.name, item.label, str(item.path.absolute())) for item in features["train"].items],
@@ -105,7 +112,7 @@ def write_run(
         folder / "metrics.json", {split: measured.to_dict() for split, measured in metrics.items()}
     )
     tuned = bool((studies["tuning"] or {}).get("kept"))
-    judged = verdict(
+    said = verdict(
         metrics, trained.history, kept_epoch=trained.kept_epoch, tuned=tuned,
         has=_regularisation(inputs.recipe),
     )  # fmt: skip
@@ -128,14 +135,36 @@ def write_run(
                 "hits": sum(part.hits for part in features.values()),
                 "misses": sum(part.misses for part in features.values()),
             },
-            "verdict": judged.text if judged else None,
+            "verdict": said.text if said else None,
             **studies,
+            "linear": _describe_linear(trained),
+            "versions": versions(),
             "kept_epoch": trained.kept_epoch,
             "history": trained.history,
             "warnings": progress.warnings,
             "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
         },
     )
+
+
+def _describe_linear(trained: Trained) -> dict[str, Any] | None:
+    """How strongly a linear head is held back, what else was tried, and what calibrated it."""
+    if trained.strength is None:
+        return None
+    return {
+        "strength": trained.strength,
+        "temperature": trained.temperature,
+        "trials": [asdict(trial) for trial in trained.trials],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what the numbers depend on."""
+    known = {"python": platform.python_version()}
+    for name in ("numpy", "openvino", "keras", "pillow", "simplejpeg", "opencv-python-headless"):
+        with suppress(PackageNotFoundError):
+            known[name] = version(name)
+    return known
 
 
 def _regularisation(recipe: Recipe) -> Regularisation:

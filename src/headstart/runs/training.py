@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
+from headstart.errors import HeadstartError
 from headstart.heads.fit import Trained
 from headstart.images.augment import NONE
 from headstart.recipe import Choices, Recipe, check_heeded, load_recipe
@@ -144,4 +145,17 @@ def _carry_out(
         studies = {**choices, "tuning": tuning.to_dict() if tuning else None}
         record.write_run(folder, source, inputs, trained, results, progress, studies)
         runs.finish(folder)
+    _write_page(Run(folder), inputs, progress)
     return Run(folder)
+
+
+def _write_page(run: Run, inputs: steps.Inputs, progress: Recorder) -> None:
+    """The run as a page; a run is whole without it."""
+    from headstart.runs.page import LOOKED_BRIEFLY, write_page
+
+    places = {item.name: item for part in inputs.features.values() for item in part.items}
+    try:
+        with progress.stage("report"):
+            write_page(run, places=places, looked=LOOKED_BRIEFLY)
+    except (HeadstartError, OSError) as error:
+        progress.warn(f"no report.html: {error}")

@@ -1,0 +1,155 @@
+"""The images that a run's classifier is judged by, each with its probabilities, as the run keeps
+them: of the split that tells most of new images.
+
+Letters: N images, C classes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from headstart.errors import ClassifierError, cannot_read
+from headstart.metrics.task import MultiLabel, SingleLabel, Task
+from headstart.runs.folder import PREDICTIONS, TRAINING, Run, bad_table, read_table
+from headstart.system.atomic import write_atomically
+
+OUT_OF_FOLD = "out_of_fold.safetensors"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """split: "test", "validation" or "cross_validation". names, contents (hexadecimal hashes),
+    labels: of N images. targets: as the task has them. probabilities: (N, C). given: (N, C) whether
+    an image is given a class. thresholds: (C,) or (N, C), where an image may be in several.
+    """
+
+    split: str
+    task: Task
+    names: list[str]
+    contents: list[str]
+    labels: list[str]
+    targets: np.ndarray
+    probabilities: np.ndarray
+    given: np.ndarray
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The C names."""
+        return self.task.classes
+
+    @property
+    def has(self) -> np.ndarray:
+        """(N, C) whether an image is in a class."""
+        if self.task.multilabel:
+            return self.targets == 1
+        has: np.ndarray = self.targets[:, None] == np.arange(len(self.classes))
+        return has
+
+    @property
+    def right(self) -> np.ndarray:
+        """(N,) whether all that is said of an image is true."""
+        right: np.ndarray = (self.has == self.given).all(axis=1)
+        return right
+
+
+def read_judged(run: Run) -> Judged | None:
+    """None where the run kept no image that it was not trained on, nor what cross-validation said.
+
+    Raises ClassifierError for a table that cannot be read.
+    """
+    classes, multi = tuple(run.record["classes"]), bool(run.record["multi"])
+    task: Task = MultiLabel(classes) if multi else SingleLabel(classes)
+    file = run.folder / "predictions.csv"
+    try:
+        rows = read_table(file, [*PREDICTIONS, *classes])
+    except FileNotFoundError:
+        rows = []
+    splits = {row[2] for row in rows}
+    split = next((name for name in ("test", "validation") if name in splits), None)
+    if split is None:
+        return _read_crossed(run, task)
+    rows = [row for row in rows if row[2] == split]
+    try:
+        probabilities = np.array([row[len(PREDICTIONS) :] for row in rows], np.float64)
+        given = _indicate([row[4] for row in rows], task)
+        return Judged(
+            split, task, [row[0] for row in rows], [row[1] for row in rows],
+            [row[3] for row in rows], _targets([row[3] for row in rows], task),
+            probabilities, given,
+        )  # fmt: skip
+    except ValueError as error:
+        raise bad_table(file, error) from error
+
+
+def _read_crossed(run: Run, task: Task) -> Judged | None:
+    """The training images as heads see them that have not learned them."""
+    from safetensors import SafetensorError, safe_open
+
+    path = run.folder / OUT_OF_FOLD
+    if not path.is_file():
+        return None
+    rows = read_table(run.folder / "training.csv", TRAINING)
+    try:
+        with safe_open(path, "np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        probabilities = arrays["probabilities"].astype(np.float64)
+        if probabilities.shape != (len(rows), len(task.classes)):
+            raise ValueError(f"an array of {probabilities.shape}")
+        known = ~np.isnan(probabilities[:, 0])
+        if not known.any():
+            return None
+        labels = [row[2] for row, kept in zip(rows, known, strict=True) if kept]
+        targets = _targets(labels, task)
+        if task.multilabel:
+            given = probabilities >= arrays.get("thresholds", 0.5)
+        else:
+            given = probabilities.argmax(axis=1)[:, None] == np.arange(len(task.classes))
+        kept = [row for row, kept in zip(rows, known, strict=True) if kept]
+        return Judged(
+            "cross_validation", task, [row[0] for row in kept], [row[1] for row in kept], labels,
+            targets, probabilities[known], given[known],
+        )  # fmt: skip
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        advice = "Remove the file to go on without it, or train again"
+        raise ClassifierError(
+            cannot_read(path, error, "what cross-validation said of the training images", advice)
+        ) from error
+
+
+def write_out_of_fold(
+    folder: Path, probabilities: np.ndarray, thresholds: np.ndarray | None
+) -> None:
+    """(N, C) of the training images in their order, nan where there is none; thresholds (N, C)."""
+    from safetensors.numpy import save
+
+    arrays = {"probabilities": probabilities.astype(np.float32)}
+    if thresholds is not None:
+        arrays["thresholds"] = thresholds.astype(np.float32)
+    write_atomically(folder / OUT_OF_FOLD, save(arrays))
+
+
+def split_labels(text: str, task: Task) -> tuple[str, ...]:
+    """The classes that a table's cell names. Raises ValueError for one that is not known."""
+    if not task.multilabel:  # a class itself may be called "a;b"
+        if text not in task.classes:
+            raise ValueError(f"the class {text!r}")
+        return (text,)
+    names = tuple(filter(None, text.split(";")))
+    unknown = [name for name in names if name not in task.classes]
+    if unknown:
+        raise ValueError(f"the class {unknown[0]!r}")
+    return names
+
+
+def _targets(labels: list[str], task: Task) -> np.ndarray:
+    return task.targets([split_labels(text, task) for text in labels])
+
+
+def _indicate(labels: list[str], task: Task) -> np.ndarray:
+    """(N, C) whether an image is given a class."""
+    number = {name: index for index, name in enumerate(task.classes)}
+    given = np.zeros((len(labels), len(task.classes)), bool)
+    for row, text in enumerate(labels):
+        given[row, [number[name] for name in split_labels(text, task)]] = True
+    return given
