@@ -147,8 +147,11 @@ def prepare(folder: Path) -> None:
 
 def try_line(words: Sequence[str]) -> str | None:
     """Run one line in this process; why it fell, None where it held."""
+    import webbrowser
+
     from headstart.cli.app import main
 
+    webbrowser.open = lambda *_, **__: False  # no window is to be opened
     said, told = io.StringIO(), io.StringIO()
     sys.argv = ["headstart", *words]
     code: Any = 0

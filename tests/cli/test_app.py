@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 COMMANDS = ["train", "predict", "explain", "evaluate", "demo", "recipe", "augment", "backbones",
-            "layers", "audit", "compare", "remedies", "lr", "summary", "runs", "info",
+            "layers", "audit", "compare", "remedies", "lr", "summary", "runs", "info", "report",
+            "open",
             "weights fetch", "cache info", "cache verify", "cache prune",
             "finetune", "learning-curve", "heads",
 ]  # fmt: skip

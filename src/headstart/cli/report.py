@@ -51,5 +51,6 @@ def _show(page: object) -> None:
     path = Path(str(page)).resolve()
     if not webbrowser.open(path.as_uri()):
         raise HeadstartError(
-            f"expected a browser to show {path}, found none. Open the file by hand"
+            f"expected a browser to show {path}, found none. Open the file by hand, or name the "
+            "browser. Type: BROWSER=firefox headstart open RUN"
         )
