@@ -121,6 +121,8 @@ def test_compare(runs: Trained, call: Call) -> None:
     assert re.search(rf"cut +{CUT} +block3b_add", done.out)
     assert "the data cannot tell" in done.out
     assert Path("both.png").read_bytes()[:4] == PNG  # linear heads have no curves: accuracies
+    assert "Page: both.html" in call("compare", runs.first, runs.second, "--out", "both.html").out
+    assert Path("both.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     compared = result_of(call("compare", runs.first, runs.second, "--json"))
     assert compared["recipes"] == {"cut": [[CUT], ["block3b_add"]]}
     assert compared["pairs"][0]["n"] == compared["runs"][0]["metrics"]["validation"]["images"]
@@ -143,9 +145,13 @@ def test_remedies(runs: Trained, call: Call, tmp_path: Path) -> None:
     assert "not tried within 0s: flipped views" in done.out
     assert (runs.first / "remedies.png").read_bytes()[:4] == PNG
     assert f"--recipe {runs.first / 'remedy.toml'}" in done.out
+    assert (runs.first / "remedies.html").is_file()
     (tmp_path / "remedy.toml").write_text("another run's")
+    (tmp_path / "r.html").write_text("another page")
     elsewhere = result_of(call("remedies", runs.first, "--budget", "0", "--out", "r.png", "--json"))
     assert elsewhere["recipe"] == "remedy-2.toml"
+    assert elsewhere["page"] == "r-2.html"
+    assert Path("r.html").read_text() == "another page"
     assert Path("remedy.toml").read_text() == "another run's"
     assert load_recipe("remedy-2.toml").cut == headstart.Run(runs.first).recipe.cut
 
@@ -183,7 +189,7 @@ def test_heads(tiny: Path, call: Call) -> None:
     assert "Next" not in quiet.out
 
 
-def test_learning_curve(tiny: Path, call: Call) -> None:
+def test_learning_curve(tiny: Path, runs: Trained, call: Call) -> None:
     measured = result_of(call("learning-curve", tiny, *EARLY, "--json", "--seed", 0))
     assert measured["picture"] == "learning_curve.png"
     done = call("learning-curve", tiny, *EARLY, "--out", "curve.png")
@@ -192,6 +198,11 @@ def test_learning_curve(tiny: Path, call: Call) -> None:
         assert re.search(rf" {size} +\d+\.\d%  \(", done.out)
     assert "What twice the photos of a class would bring" in done.out
     assert "Picture: curve.png" in done.out
+    call("learning-curve", tiny, *EARLY, "--out", runs.first)
+    assert json.loads((runs.first / "learning_curve.json").read_text()) == {
+        key: measured[key] for key in ("sizes", "accuracies", "intervals", "classes", "overall",
+                                       "forecasts")
+    }  # fmt: skip
 
 
 @needs_tensorflow

@@ -15,6 +15,7 @@ import headstart
 from headstart.runs.folder import Run
 from headstart.runs.judged import read_judged
 from headstart.runs.page import write_page
+from headstart.runs.page_compare import draw_compared
 
 CUT = {"cut": "block1a_project_bn", "size": 64}
 OLD = Path(__file__).parents[1] / "data_of_old_runs"
@@ -248,3 +249,36 @@ def test_a_training_is_whole_where_its_page_cannot_be_written(
     run = headstart.train(tiny, out=tmp_path / "run", **CUT)
     assert run.metrics["validation"].n
     assert not (run.folder / "report.html").exists()
+
+
+def test_a_learning_curve_that_lies_in_the_run_is_shown(run: Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    curve = {
+        "sizes": [10, 20, 40], "accuracies": [0.6, 0.7, 0.8],
+        "intervals": [[0.4, 0.8], [0.5, 0.9], [0.6, 0.9]],
+        "overall": {"forecast": 0.85, "gain_interval": [0.01, 0.1]},
+    }  # fmt: skip
+    (folder / "learning_curve.json").write_text(json.dumps(curve))
+    page = check(write_page(Run(folder)))
+    assert "Would more images help?" in page.text
+    assert "with 80 forecast 85.0%" in page.text
+    (folder / "learning_curve.json").write_text("{}")
+    assert "Would more images help?" not in check(write_page(Run(folder))).text
+
+
+def test_charts_are_drawn_as_pictures_too_where_asked(run: Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    write_page(Run(folder), pictures=True)
+    vectors, pictures = ({path.stem for path in (folder / "charts").glob(f"*.{kind}")}
+                         for kind in ("svg", "png"))  # fmt: skip
+    assert vectors == pictures
+    with Image.open(folder / "charts" / "calibration.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_runs_side_by_side_have_a_page(run: Run, tiny: Path, tmp_path: Path) -> None:
+    other = headstart.train(tiny, out=tmp_path / "<b>other", pooling="max", **CUT)
+    (tmp_path / "page.html").write_text(draw_compared(headstart.compare(run, other)))
+    page = check(tmp_path / "page.html")
+    assert f"{run.folder} minus {other.folder}" in page.text
+    assert "pooling" in page.text

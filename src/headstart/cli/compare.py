@@ -43,8 +43,8 @@ def compare(
         typer.Option(
             "--out",
             parser=parse_path,
-            metavar="PICTURE",
-            help="Draw the runs' curves, or their accuracies where none has curves.",
+            metavar="PAGE",
+            help="A page (NAME.html), or a picture of the curves, else of the accuracies.",
         ),
     ] = None,
     repeats: Annotated[
@@ -65,7 +65,13 @@ def compare(
     compared = compare_runs(*runs, repeats=repeats or 0, progress=progress)
     picture = None
     if out is not None:
-        picture = write_picture(out, "compare.png", _compared_picture(compared))
+        if out.suffix.lower() in (".html", ".htm"):
+            from headstart.runs.page_compare import draw_compared
+
+            content = draw_compared(compared).encode()
+        else:
+            content = _compared_picture(compared)
+        picture = write_picture(out, "compare.png", content)
     if as_json:
         print_json({**_compared_dict(compared), "picture": picture and str(picture),
                     "warnings": progress.warnings})  # fmt: skip
@@ -90,7 +96,7 @@ def compare(
               f"p = {pair.p_value:.3g}: {pair.verdict}")  # fmt: skip
     _print_repeats(compared, quiet)
     if picture is not None and not quiet:
-        tell(f"Picture: {picture}")
+        tell(f"{'Page' if picture.suffix.startswith('.htm') else 'Picture'}: {picture}")
 
 
 def _print_repeats(compared: "Compared", quiet: bool) -> None:
@@ -186,7 +192,7 @@ def remedies(
             "--out",
             parser=parse_path,
             metavar="PICTURE",
-            help="The picture to write, the best recipe beside it. Default: in the run.",
+            help="The picture to write, page and best recipe beside it. Default: in the run.",
         ),
     ] = None,
     quiet: Quiet = False,
@@ -196,6 +202,7 @@ def remedies(
     from headstart.recipe import seconds
     from headstart.report.plots import dots_picture
     from headstart.runs.folder import Run
+    from headstart.runs.page_compare import draw_remedies
     from headstart.runs.remedies import Remedy
     from headstart.runs.remedies import remedies as try_remedies
     from headstart.system.atomic import write_atomically
@@ -217,20 +224,26 @@ def remedies(
     tried, missed = outcome
     rows: list[Any] = [(r.name, r.metrics.accuracy, r.metrics.accuracy_interval) for r in tried]
     drawn = dots_picture("Remedies, by cross-validation", rows, "accuracy, 95% interval")
-    picture = write_picture(out, "remedies.png", drawn, folder=run)
+    is_page = out is not None and out.suffix.lower() == ".html"
+    beside = claim_free(out.with_suffix(".png")) if out is not None and is_page else out
+    picture = write_picture(beside, "remedies.png", drawn, folder=run)
+    page = picture.with_suffix(".html")
+    if out is not None:
+        page = out if is_page else claim_free(page)
     recipe = run / "remedy.toml" if out is None else claim_free(picture.parent / "remedy.toml")
     best, worth = outcome.best, outcome.worth
     write_atomically(recipe, best.recipe.to_toml().encode())
     next_step = shlex.join(
         ["headstart", "train", trained.record["source"], "--recipe", str(recipe)]
     )
+    write_atomically(page, draw_remedies(str(run), outcome, next_step).encode())
     if as_json:
         print_json({
             "run": str(run),
             "tried": [_remedy_dict(r, outcome.verdicts.get(r.name)) for r in tried],
             "untried": missed, "best": best.name, "accuracy": worth.accuracy,
             "interval": worth.interval, "recipe": str(recipe), "picture": str(picture),
-            "next": next_step, "warnings": progress.warnings,
+            "page": str(page), "next": next_step, "warnings": progress.warnings,
         })  # fmt: skip
         return
     if missed and not quiet:
@@ -241,7 +254,8 @@ def remedies(
               f"Best for its time: {best.name}" + (f" ({verdict})" if verdict else "") +
               "\nWhat the choice among so many flatters taken off: "
               f"{worth.accuracy:.1%} {format_interval(worth.interval)}"
-              f"\nRecipe: {recipe}\nPicture: {picture}\nNext: {next_step}")  # fmt: skip
+              f"\nRecipe: {recipe}\nPicture: {picture}\nPage: {page}"
+              f"\nNext: {next_step}")  # fmt: skip
 
 
 def _remedy_dict(remedy: "Remedy", verdict: str | None) -> dict[str, Any]:

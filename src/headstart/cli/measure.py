@@ -108,6 +108,7 @@ def learning_curve(
     """Tell what more photos would bring, and of which class."""
     from headstart.report.plots import learning_picture
     from headstart.runs import studies
+    from headstart.runs.folder import write_json
 
     choices = collect_choices(settings, budget=budget, weights=weights, groups=groups, seed=seed)
     progress = reporter(quiet, as_json)
@@ -119,6 +120,8 @@ def learning_curve(
         (curve.overall.forecast, (now + low, min(1.0, now + high))), curve.classes,
     )  # fmt: skip
     picture = write_picture(out, "learning_curve.png", drawn)
+    if out is not None and (out / "run.json").is_file():  # the run's page then shows it too
+        write_json(out / "learning_curve.json", curve.to_dict())
     if as_json:
         print_json({**curve.to_dict(), "picture": str(picture), "warnings": progress.warnings})
         return

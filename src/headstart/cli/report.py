@@ -21,7 +21,7 @@ def report(
     from headstart.runs.folder import Run
     from headstart.runs.page import write_page
 
-    page = write_page(Run(run))
+    page = write_page(Run(run), pictures=True)
     tell(page)
     if show:
         _show(page)

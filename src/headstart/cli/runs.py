@@ -43,6 +43,7 @@ FILES = {
     "model.keras": "the whole as a Keras model",
     "backbone.weights.h5": "the tuned backbone's weights",
     "remedies.png": "what headstart remedies measured",
+    "remedies.html": "the same as a page",
     "remedy.toml": "the best of the remedies, for headstart train --recipe",
     "run.json": "what was trained on what, versions, seconds",
 }

@@ -16,7 +16,7 @@ ROW, NAMES = 21, 168  # of a chart of rows: its height, and the room for its nam
 COLOURS = 8  # --c0 to --c7 of the page
 DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 3", "10 4", "4 2 1 2", "3 5")
 SHAPES = 4
-LETTERS = 7.0  # wide, at most on average, of the 13 pixels high ones
+LETTERS = 7.0  # pixels wide, on average at most
 
 # Light and dark of each: Okabe and Ito's palette, darkened for 3:1 on white, lightened for black.
 PALETTE = (

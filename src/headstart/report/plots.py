@@ -6,6 +6,8 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 
+from headstart.report.charts import PALETTE, Chart, LineChart, RowChart, shorten
+
 History = Mapping[str, Sequence[float]]
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -163,6 +165,66 @@ def rates_picture(rates: Sequence[float], losses: Sequence[float], suggestion: f
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)
     return _png(figure)
+
+
+def chart_picture(chart: Chart) -> bytes:
+    """PNG bytes of a chart that a page holds as SVG."""
+    height = 1.2 + 0.3 * len(chart.rows) if isinstance(chart, RowChart) else 4.4
+    figure = _figure(6.4, height)
+    axis = figure.subplots()
+    colours = [light for light, _ in PALETTE]
+    if isinstance(chart, LineChart):
+        _plot_lines(axis, chart, colours)
+    elif isinstance(chart, RowChart):
+        _plot_rows(axis, chart, colours)
+    else:
+        for number in sorted({point[2] for point in chart.points}):
+            inside = [point for point in chart.points if point[2] == number]
+            axis.plot([p[0] for p in inside], [p[1] for p in inside], "os^D"[number % 4],
+                      color=colours[number % len(colours)], markersize=3, linestyle="",
+                      label=_plain(chart.classes[number]))  # fmt: skip
+        axis.set_xticks([])
+        axis.set_yticks([])
+    axis.set_title(_plain(chart.title), loc="left", fontsize=10)
+    axis.spines[["top", "right"]].set_visible(False)
+    if len(axis.get_legend_handles_labels()[1]) > 1:
+        axis.legend(frameon=False, fontsize=7, ncols=2)
+    return _png(figure)
+
+
+def _plot_lines(axis, chart: LineChart, colours: Sequence[str]) -> None:  # type: ignore[no-untyped-def]
+    for number, line in enumerate(chart.lines):
+        colour = colours[number % len(colours)]
+        style = {"line": "-", "dots": "o", "both": "o-"}[line.kind]
+        axis.plot(line.x, line.y, style, color=colour, label=_plain(line.name), markersize=4)
+        if line.low:
+            axis.vlines(line.x, line.low, line.high, color=colour, linewidth=1)
+    if chart.x_log:
+        axis.set_xscale("log")
+    if chart.diagonal:
+        axis.plot([0, 1], [0, 1], ":", color="grey")
+    if chart.mark:
+        axis.axvline(chart.mark[0], linestyle=":", color="grey")
+    axis.set_xlabel(chart.x_title)
+    axis.set_ylabel(chart.y_title)
+    axis.grid(axis="y", alpha=0.3)
+
+
+def _plot_rows(axis, chart: RowChart, colours: Sequence[str]) -> None:  # type: ignore[no-untyped-def]
+    for number, series in enumerate(chart.series):
+        for place, row in enumerate(chart.rows):
+            for name, value, ends in row.values:
+                if name != series:
+                    continue
+                y, colour = -place - 0.15 * number, colours[number % len(colours)]
+                axis.plot(list(ends or ()), [y] * len(ends or ()), color=colour, linewidth=1)
+                axis.plot([value], [y], "os^D"[number % 4], color=colour, markersize=4)
+        axis.plot([], [], "os^D"[number % 4], color=colours[number % len(colours)],
+                  label=_plain(series))  # fmt: skip
+    axis.set_yticks([-place for place in range(len(chart.rows))],
+                    [_plain(shorten(row.name, 32)) for row in chart.rows], fontsize=7)  # fmt: skip
+    axis.set_xlabel(chart.x_title)
+    axis.grid(axis="x", alpha=0.3)
 
 
 def _plain(name: str) -> str:

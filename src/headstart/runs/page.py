@@ -22,6 +22,7 @@ from headstart.explain import neighbours
 from headstart.metrics import curves
 from headstart.report.charts import Chart
 from headstart.report.page import chart_file, render
+from headstart.report.plots import chart_picture
 from headstart.runs import page_charts as charts
 from headstart.runs.folder import TRAINING, Run, read_table
 from headstart.runs.judged import Judged, read_judged
@@ -43,23 +44,31 @@ WORST, UNSURE = 16, 8  # images
 AIMS = (0.9, 0.95, 0.99)
 LOOKED, LOOKED_BRIEFLY = 160, 32  # images of the average maps: of a page alone, of a training's
 LOOKED_CLASSES = 12
-AUDITED = 8  # images of a finding
+AUDITED, TOLD = 6, 12  # images of a finding, findings of a kind
 FINDING = ("kind", "severity", "evidence", "advice", "label", "suggested")
 SPLITS = {"test": "test", "validation": "validation", "cross_validation": "training"}
 
 
-def write_page(run: Run, *, places: Mapping[str, Item] | None = None, looked: int = LOOKED) -> Path:
+def write_page(
+    run: Run,
+    *,
+    places: Mapping[str, Item] | None = None,
+    looked: int = LOOKED,
+    pictures: bool = False,
+) -> Path:
     """Write report.html and the charts into the run; returns where the page is.
 
     places: the images by name, by default looked for where they were. looked: images of which is
-    averaged where the classifier looks. Raises ClassifierError for a run that cannot
-    be read, StorageError where nothing can be written.
+    averaged where the classifier looks. pictures: whether charts are drawn as PNG too. Raises
+    ClassifierError for a run that cannot be read, StorageError where nothing can be written.
     """
     content, drawn = gather(run, places, looked)
     folder = run.folder / CHARTS
     folder.mkdir(exist_ok=True)
     for name, chart in drawn.items():
         write_atomically(folder / f"{name}.svg", chart_file(chart).encode())
+        if pictures:
+            write_atomically(folder / f"{name}.png", chart_picture(chart))
     path = run.folder / PAGE
     write_atomically(path, render("run.html", **content).encode())
     return path
@@ -381,7 +390,12 @@ def _read_audit(folder: Path, gallery: Gallery) -> list[dict[str, Any]] | None:
                 shown.append((name, gallery.want(name, content) if content else None))
             said = {key: str(finding.get(key) or "") for key in FINDING}
             findings.append({**said, "shown": shown, "count": len(images)})
-        return findings
+        kinds = Counter(finding["kind"] for finding in findings)
+        return [
+            {"kind": kind, "count": count, "findings": [
+                finding for finding in findings if finding["kind"] == kind][:TOLD]}
+            for kind, count in kinds.items()
+        ]  # fmt: skip
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
