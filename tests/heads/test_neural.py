@@ -258,8 +258,9 @@ def classic(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> headstart.R
 def test_classic_leaves_what_the_lesson_leaves(classic: headstart.Run) -> None:
     names = {path.name for path in classic.folder.iterdir()}
     assert names == {
-        "charts", "classifier", "curves.png", "history.csv", "metrics.json", "model.keras",
-        "neighbours.safetensors", "predictions.csv", "recipe.toml", "report.html", "run.json",
+        "audit.json", "charts", "classifier", "curves.png", "history.csv", "metrics.json",
+        "model.keras", "neighbours.safetensors", "predictions.csv", "recipe.toml", "report.html",
+        "run.json",
         "training.csv", "unreadable.csv",
     }  # fmt: skip
     assert len(classic.history["val_accuracy"]) == 2

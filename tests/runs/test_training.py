@@ -64,8 +64,9 @@ def test_a_training_does_not_go_on_with_other_images(tiny: Path, tmp_path: Path)
 def test_the_folder_holds_what_it_should(run: headstart.Run) -> None:
     names = {path.name for path in run.folder.iterdir()}
     assert names == {
-        "charts", "classifier", "metrics.json", "neighbours.safetensors", "out_of_fold.safetensors",
-        "predictions.csv", "recipe.toml", "report.html", "run.json", "training.csv",
+        "audit.json", "charts", "classifier", "metrics.json", "neighbours.safetensors",
+        "out_of_fold.safetensors", "predictions.csv", "recipe.toml", "report.html",
+        "run.json", "training.csv",
         "unreadable.csv",
     }  # fmt: skip
     assert {path.name for path in (run.folder / "classifier").iterdir()} == {

@@ -25,8 +25,8 @@ SMALL, COARSE = 16, 32  # pixels of a side, for proposals and for the first look
 # pairs. As they lie: copies 0.93 to 1, others 0.86 at most. Laid over each other: copies 0.96 to 1,
 # others 0.92 at most. To be looked at further: of small pictures, on the first look, on the second.
 SURE, SURE_LAID_OVER = 0.9, 0.94
-POSSIBLE, PERHAPS, LIKELY = 0.25, 0.72, 0.8
-SCALES = (0.8, 0.85, 0.9, 0.95)
+POSSIBLE, PERHAPS, LIKELY = 0.3, 0.68, 0.8
+SCALES = (0.83, 0.92)
 FINER = (0.8, 0.825, 0.85, 0.875, 0.9, 0.925, 0.95, 0.975)
 EDGE = 2  # pixels of a picture that may come from beyond the other
 KEPT = 20_000  # pictures in memory

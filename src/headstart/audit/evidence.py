@@ -62,11 +62,16 @@ class Opinions:
     right: Callable[[], Mapping[Item, bool]]
 
 
-def examine(items: Sequence[Item], task: Task, values: np.ndarray, looks: Looks) -> Evidence:
-    """The evidence in the (N, D) features and the looks of N images."""
+def examine(
+    items: Sequence[Item], task: Task, values: np.ndarray, looks: Looks, *, brief: bool = False
+) -> Evidence:
+    """The evidence in the (N, D) features and the looks of N images. brief: of each image only the
+    nearest one may be a copy.
+    """
     vectors = normalise(values)
     neighbours = find_neighbours(vectors)
-    pairs = find_pairs(looks, neighbours.near, [item.content_hash for item in items])
+    near = neighbours.near[:, :1] if brief else neighbours.near
+    pairs = find_pairs(looks, near, [item.content_hash for item in items])
     return Evidence(tuple(items), task, vectors, looks, neighbours, tuple(pairs))
 
 

@@ -27,7 +27,7 @@ DECISIVE = 0.3
 LEAST = 40  # images
 BINS = 12  # of a number, with as many images in each as in the others
 KINDS = 30  # of a word, the most common ones
-STRENGTHS = (0.1, 0.01, 0.001)
+STRENGTHS = (0.01,)
 FOLDS = 5
 
 # In the order in which they are named where several say the same: the plainest first.

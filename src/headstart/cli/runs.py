@@ -38,6 +38,7 @@ FILES = {
     "out_of_fold.safetensors": "what cross-validation said of each training image",
     "neighbours.safetensors": "their features in short, to find the nearest",
     "unreadable.csv": "images left out, with the reason",
+    "audit.json": "what is wrong with the images",
     "charts": "the page's charts as SVG",
     "curves.png": "accuracy and loss by epoch",
     "model.keras": "the whole as a Keras model",

@@ -9,6 +9,7 @@ out_of_fold.safetensors   what cross-validation said of them
 neighbours.safetensors    their features in short, for headstart explain
 report.html       all of it as a page; charts/ its charts
 unreadable.csv    images left out, each with its reason
+audit.json        what else is wrong with the images, as headstart audit tells it
 classifier/       what headstart predict uses
 """
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from headstart import __version__
+from headstart.audit.audit import Audit
 from headstart.classifier import assemble
 from headstart.explain import neighbours
 from headstart.features.extract import Features
@@ -72,6 +73,12 @@ def write_classifier(folder: Path, inputs: Inputs, trained: Trained) -> None:
     model = keras_model(recipe, trained.head, extractor.cuts)
     with file_atomically(folder / "model.keras") as temporary:
         model.save(temporary, zipped=True)
+
+
+def write_audit(folder: Path, audit: Audit | None) -> None:
+    """What was found in the images, where they were looked through."""
+    if audit is not None:
+        runs.write_json(folder / "audit.json", audit.to_dict())
 
 
 def write_run(

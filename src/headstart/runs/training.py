@@ -14,6 +14,7 @@ from headstart.recipe import Choices, Recipe, check_heeded, load_recipe
 from headstart.runs import folder as runs
 from headstart.runs import record, steps
 from headstart.runs.folder import Run, as_run
+from headstart.runs.review import review
 from headstart.system.progress import Progress, Recorder
 
 
@@ -132,7 +133,10 @@ def _carry_out(
         choices = record.describe_choices(selection, heads)
         folder = runs.start(source, inputs.recipe, strict, out, dataset.fingerprint(), choices)
         held.enter_context(runs.alone_in(folder))
+    found = None if inputs.recipe.head == "linear" else review(inputs, source, progress)
     trained = steps.train_head(inputs, folder, progress, resumed=resumed, callbacks=callbacks)
+    if inputs.recipe.head == "linear":
+        found = review(inputs, source, progress, trained)
     tuning = steps.tune(inputs, folder, progress, resumed=resumed)
     if tuning is not None and tuning.head is not None:
         trained = Trained(tuning.head, history=tuning.history)
@@ -143,6 +147,7 @@ def _carry_out(
     with progress.stage("save"):
         record.write_classifier(folder, inputs, trained)
         studies = {**choices, "tuning": tuning.to_dict() if tuning else None}
+        record.write_audit(folder, found)
         record.write_run(folder, source, inputs, trained, results, progress, studies)
         runs.finish(folder)
     _write_page(Run(folder), inputs, progress)

@@ -1,0 +1,87 @@
+"""The audit in brief that every training has: of what the training knows anyway.
+
+A linear head's own out-of-fold probabilities judge the labels. Other heads take minutes, so their
+images are looked through before them, by a linear head of the audit's own.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from headstart.audit.audit import Audit, judge, relative_paths
+from headstart.audit.evidence import Evidence, Opinions, ask_heads, examine
+from headstart.audit.findings import KINDS
+from headstart.audit.neighbours import normalise
+from headstart.audit.pixels import look
+from headstart.data.item import Item
+from headstart.heads.fit import Trained
+from headstart.runs.steps import Inputs
+from headstart.system.progress import Progress
+
+MOST = 5000  # images; a whole audit of more takes more than a tenth of their training
+TOLD = ("error", "warning")  # severities that a training tells; audit.json has all
+
+
+def review(
+    inputs: Inputs, source: Path, progress: Progress, trained: Trained | None = None
+) -> Audit | None:
+    """What is wrong with the images of a training, told in a line a kind; None for too many.
+
+    trained: a head with out-of-fold probabilities, if there is one already.
+    """
+    parts = list(inputs.features.values())
+    items = [item for part in parts for item in part.items]
+    bad = [row for part in parts for row in part.bad]
+    if len(items) > MOST:
+        progress.say(f"{len(items):,} images are not looked through here. Type: headstart audit")
+        return None
+    with progress.stage("audit"):
+        looks = look(items, progress)
+        vectors = np.concatenate([_normalise(inputs, part.values[:, 0]) for part in parts])
+        evidence = examine(items, inputs.task, vectors, looks, brief=True)
+        if trained is None or trained.out_of_fold is None:
+            opinions = ask_heads(evidence, vectors, inputs.recipe.folds, inputs.recipe.seed)
+        else:
+            opinions = _ask(inputs, evidence, trained, trained.out_of_fold)
+        findings, ranking = judge(inputs.dataset, evidence, opinions, bad)
+    audit = Audit(
+        len(inputs.dataset.items), findings, relative_paths(inputs.dataset, source), ranking
+    )
+    _tell(audit, progress)
+    return audit
+
+
+def _normalise(inputs: Inputs, values: np.ndarray) -> np.ndarray:
+    """(N, D) vectors of length one in which each of the joined cuts has the same say."""
+    cuts = inputs.extractor.slices.values()
+    return normalise(np.concatenate([normalise(values[:, cut]) for cut in cuts], axis=1))
+
+
+def _ask(inputs: Inputs, evidence: Evidence, trained: Trained, out_of_fold: np.ndarray) -> Opinions:
+    """What the trained head says: of training images out of fold, of the others as it is."""
+    rows = [
+        out_of_fold if split == "train" else trained.head.probabilities(part.values[:, 0])
+        for split, part in inputs.features.items()
+    ]
+    probabilities = np.concatenate(rows)
+
+    def right() -> dict[Item, bool]:
+        hits = inputs.task.are_right(probabilities, evidence.targets)
+        return {item: bool(hit) for item, hit in zip(evidence.items, hits, strict=True)
+                if item.split != "train"}  # fmt: skip
+
+    return Opinions(probabilities, right)
+
+
+def _tell(audit: Audit, progress: Progress) -> None:
+    for kind in dict.fromkeys(finding.kind for finding in audit.findings):
+        findings = [finding for finding in audit.of(kind) if finding.severity in TOLD]
+        if kind == "unreadable" or not findings:  # told already; no reason to stop
+            continue
+        first = findings[0]
+        names = " = ".join(audit.paths[item] for item in first.items[:2])
+        one, many = KINDS[kind]
+        progress.say(
+            f"audit: {len(findings):,} {one if len(findings) == 1 else many}; "
+            f"{names + ': ' if names else ''}{first.evidence.partition('; of ')[0]}"
+        )
