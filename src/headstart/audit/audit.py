@@ -13,6 +13,7 @@ from headstart.audit.balance import find_few, find_imbalance
 from headstart.audit.duplicates import find_copies, find_leaks, find_near_copies
 from headstart.audit.evidence import Evidence, Opinions, ask_heads, examine
 from headstart.audit.findings import Finding, put_in_order
+from headstart.audit.groups import find_groups
 from headstart.audit.labels import Ranking, find_wrong_labels, rank_labels
 from headstart.audit.pixels import look
 from headstart.audit.quality import find_flaws, find_outliers
@@ -118,6 +119,7 @@ def judge(
         *find_outliers(items, evidence.neighbours.remote),
         *find_flaws(items, evidence.looks),
         *find_shortcuts(items, evidence.looks, task, targets, evidence.groups),
+        *find_groups(items, evidence.neighbours.near),
         *find_imbalance(dataset.items, dataset.classes),
         *find_few(dataset.items, dataset.classes),
     ]

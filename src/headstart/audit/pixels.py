@@ -20,11 +20,11 @@ from headstart.images.decode import decode, recognise
 from headstart.system.progress import Progress
 from headstart.system.threads import cores, map_ahead
 
-VERSION = 1  # raised when the same bytes give other numbers
+VERSION = 2  # raised when the same bytes give other numbers
 SIDE = 256  # pixels of the longer side on which light, sharpness and edges are measured
 THUMB = 64  # pixels of the small grey copy, whatever the proportions
 TILES = 8  # a side: the sharpest tenth of them decides how sharp an image is
-STRIP, RING = 0.02, 0.15  # of the side: the border, and what is around the subject
+STRIP, RING = 0.01, 0.15  # of the side: the border, and what is around the subject
 FORMATS = ("Jpeg", "Png", "WebP", "Gif", "Bmp", "Tiff", "Ppm", "Avif", "Heif")
 LIGHT = ("mean", "p1", "p5", "p95", "p99", "contrast", "saturation")
 EDGES = ("border_red", "border_green", "border_blue", "border_contrast")

@@ -15,7 +15,9 @@ from headstart.audit.pixels import Looks
 from headstart.data.item import Item
 
 DEVIATIONS = 3.0  # from the median, in units of the median deviation, that are unlike the others
-OUTLIERS, MOST_OUTLIERS = 2.5, 0.05  # the same of distances, and what share may be so at most
+# The same of distances, above which an image is unlike the others (20 images of another set in any
+# of four sets are so in 90% or more) and plainly so; of a set at most so many, and a few beside.
+OUTLIERS, PLAINLY, MOST_OUTLIERS, BESIDE = 1.75, 5.0, 0.04, 20
 DARK, BRIGHT = 0.32, 0.75  # the 99th percentile of the brightness at most; the 5th at least
 BLURRED = 0.03  # the sharpness at most; ordinary photos have 0.05 to 0.5
 BLANK = 0.015  # the standard deviation of the brightness at most
@@ -27,18 +29,17 @@ def find_outliers(items: Sequence[Item], remote: np.ndarray) -> list[Finding]:
     if len(items) < 20:
         return []
     distance = deviate(np.log(np.maximum(remote, 1e-6)))
-    limit = max(OUTLIERS, float(np.quantile(distance, 1 - MOST_OUTLIERS)))
-    order = np.argsort(-distance, kind="stable")
+    order = np.argsort(-distance, kind="stable")[: round(MOST_OUTLIERS * len(items)) + BESIDE]
     return [
         Finding(
-            "outlier", "warning" if distance[i] > 2 * OUTLIERS else "note", (items[i],),
+            "outlier", "warning" if distance[i] > PLAINLY else "note", (items[i],),
             float(remote[i]),
             f"its {'nearest' if len(items) < 100 else '25 nearest'} images are up to "
             f"{remote[i]:.2f} away, in an ordinary place up to {np.median(remote):.2f}",
             "look whether it belongs here; if not, drop it in headstart-decisions.csv",
         )
         for i in order.tolist()
-        if distance[i] > limit
+        if distance[i] > OUTLIERS
     ]  # fmt: skip
 
 

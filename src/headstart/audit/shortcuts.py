@@ -25,7 +25,7 @@ from headstart.metrics.task import Task
 # are no property takes more than 0.12.
 DECISIVE = 0.3
 LEAST = 40  # images
-BINS = 12  # of a number, with as many images in each as in the others
+BINS = 24  # of a number, with as many images in each as in the others
 KINDS = 30  # of a word, the most common ones
 STRENGTHS = (0.01,)
 FOLDS = 5
