@@ -41,9 +41,9 @@ class Line:
 
 @dataclass(frozen=True)
 class LineChart:
-    """about: what it shows, in a sentence, for those who do not see it. x_share, y_share: whether
-    these are shares, told in percent. diagonal: what would be right, or chance. mark: an x that
-    matters, and why.
+    """about: what it shows, in a sentence. spoken: the rest, for those who do not see it.
+    x_share, y_share: whether these are shares, told in percent. diagonal: what would be right, or
+    chance. mark: an x that matters, and why.
     """
 
     title: str
@@ -58,6 +58,7 @@ class LineChart:
     y_range: tuple[float, float] | None = None
     diagonal: bool = False
     mark: tuple[float, str] | None = None
+    spoken: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ def draw(chart: Chart, identity: str) -> str:
         size, body = _draw_rows(chart)
     else:
         size, body = _draw_scatter(chart)
-    title, about = escape(chart.title), escape(chart.about)
+    spoken = chart.spoken if isinstance(chart, LineChart) else ""
+    title, about = escape(chart.title), escape(f"{chart.about} {spoken}".strip())
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {size[0]} {size[1]}" '
         f'width="{size[0]}" height="{size[1]}" role="img" '

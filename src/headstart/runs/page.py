@@ -41,8 +41,9 @@ PAIRS = 40  # of these
 CELL, RIGHT_CELL = 12, 4  # images of a cell: confused, right
 CELLS = 260  # in all
 WORST, UNSURE = 16, 8  # images
+LARGE = 0.1  # a gap between training and cross-validation that is told
 AIMS = (0.9, 0.95, 0.99)
-LOOKED, LOOKED_BRIEFLY = 160, 32  # images of the average maps: of a page alone, of a training's
+LOOKED, LOOKED_BRIEFLY = 160, 16  # images of the average maps: of a page alone, of a training's
 LOOKED_CLASSES = 12
 AUDITED, TOLD = 6, 12  # images of a finding, findings of a kind
 FINDING = ("kind", "severity", "evidence", "advice", "label", "suggested")
@@ -198,6 +199,12 @@ def _judge_linear(run: Run) -> str | None:
             )
         if high_crossed < low:
             return text + f"And {images} are told even better: they may be the easier ones."
+        if gap >= LARGE:
+            return text + (
+                f"And {images} agree: it knows its own images much better than new ones. More "
+                "images or views of them (--set views=3) may help: "
+                "headstart learning-curve and headstart remedies tell."
+            )
         return text + f"And {images} agree: no sign of overfitting."
     return text.strip()
 
@@ -220,13 +227,17 @@ class _Shown:
 
     @property
     def label(self) -> str:
-        return self.judged.labels[self.at] or "none"
+        return self._list(self.judged.has)
 
     @property
     def said(self) -> str:
         """The classes that it was given."""
-        names = [self.judged.classes[c] for c in np.flatnonzero(self.judged.given[self.at])]
-        return ";".join(names) or "none"
+        return self._list(self.judged.given)
+
+    def _list(self, of: np.ndarray) -> str:
+        """The classes of (N, C) that the image has."""
+        names = [self.judged.classes[c] for c in np.flatnonzero(of[self.at])]
+        return ", ".join(names) or "none"
 
     @property
     def asked(self) -> int:
@@ -362,6 +373,8 @@ def _describe_classes(
             if any(others):
                 taken = judged.classes[int(np.argmax(others))], max(others)
         rows.append({"row": row, "learned": learned.get(row.name), "taken": taken})
+    if len(rows) > MATRIX:  # nobody reads hundreds of rows to the end
+        rows.sort(key=lambda one: 2.0 if one["row"].recall is None else one["row"].recall)
     return rows
 
 

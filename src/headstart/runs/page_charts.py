@@ -68,8 +68,8 @@ def chart_path(linear: Mapping[str, Any]) -> LineChart | None:
     )  # fmt: skip
     return LineChart(
         "Log loss over the strength of regularisation",
-        f"Strengths from {strengths[0]:g} to {strengths[-1]:g} were tried; {chosen:g} has the "
-        f"lowest log loss, {min(losses):.3f}.",
+        f"Strengths from {strengths[0]:.2g} to {strengths[-1]:.2g} were tried; {chosen:.2g} has "
+        f"the lowest log loss, {min(losses):.3f}.",
         "strength: weak to strong", "log loss ± standard error", [line], x_log=True,
         mark=(chosen, "chosen"),
     )  # fmt: skip
@@ -137,9 +137,9 @@ def chart_calibration(judged: Judged, temperature: float | None) -> LineChart:
     return LineChart(
         "Stated probability against the share that was right",
         "Each mark is the images whose stated probability is alike, with its 95% interval; on the "
-        f"diagonal what is stated is true. {told}.",
+        "diagonal what is stated is true.",
         "probability stated", "share right", lines, x_share=True, y_share=True,
-        x_range=(0, 1), y_range=(0, 1), diagonal=True,
+        x_range=(0, 1), y_range=(0, 1), diagonal=True, spoken=f"{told}.",
     )  # fmt: skip
 
 
