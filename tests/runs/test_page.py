@@ -230,12 +230,14 @@ def test_findings_of_an_audit_are_shown(run: Run, tmp_path: Path) -> None:
     finding = {
         "kind": "near_duplicate", "severity": "warning", "score": 0.9,
         "images": [{"image": judged.names[0], "split": "validation"}],
-        "evidence": "alike but for <b>brightness</b>.", "advice": "Keep one.",
+        "evidence": "alike but for <b>brightness</b>", "advice": "keep one",
     }  # fmt: skip
     (folder / "audit.json").write_text(json.dumps({"images": 48, "findings": [finding]}))
     page = check(write_page(Run(folder)))
     assert "What an audit found in the images" in page.text
-    assert "alike but for <b>brightness</b>." in page.text
+    assert "1 set of near-duplicates" in page.text
+    assert "Alike but for <b>brightness</b>." in page.text
+    assert "Keep one." in page.text
     assert judged.names[0] in page.text
 
 

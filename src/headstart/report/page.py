@@ -55,9 +55,16 @@ def _environment() -> Any:
     environment.filters |= {
         "share": lambda value: "" if value is None else f"{value:.1%}",
         "ends": lambda ends: "" if not ends else f"{ends[0]:.1%} to {ends[1]:.1%}",
+        "sentence": _end,
         "thousands": lambda value: f"{value:,}",
     }
     return environment
+
+
+def _end(text: str) -> str:
+    """The words as a sentence: a capital first, unless a command stands there, and a full stop."""
+    first = text[:1] if text.startswith("headstart") else text[:1].upper()
+    return first + text[1:] + "." * (text[-1:] not in ("", ".", "?", "!"))
 
 
 def _drawer() -> Callable[[Chart], Markup]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart.audit.findings import KINDS
 from headstart.backbones.catalogue import backbone as find_backbone
 from headstart.data.item import Item
 from headstart.errors import HeadstartError
@@ -45,7 +46,7 @@ LARGE = 0.1  # a gap between training and cross-validation that is told
 AIMS = (0.9, 0.95, 0.99)
 LOOKED, LOOKED_BRIEFLY = 160, 16  # images of the average maps: of a page alone, of a training's
 LOOKED_CLASSES = 12
-AUDITED, TOLD = 6, 12  # images of a finding, findings of a kind
+AUDITED, TOLD = 4, 8  # images of a finding, findings of a kind
 FINDING = ("kind", "severity", "evidence", "advice", "label", "suggested")
 SPLITS = {"test": "test", "validation": "validation", "cross_validation": "training"}
 
@@ -127,7 +128,7 @@ def gather(
         shown = [_Shown(judged, at, gallery) for at in [*worst, *unsure]]
         content |= {"worst": shown[: len(worst)], "unsure": shown[len(worst) :]}
         content |= _confuse(judged, gallery)
-    content["findings"] = _read_audit(run.folder, gallery)
+    content["findings"] = _read_audit(run.folder, record["source"], gallery)
     _map_features(run, training, gallery, drawn, content)
     gallery.fetch()
     _explain(run, shown, judged, gallery, looked, content)
@@ -389,23 +390,27 @@ def _aim(judged: Judged) -> list[tuple[str, list[curves.Aim]]]:
     ]  # fmt: skip
 
 
-def _read_audit(folder: Path, gallery: Gallery) -> list[dict[str, Any]] | None:
+def _read_audit(folder: Path, source: str, gallery: Gallery) -> list[dict[str, Any]] | None:
     """The findings of an audit that lies in the run, with the pictures of the first images."""
     try:
         found = json.loads((folder / "audit.json").read_text(encoding="utf-8"))["findings"]
-        findings = []
+        # An audit names images by where they lie below the source, a table perhaps otherwise.
+        root = Path(source).parent if Path(source).is_file() else Path(source)
+        below = {item.path.relative_to(root).as_posix(): item
+                 for item in gallery.places.values() if item.path.is_relative_to(root)}  # fmt: skip
+        findings: list[dict[str, Any]] = []
         for finding in found:
             images = [_name_image(image) for image in finding.get("images") or ()]
             shown = []
             for name in images[:AUDITED]:
-                item = gallery.places.get(name)
+                item = gallery.places.get(name) or below.get(name)
                 content = item.content_hash.hex() if item else ""
                 shown.append((name, gallery.want(name, content) if content else None))
             said = {key: str(finding.get(key) or "") for key in FINDING}
             findings.append({**said, "shown": shown, "count": len(images)})
         kinds = Counter(finding["kind"] for finding in findings)
         return [
-            {"kind": kind, "count": count, "findings": [
+            {"kind": KINDS.get(kind, (kind, kind))[count > 1], "count": count, "findings": [
                 finding for finding in findings if finding["kind"] == kind][:TOLD]}
             for kind, count in kinds.items()
         ]  # fmt: skip
