@@ -91,6 +91,12 @@ def test_the_list_ends_where_half_of_it_would_be_wrong() -> None:
     assert _estimate(np.linspace(0.5, 0, 100), np.full(50, 0.99)) == (0, 0.0)
 
 
+def test_where_classes_cannot_be_told_apart_nothing_is_listed() -> None:
+    vectors, targets, probabilities, _ = made_up(0)
+    targets = np.random.default_rng(1).integers(0, 2, 1000)
+    assert rank_labels(vectors, targets, probabilities, TWO).listed == 0
+
+
 def test_what_no_head_has_judged_is_not_suspicious() -> None:
     vectors, targets, probabilities, rows = made_up(50)
     probabilities[rows] = np.nan

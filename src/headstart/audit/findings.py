@@ -18,7 +18,7 @@ KINDS = {
     "shortcut": ("shortcut", "shortcuts"),
     "groups": ("grouping that the file names suggest", "groupings that the file names suggest"),
     "blank": ("blank image", "blank images"),
-    "outlier": ("image unlike the others", "images unlike the others"),
+    "outlier": ("image least like the others", "images least like the others"),
     "dark": ("dark image", "dark images"),
     "bright": ("bright image", "bright images"),
     "blurred": ("blurred image", "blurred images"),

@@ -25,6 +25,7 @@ from headstart.metrics.task import Task
 WEIGHT = 4
 FLIPPED = 0.02  # of the labels, to measure the list
 PLANTED, DRAWS = 200, 20  # flipped labels to see at least, in so many draws at most
+TELLING = 0.25  # half of the planted ones come in such a share of the list, or it tells nothing
 LEAST = 0.5  # share of the list that must be expected to be right
 QUANTILES = np.linspace(0.05, 0.7, 14)  # of planted ones; beyond them few are left to count
 
@@ -162,8 +163,12 @@ def _estimate(scores: np.ndarray, planted: np.ndarray) -> tuple[int, float]:
 
     There are at most so many wrong ones that those among them that score above any limit, in the
     share in which planted ones do, are not more than all that score so (the tightest of several
-    limits is taken). Of a list then that many are expected as that share of them would reach it.
+    limits is taken). Where planted ones do not stand out, as where the classes cannot be told
+    apart, nothing is worth a look. Of a list then that many are expected as that share of them
+    would reach it.
     """
+    if (scores >= np.median(planted)).mean() > TELLING:
+        return 0, 0.0
     limits = np.quantile(planted, QUANTILES)
     above = np.searchsorted(-scores, -limits, side="right")
     wrong = float((above / (1 - QUANTILES)).min())

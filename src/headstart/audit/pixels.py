@@ -20,11 +20,12 @@ from headstart.images.decode import decode, recognise
 from headstart.system.progress import Progress
 from headstart.system.threads import cores, map_ahead
 
-VERSION = 2  # raised when the same bytes give other numbers
+VERSION = 3  # raised when the same bytes give other numbers
 SIDE = 256  # pixels of the longer side on which light, sharpness and edges are measured
 THUMB = 64  # pixels of the small grey copy, whatever the proportions
 TILES = 8  # a side: the sharpest tenth of them decides how sharp an image is
 STRIP, RING = 0.01, 0.15  # of the side: the border, and what is around the subject
+FRAME = 0.08  # of the side, of which light takes no notice: it may be a frame
 FORMATS = ("Jpeg", "Png", "WebP", "Gif", "Bmp", "Tiff", "Ppm", "Avif", "Heif")
 LIGHT = ("mean", "p1", "p5", "p95", "p99", "contrast", "saturation")
 EDGES = ("border_red", "border_green", "border_blue", "border_contrast")
@@ -144,6 +145,9 @@ def _measure_light(pixels: np.ndarray, grey: np.ndarray) -> list[float]:
     """In the order of LIGHT: mean and percentiles of the brightness, its standard deviation, and
     the mean distance of the strongest from the weakest colour.
     """
+    rows, columns = (int(FRAME * side) for side in grey.shape)
+    inside = slice(rows, grey.shape[0] - rows), slice(columns, grey.shape[1] - columns)
+    pixels, grey = np.ascontiguousarray(pixels[inside]), np.ascontiguousarray(grey[inside])
     counts = cv2.calcHist([grey], [0], None, [256], [0, 256]).reshape(-1)
     below = np.cumsum(counts) / counts.sum()
     percentiles = [float(np.searchsorted(below, share)) / 255 for share in (0.01, 0.05, 0.95, 0.99)]
