@@ -65,6 +65,8 @@ def test_flat_pictures_and_copies_of_one_content_are_no_pairs() -> None:
     near = np.array([[1], [0]])
     assert find(look_at(flat), near, [b"a", b"b"]) == []
     assert find(look_at(clouds(1) * 2), near, [b"a", b"a"]) == []
+    icons = [clouds(1)[0].resize((16, 16)), clouds(1)[0].resize((17, 17))]
+    assert find(look_at(icons), near, [b"a", b"b"]) == []  # too small to tell
 
 
 def test_pairs_that_share_an_image_are_one_set() -> None:

@@ -30,6 +30,7 @@ SCALES = (0.83, 0.92)
 FINER = (0.8, 0.825, 0.85, 0.875, 0.9, 0.925, 0.95, 0.975)
 EDGE = 2  # pixels of a picture that may come from beyond the other
 KEPT = 20_000  # pictures in memory
+LEAST = 32  # pixels of the shorter side: of fewer, different images look the same (digits of 8x8)
 FLAT = 2.0  # levels of 255: pictures with less contrast have no structure to compare
 
 
@@ -60,6 +61,7 @@ def _propose(looks: Looks, near: np.ndarray, contents: Sequence[bytes]) -> list[
                       for t in looks.thumbs])  # fmt: skip
     plain, mirrored = _unit(small), _unit(small[:, :, ::-1])
     usable = looks.known & (looks.thumbs.reshape(len(small), -1).std(axis=1) > FLAT)
+    usable &= looks.of("height", "width").min(axis=1) >= LEAST
     pairs: set[tuple[int, int]] = set()
     for rows in blocks(len(small), len(small)):
         alike = np.maximum(plain[rows] @ plain.T, plain[rows] @ mirrored.T)
