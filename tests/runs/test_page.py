@@ -1,8 +1,10 @@
 """The page of a run: one file that asks for nothing, for every kind of run."""
 
+import csv
 import json
 import shutil
 import zipfile
+from collections.abc import Callable
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,9 +14,10 @@ import pytest
 from PIL import Image
 
 import headstart
-from headstart.runs.folder import Run
+from headstart.errors import ClassifierError
+from headstart.runs.folder import Run, write_table
 from headstart.runs.judged import read_judged
-from headstart.runs.page import write_page
+from headstart.runs.page import Effort, write_page
 from headstart.runs.page_compare import draw_compared
 
 CUT = {"cut": "block1a_project_bn", "size": 64}
@@ -154,7 +157,7 @@ def test_of_many_classes_the_most_frequent_confusions_are_shown(tmp_path: Path) 
     assert 'class="matrix"' not in (run.folder / "report.html").read_text(encoding="utf-8")
 
 
-def write_table(folder: Path) -> Path:
+def write_labels(folder: Path) -> Path:
     """A table of images in none, one or two of two classes: left half red, right half blue."""
     rng = np.random.default_rng(1)
     rows = ["path,label"]
@@ -174,7 +177,7 @@ def write_table(folder: Path) -> Path:
 
 
 def test_several_classes_an_image(tmp_path: Path) -> None:
-    run = headstart.train(write_table(tmp_path), out=tmp_path / "run", **CUT)
+    run = headstart.train(write_labels(tmp_path), out=tmp_path / "run", **CUT)
     page = check(run.folder / "report.html")
     assert run.record["multi"]
     assert "mean average precision" in page.text
@@ -182,19 +185,13 @@ def test_several_classes_an_image(tmp_path: Path) -> None:
     assert "Average precision" in page.text
 
 
-def test_without_validation_images_cross_validation_speaks(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    draw_classes(photos / "train", ["red", "blue"])
-    draw_classes(photos / "test", ["red", "blue"], each=4, seed=1)
-    shutil.rmtree(photos / "test")
-    run = headstart.train(photos, out=tmp_path / "run", validation_fraction=0.1, **CUT)
-    lines = (run.folder / "predictions.csv").read_text().splitlines()
-    (run.folder / "predictions.csv").write_text(lines[0] + "\n")
-    page = check(write_page(Run(run.folder)))
-    assert "judged by cross-validation" in page.text
-    (run.folder / "out_of_fold.safetensors").unlink()
-    page = check(write_page(Run(run.folder)))
-    assert "No image was held out" in page.text
+def test_without_validation_images_cross_validation_speaks(run: Run, tmp_path: Path) -> None:
+    bare = rewrite_predictions(run, tmp_path / "run", lambda rows: rows.clear())
+    record = {**run.record, "images": {"train": run.record["images"]["train"]}}
+    (bare.folder / "run.json").write_text(json.dumps(record))
+    assert "judged by cross-validation" in check(write_page(Run(bare.folder))).text
+    (bare.folder / "out_of_fold.safetensors").unlink()
+    assert "No image was held out" in check(write_page(Run(bare.folder))).text
 
 
 def test_groups_are_told(tmp_path: Path) -> None:
@@ -284,3 +281,54 @@ def test_runs_side_by_side_have_a_page(run: Run, tiny: Path, tmp_path: Path) -> 
     page = check(tmp_path / "page.html")
     assert f"{run.folder} minus {other.folder}" in page.text
     assert "pooling" in page.text
+
+
+def rewrite_predictions(run: Run, folder: Path, change: Callable[[list[list[str]]], None]) -> Run:
+    """A copy of the run whose table of predictions has other rows."""
+    shutil.copytree(run.folder, folder)
+    with (folder / "predictions.csv").open(newline="") as file:
+        head, *rows = csv.reader(file)
+    change(rows)
+    write_table(folder / "predictions.csv", head, rows)
+    return Run(folder)
+
+
+def test_images_without_probabilities_are_left_out(run: Run, tmp_path: Path) -> None:
+    def diverge(rows: list[list[str]]) -> None:
+        rows[0][5:] = ["nan", "nan"]
+
+    def diverge_all(rows: list[list[str]]) -> None:
+        for row in rows:
+            row[5:] = ["nan", "nan"]
+
+    judged = read_judged(rewrite_predictions(run, tmp_path / "one", diverge))
+    whole = read_judged(run)
+    assert judged is not None
+    assert whole is not None
+    assert judged.names == whole.names[1:]
+    assert len(judged.probabilities) == len(judged.given) == len(judged.targets)
+    none = rewrite_predictions(run, tmp_path / "none", diverge_all)
+    assert read_judged(none) is None
+    assert "the training diverged" in check(write_page(none)).text
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_a_page_of_hardly_any_images(run: Run, tmp_path: Path, kept: int) -> None:
+    def cut_off(rows: list[list[str]]) -> None:
+        del rows[kept:]
+
+    check(write_page(rewrite_predictions(run, tmp_path / "run", cut_off)))
+
+
+def test_nothing_is_explained_when_time_is_up(run: Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    page = check(write_page(Run(folder), effort=Effort(looked=16, seconds=0)))
+    assert "Where it looks" not in page.text
+    assert "The worst mistakes" in page.text
+
+
+def test_a_damaged_classifier_is_refused(run: Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    (folder / "classifier" / "classifier.json").write_bytes(b"{")
+    with pytest.raises(ClassifierError, match=r"classifier\.json"):
+        write_page(Run(folder))

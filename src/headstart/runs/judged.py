@@ -55,6 +55,7 @@ class Judged:
 
 def read_judged(run: Run) -> Judged | None:
     """None where the run kept no image that it was not trained on, nor what cross-validation said.
+    Images without probabilities are left out: a head that diverged has none.
 
     Raises ClassifierError for a table that cannot be read.
     """
@@ -71,7 +72,12 @@ def read_judged(run: Run) -> Judged | None:
         return _read_crossed(run, task)
     rows = [row for row in rows if row[2] == split]
     try:
-        probabilities = np.array([row[len(PREDICTIONS) :] for row in rows], np.float64)
+        every = np.array([row[len(PREDICTIONS) :] for row in rows], np.float64)
+        known = np.asarray(np.isfinite(every).all(axis=1))
+        if not known.any():
+            return None
+        rows = [row for row, kept in zip(rows, known, strict=True) if kept]
+        probabilities = every[known]
         given = _indicate([row[4] for row in rows], task)
         return Judged(
             split, task, [row[0] for row in rows], [row[1] for row in rows],

@@ -6,6 +6,7 @@ Letters: N images, C classes.
 """
 
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,27 +45,40 @@ CELLS = 260  # in all
 WORST, UNSURE = 16, 8  # images
 LARGE = 0.1  # a gap between training and cross-validation that is told
 AIMS = (0.9, 0.95, 0.99)
-LOOKED, LOOKED_BRIEFLY = 160, 16  # images of the average maps: of a page alone, of a training's
 LOOKED_CLASSES = 12
 AUDITED, TOLD = 4, 8  # images of a finding, findings of a kind
 FINDING = ("kind", "severity", "evidence", "advice", "label", "suggested")
 SPLITS = {"test": "test", "validation": "validation", "cross_validation": "training"}
 
 
+@dataclass(frozen=True)
+class Effort:
+    """looked: images of which is averaged where the classifier looks. seconds: after which nothing
+    more is explained.
+    """
+
+    looked: int
+    seconds: float
+
+
+WHOLE = Effort(looked=160, seconds=4.0)
+BRIEF = Effort(looked=16, seconds=1.0)  # at the end of a training
+
+
 def write_page(
     run: Run,
     *,
     places: Mapping[str, Item] | None = None,
-    looked: int = LOOKED,
+    effort: Effort = WHOLE,
     pictures: bool = False,
 ) -> Path:
     """Write report.html and the charts into the run; returns where the page is.
 
-    places: the images by name, by default looked for where they were. looked: images of which is
-    averaged where the classifier looks. pictures: whether charts are drawn as PNG too. Raises
+    places: the images by name, by default looked for where they were. effort: what may be spent on
+    explaining. pictures: whether charts are drawn as PNG too. Raises
     ClassifierError for a run that cannot be read, StorageError where nothing can be written.
     """
-    content, drawn = gather(run, places, looked)
+    content, drawn = gather(run, places, effort)
     folder = run.folder / CHARTS
     folder.mkdir(exist_ok=True)
     for name, chart in drawn.items():
@@ -77,7 +91,7 @@ def write_page(
 
 
 def gather(
-    run: Run, places: Mapping[str, Item] | None = None, looked: int = LOOKED
+    run: Run, places: Mapping[str, Item] | None = None, effort: Effort = WHOLE
 ) -> tuple[dict[str, Any], dict[str, Chart]]:
     """All that the template of a run shows, and the charts by name. Arguments as `write_page`."""
     record, judged = run.record, read_judged(run)
@@ -131,7 +145,7 @@ def gather(
     content["findings"] = _read_audit(run.folder, record["source"], gallery)
     _map_features(run, training, gallery, drawn, content)
     gallery.fetch()
-    _explain(run, shown, judged, gallery, looked, content)
+    _explain(run, shown, judged, gallery, effort, content)
     content["lacks"] = _list_lacks(run, content, drawn)
     content |= {"gallery": gallery, "charts": drawn, "card": _describe(run), "made": _now()}
     return content, drawn
@@ -452,7 +466,7 @@ def _map_features(
 
 
 def _explain(
-    run: Run, shown: Sequence[_Shown], judged: Judged | None, gallery: Gallery, looked: int,
+    run: Run, shown: Sequence[_Shown], judged: Judged | None, gallery: Gallery, effort: Effort,
     content: dict[str, Any],
 ) -> None:  # fmt: skip
     """What spoke for what was said of the images shown, and where the classifier looks."""
@@ -463,15 +477,18 @@ def _explain(
     there = [one for one in shown if one.picture in gallery.pictures]
     if not (there and judged is not None):
         return
-    explainer = open_explainer(run.folder)
+    explainer = open_explainer(run)
     if explainer is None:
         return
     items = [gallery.places[one.name] for one in there]
-    drawn = explain_images(explainer, items, [one.explained for one in there])
+    until = time.perf_counter() + effort.seconds
+    drawn = explain_images(explainer, items, [one.explained for one in there], until)
     for at, picture in drawn.items():
         there[at].heat = picture
     content["exact"] = explainer.exact
-    content["looks"] = average_maps(explainer, _choose_looked(judged, gallery, looked))
+    content["looks"] = average_maps(
+        explainer, _choose_looked(judged, gallery, effort.looked), until
+    )
 
 
 def _choose_looked(judged: Judged, gallery: Gallery, looked: int) -> list[tuple[str, list[Item]]]:
@@ -494,7 +511,10 @@ def _list_lacks(run: Run, content: Mapping[str, Any], drawn: Mapping[str, Chart]
     """What is not in the page, and why."""
     lacks = []
     gallery_missing = content.get("metrics") is not None
-    if content["split"] is None:
+    held_out = any(run.record["images"].get(split) for split in ("validation", "test"))
+    if content["split"] is None and held_out:
+        lacks.append("No image has probabilities that are numbers: the training diverged.")
+    elif content["split"] is None:
         lacks.append(
             "No image was held out and the run kept no cross-validation of each image: what is "
             "told of single images is left out. Train again with this version for it."
@@ -523,7 +543,7 @@ def _list_lacks(run: Run, content: Mapping[str, Any], drawn: Mapping[str, Chart]
 
 def _describe(run: Run) -> dict[str, Any]:
     """The model card: what it is made of."""
-    record, recipe = run.record, run.recipe
+    record, recipe, about = run.record, run.recipe, run.classifier.description
     try:
         backbone = find_backbone(recipe.backbone)
         licence, source = backbone.licence, backbone.source
@@ -534,10 +554,13 @@ def _describe(run: Run) -> dict[str, Any]:
             "none, begun at random" if recipe.weights == "none" else f"your file {recipe.weights}"
         )
         licence = "that of this file" if recipe.weights != "none" else "none needed"
-    about = json.loads((run.folder / "classifier" / "classifier.json").read_text(encoding="utf-8"))
     return {
         "recipe": recipe.to_toml(),
-        "about": about,
+        "backbone": about.get("backbone", recipe.backbone),
+        "cuts": " + ".join(map(str, about.get("cuts") or recipe.cut)),
+        "geometry": run.classifier.geometry,
+        "precision": run.classifier.precision,
+        "digest": _read_digest(run.folder / "classifier" / "classifier.json"),
         "licence": licence,
         "source": source,
         "trained": datetime.fromtimestamp((run.folder / "run.json").stat().st_mtime).strftime(
@@ -546,3 +569,8 @@ def _describe(run: Run) -> dict[str, Any]:
         "seconds": record["seconds"],
         "versions": record.get("versions") or {"headstart": record.get("headstart", "")},
     }
+
+
+def _read_digest(file: Path) -> str:
+    """By which a classifier is known, in its description, which has been read and found whole."""
+    return str(json.loads(file.read_text(encoding="utf-8")).get("digest", "not kept"))

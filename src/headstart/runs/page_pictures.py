@@ -4,10 +4,10 @@ A page shows few of many: whoever asks first is served first, and what an image 
 is limited in number and in bytes.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -88,13 +88,19 @@ def read_image(item: Item | None, content: str) -> bytes | None:
 
 
 def explain_images(
-    explainer: Explainer, items: Sequence[Item], classes: Sequence[str]
+    explainer: Explainer, items: Sequence[Item], classes: Sequence[str], until: float
 ) -> dict[int, str]:
-    """By place the picture of what spoke for a class in an image; those that could be made."""
+    """By place the picture of what spoke for a class in an image; those that could be made.
+
+    until: when no further one is begun, by time.perf_counter(): of a head of many weights each may
+    take half a second.
+    """
     drawn = {}
     geometry = explainer.classifier.geometry
     explained = explainer.explain(items, classes)
     for number, (item, explanation) in enumerate(zip(items, explained, strict=True)):
+        if time.perf_counter() > until:
+            break
         if explanation.evidence is None:
             continue
         try:
@@ -105,10 +111,13 @@ def explain_images(
     return drawn
 
 
-def average_maps(explainer: Explainer, of_class: Iterable[tuple[str, Sequence[Item]]]) -> list[
-    tuple[str, int, str]
-]:  # fmt: skip
-    """By class how many images and the picture of where the classifier looks, on their mean."""
+def average_maps(
+    explainer: Explainer, of_class: Iterable[tuple[str, Sequence[Item]]], until: float
+) -> list[tuple[str, int, str]]:
+    """By class how many images and the picture of where the classifier looks, on their mean.
+
+    until: as `explain_images` has it.
+    """
     rows = []
     geometry = explainer.classifier.geometry
     for name, items in of_class:
@@ -117,6 +126,8 @@ def average_maps(explainer: Explainer, of_class: Iterable[tuple[str, Sequence[It
         count = 0
         explained = explainer.explain(items, [name] * len(items))
         for item, explanation in zip(items, explained, strict=True):
+            if time.perf_counter() > until:
+                break
             if explanation.evidence is None:
                 continue
             try:
@@ -133,11 +144,9 @@ def average_maps(explainer: Explainer, of_class: Iterable[tuple[str, Sequence[It
     return rows
 
 
-def open_explainer(folder: Path) -> Explainer | None:
-    """None for a classifier of which nothing can be explained, or that cannot be read."""
-    from headstart.classifier import load
-
+def open_explainer(run: Run) -> Explainer | None:
+    """None for a classifier of which nothing can be explained."""
     try:
-        return Explainer(load(folder))
+        return Explainer(run.classifier)
     except HeadstartError:
         return None

@@ -156,11 +156,11 @@ def _carry_out(
 
 def _write_page(run: Run, inputs: steps.Inputs, progress: Recorder) -> None:
     """The run as a page; a run is whole without it."""
-    from headstart.runs.page import LOOKED_BRIEFLY, write_page
+    from headstart.runs.page import BRIEF, write_page
 
     places = {item.name: item for part in inputs.features.values() for item in part.items}
     try:
         with progress.stage("report"):
-            write_page(run, places=places, looked=LOOKED_BRIEFLY)
+            write_page(run, places=places, effort=BRIEF)
     except (HeadstartError, OSError) as error:
         progress.warn(f"no report.html: {error}")
