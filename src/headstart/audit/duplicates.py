@@ -62,18 +62,24 @@ def _propose(looks: Looks, near: np.ndarray, contents: Sequence[bytes]) -> list[
     plain, mirrored = _unit(small), _unit(small[:, :, ::-1])
     usable = looks.known & (looks.thumbs.reshape(len(small), -1).std(axis=1) > FLAT)
     usable &= looks.of("height", "width").min(axis=1) >= LEAST
-    pairs: set[tuple[int, int]] = set()
+    most = near.shape[1]
+    by_features: set[tuple[int, int]] = set()
+    by_looks: set[tuple[int, int]] = set()
     for rows in blocks(len(small), len(small)):
         alike = np.maximum(plain[rows] @ plain.T, plain[rows] @ mirrored.T)
         own = np.arange(rows.start, rows.stop)
         alike[np.arange(len(own)), own] = -2
-        for others in (near[rows], top(alike, near.shape[1])):
+        for pairs, others in ((by_features, near[rows]), (by_looks, top(alike, most))):
             likely = np.take_along_axis(alike, others, axis=1) > POSSIBLE
-            first, second = np.broadcast_to(own[:, None], others.shape)[likely], others[likely]
-            pairs.update(zip(np.minimum(first, second).tolist(),
-                             np.maximum(first, second).tolist(), strict=True))  # fmt: skip
+            first = np.broadcast_to(own[:, None], others.shape)[likely]
+            pairs.update(zip(first.tolist(), others[likely].tolist(), strict=True))
+    if most == 1:  # in brief: only those who are nearest to each other
+        by_features = {(i, j) for i, j in by_features if (j, i) in by_features}
+        by_looks = {(i, j) for i, j in by_looks if (j, i) in by_looks}
     return sorted(
-        (i, j) for i, j in pairs if usable[i] and usable[j] and contents[i] != contents[j]
+        (i, j)
+        for i, j in {(min(pair), max(pair)) for pair in by_features | by_looks}
+        if usable[i] and usable[j] and contents[i] != contents[j]
     )
 
 

@@ -65,8 +65,8 @@ class Opinions:
 def examine(
     items: Sequence[Item], task: Task, values: np.ndarray, looks: Looks, *, brief: bool = False
 ) -> Evidence:
-    """The evidence in the (N, D) features and the looks of N images. brief: of each image only the
-    nearest one may be a copy.
+    """The evidence in the (N, D) features and the looks of N images. brief: only two that are
+    nearest to each other may be copies.
     """
     vectors = normalise(values)
     neighbours = find_neighbours(vectors)
