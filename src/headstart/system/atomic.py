@@ -65,16 +65,20 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def file_atomically(path: Path) -> Iterator[Path]:
+def file_atomically(path: Path, size: int = 0) -> Iterator[Path]:
     """A file for a library to write, of the name of `path`, that takes its place whole when the
     block ends well.
 
+    size: bytes that there must be room for before the library begins: HDF5 ends the process where
+    it could not write a file's end.
     Raises StorageError if it cannot be written, whatever the library makes of that: most speak of
     the system's error by its number.
     """
     folder = sibling(path)
     try:
         folder.mkdir(parents=True)
+        if size:
+            _claim(folder / path.name, size)
         yield folder / path.name
         _sync(folder)
         os.replace(folder / path.name, path)
@@ -86,6 +90,14 @@ def file_atomically(path: Path) -> Iterator[Path]:
         raise cannot_write(path, _size(folder), OSError(number, os.strerror(number))) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _claim(path: Path, size: int) -> None:
+    """See that so many bytes can be written there."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+    path.unlink()
 
 
 @contextmanager

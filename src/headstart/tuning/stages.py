@@ -42,6 +42,7 @@ from headstart.tuning.judge import (
 from headstart.tuning.upper import Network, State, build_network, build_upper, compile_upper
 
 WEIGHTS = "backbone.weights.h5"
+PER_ARRAY = 4096  # bytes that HDF5 takes to describe one, and more
 DESCENT = 3 / 8  # of the time for the stages: once more on all images takes up to 5/3 of theirs
 PREDICTED = 64  # images at a time
 
@@ -119,7 +120,8 @@ def finetune(
     if not verdict.pays:
         return Tuning(recipe, None, False, verdict.text, descent.stages, {}, descent.untried)
     network.load(state)
-    with file_atomically(folder / WEIGHTS) as temporary:
+    room = sum(weight.nbytes + PER_ARRAY for weight in network.base.get_weights())
+    with file_atomically(folder / WEIGHTS, room) as temporary:
         network.base.save_weights(temporary)
     return Tuning(
         recipe.changed(weights=str((folder / WEIGHTS).absolute()), finetune=False),
