@@ -192,6 +192,7 @@ OTHER: dict[str, list[object]] = {
     "interpolation": ["nearest"],
     "normalisation": ["0..1", "-1..1"],
     "cut": [["mixed7"], ["a:grid", "b+c"], *([t] for t in ODD[1:] if ":" not in t)],
+    "fusion": ["late"],
     "pooling": ["avg+max"],
     "precision": ["bf16"],
     "budget": [0, 1e-7, 1e22, 0.1, float("inf")],

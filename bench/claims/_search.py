@@ -62,6 +62,11 @@ class Kept:
         """Multiplications up to each cut."""
         return count_costs(self.extractor)
 
+    def width(self, cut: Cut) -> int:
+        """How many features it has."""
+        part = self.extractor.slices[cut]
+        return int(part.stop - part.start)
+
     def values(self, wanted: Sequence[Cut], changes: dict[str, Any]) -> np.ndarray:
         """(N, 1, D) of some cuts."""
         name = str(sorted(changes.items()))
@@ -89,15 +94,11 @@ class _KeptSearch(cuts._Search):
         if not set(fed) <= set(KEPT) or fed.get("resize") == "pad":
             return Features(np.empty((0, 1, 0), "f4"), (), (), 0, 0), None
         values = self.kept.values(wanted, fed)[self.rows[:count]]
-        places = np.cumsum([0, *(self._width(cut) for cut in wanted)])
+        places = np.cumsum([0, *map(self.kept.width, wanted)])
         slices = {
             cut: slice(a, b) for cut, a, b in zip(wanted, places, places[1:], strict=False)
         }  # fmt: skip
         return Features(values, tuple(self.items[:count]), (), 0, 0), SimpleNamespace(slices=slices)
-
-    def _width(self, cut: Cut) -> int:
-        part = self.kept.extractor.slices[cut]
-        return int(part.stop - part.start)
 
 
 def search(kept: Kept, rows: np.ndarray, seed: int) -> Selection:
@@ -114,12 +115,15 @@ def search(kept: Kept, rows: np.ndarray, seed: int) -> Selection:
 
 def accuracy(kept: Kept, rows: np.ndarray, chosen: Selection | None, seed: int) -> float:
     """On all other images, of a head on what was chosen, or on the last layer."""
-    wanted, changes = [default(kept)], {}
+    wanted, changes, parts = [default(kept)], {}, ()
     if chosen is not None and chosen.chosen is not None:
         wanted, changes = list(chosen.chosen.cuts), chosen.chosen.changes
+        if chosen.chosen.averaged:
+            ends = np.cumsum([kept.width(cut) for cut in wanted]).tolist()
+            parts = tuple(map(slice, [0, *ends], ends))
     values, targets = kept.values(wanted, changes), kept.labels.targets
     new = np.setdiff1d(np.arange(len(targets)), rows)
-    given: Examples = kept.labels.take(rows).with_features(values[rows])
+    given: Examples = kept.labels.take(rows).with_features(values[rows], parts)
     head = linear.fit(given, seed=seed).head()
     return float((head.probabilities(values[new, 0]).argmax(axis=1) == targets[new]).mean())
 

@@ -72,6 +72,7 @@ class Choices(TypedDict, total=False):
     interpolation: Literal["antialias", "nearest", "bilinear", "bicubic"]
     normalisation: Literal["backbone", "0..1", "-1..1", "raw", "caffe", "torch"]
     cut: str | list[str] | tuple[str, ...]
+    fusion: Literal["early", "late"]
     pooling: Pooling
     precision: Literal["auto", "f32", "bf16"]
     budget: float
@@ -122,6 +123,8 @@ class Recipe(BaseModel):
     normalisation: Literal["backbone", "0..1", "-1..1", "raw", "caffe", "torch"] = "backbone"
     # Layers, each perhaps with a pooling of its own ("mixed7:grid"); "auto": to be measured.
     cut: Annotated[tuple[str, ...], BeforeValidator(_cuts)] = Field(("last",), min_length=1)
+    # Of several cuts: one head on all features ("early"), or a linear head for each, averaged.
+    fusion: Literal["early", "late"] = "early"
     pooling: Pooling = "avg"
     precision: Literal["auto", "f32", "bf16"] = "auto"
     # Seconds that measuring choices ("auto") may take.
@@ -180,6 +183,8 @@ class Recipe(BaseModel):
             raise ValueError("views = 'fresh' needs head = 'neural'; a linear head takes a number")
         if self.views == "fresh" and self.ensemble:
             raise ValueError("ensemble = true needs a number of views, found 'fresh'")
+        if self.fusion == "late" and self.head != "linear":
+            raise ValueError("fusion = 'late' needs head = 'linear'; other heads see all cuts")
         if self.finetune and self.head != "linear":
             raise ValueError("finetune = true begins from a linear head: set head = 'linear'")
         return self

@@ -189,19 +189,19 @@ def test_old_runs_are_compared_with_one_another_and_with_a_new_one(
     assert with_neural is not None
     assert with_neural.n == n
     assert with_new is not None
-    assert (with_new.n, with_new.difference) == (n, 0)  # the same split, and the same answers
+    assert with_new.n == n  # the same split
     assert new.record["dataset"] == linear.record["dataset"]
 
 
-def test_the_recipe_of_an_old_run_trains_the_same(
+def test_the_recipe_of_an_old_run_trains(
     version: Path, folders: Path, photos: Path, tmp_path: Path
 ) -> None:
-    # A search may end elsewhere within its tolerance than the one of an earlier version did.
-    for name, source, tolerance in (("linear", folders, 1e-4),
-                                    ("several_classes", photos / "labels.csv", 2e-3)):  # fmt: skip
+    """On the same images; the head scales its features in another way since."""
+    for name, source in (("linear", folders), ("several_classes", photos / "labels.csv")):
+        old = headstart.Run(version / name)
         run = headstart.train(source, version / name / "recipe.toml", out=tmp_path / name)
-        assert_predicts(run.classifier, photos, probabilities_of(version, name), tolerance)
-        assert run.record["dataset"] == headstart.Run(version / name).record["dataset"]
+        assert run.record["dataset"] == old.record["dataset"]
+        assert run.recipe == old.recipe
 
 
 class Listener(Progress):

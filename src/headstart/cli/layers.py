@@ -119,10 +119,19 @@ def _show_cuts(
         f"Of the chosen one, what the choice flatters taken off: {worth.accuracy:.1%} "
         f"{format_interval(worth.interval)}\n")  # fmt: skip
     tell(f"\nAccuracy and log loss by cross-validation on {selection.images:,} images\n"
-          "* chosen: the last layer if it is within one standard error (~) of the best, else the "
-          "earliest and cheapest that is\n"
+          f"{_rule(selection)}\n"
           f"{chosen}"
           f"Picture: {picture}\nNext: {_next_step(selection, data)}")  # fmt: skip
+
+
+def _rule(selection: "Selection") -> str:
+    """What the marks mean."""
+    assert selection.chosen is not None
+    if selection.chosen.averaged:
+        return ("* chosen: a head for each of the best cuts, averaged by what each is worth; "
+                "~ within one standard error of the best")  # fmt: skip
+    return ("* chosen: the last layer if it is within one standard error (~) of the best, else the "
+            "earliest and cheapest that is")  # fmt: skip
 
 
 def _print_json(

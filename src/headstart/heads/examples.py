@@ -37,11 +37,11 @@ class Labels:
         groups = None if self.groups is None else self.groups[rows]
         return replace(self, targets=self.targets[rows], groups=groups)
 
-    def with_features(self, values: np.ndarray) -> "Examples":
-        """With their (N, V, D) features."""
+    def with_features(self, values: np.ndarray, parts: tuple[slice, ...] = ()) -> "Examples":
+        """With their (N, V, D) features, and which of these each of several heads is to see."""
         return Examples(
             values=values, targets=self.targets, task=self.task, groups=self.groups,
-            balanced=self.balanced,
+            balanced=self.balanced, parts=parts,
         )  # fmt: skip
 
     @property
@@ -80,9 +80,14 @@ class Labels:
 
 @dataclass(frozen=True, kw_only=True)
 class Examples(Labels):
-    """N labelled images with their features. values: (N, V, D) float32, view 0 the image itself."""
+    """N labelled images with their features. values: (N, V, D) float32, view 0 the image itself.
+
+    parts: for late fusion, which of the D features each of the heads sees that are averaged; none:
+    one head sees all.
+    """
 
     values: np.ndarray
+    parts: tuple[slice, ...] = ()
 
     def take(self, rows: np.ndarray) -> "Examples":
         """Some of the images, by their numbers or a mask."""
@@ -97,6 +102,12 @@ class Examples(Labels):
     def views(self) -> int:
         """V."""
         return int(self.values.shape[1])
+
+    def split_parts(self) -> "list[Examples]":
+        """The same images once for each head, with the features that it sees."""
+        if not self.parts:
+            return [self]
+        return [replace(self, values=self.values[:, :, part], parts=()) for part in self.parts]
 
     def rows(self) -> np.ndarray:
         """(N * V, D), the views of an image one after the other."""

@@ -7,6 +7,7 @@ out-of-fold log loss wins.
 Letters: N images, R rows (their views), D features, C classes, K columns of logits, L strengths.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from headstart.errors import HeadError
 from headstart.heads.calibration import temperature, temperature_by_others
 from headstart.heads.examples import Examples
+from headstart.heads.fusion import average, weigh
 from headstart.heads.head import Dense, Head
 from headstart.heads.solver import (
     BLOCK,
@@ -48,13 +50,20 @@ class Trial:
 class CrossValidation:
     """How heads do on images that they have not seen, at the best of the strengths tried.
 
-    logits: (N, C), of each image by heads that have not seen it; nan where no fold covered it and
-    where no other fold has its class.
+    strengths, shares: of each of the K heads whose logits are averaged, most often one. trials: of
+    the head with the largest share. logits: (N, C), of each image by heads that have not seen it;
+    nan where no fold covered it and where no other fold has its class.
     """
 
-    strength: float
+    strengths: tuple[float, ...]
+    shares: np.ndarray
     trials: tuple[Trial, ...]
     logits: np.ndarray
+
+    @property
+    def strength(self) -> float:
+        """Of the head with the largest share."""
+        return self.strengths[int(self.shares.argmax())]
 
 
 @dataclass(frozen=True)
@@ -82,38 +91,30 @@ class LinearFit:
         return Head((Dense(weight, bias, "sigmoid" if self.task.multilabel else "softmax"),))
 
 
-def fit(
-    examples: Examples,
-    *,
-    folds: int = 5,
-    seed: int = 0,
-    strengths: tuple[float, ...] = STRENGTHS,
-) -> LinearFit:
-    """Train on N images of V views each; views of an image and images of a group share a fold.
+def fit(examples: Examples, *, folds: int = 5, seed: int = 0) -> LinearFit:
+    """Train on N images of V views each; views of an image and images of a group share a fold. Of
+    examples in several parts a head for each, averaged.
 
     Deterministic for a seed. Raises HeadError for features that are not finite, targets that do
     not fit, or images of one group only.
     """
-    problem = _Problem.of(examples, folds, seed, needs_weights=True)
-    search = _choose_strength(problem, strengths)
-    row_weights = problem.weights
-    final, iterations = solve(
-        problem.data, problem.targets, (row_weights / row_weights.sum())[None],
-        np.array([search.strength]), problem.columns, problem.preconditioner,
-        loss=problem.task.loss, start=search.start, tolerance=FINAL, most=300,
-    )  # fmt: skip
-    heat, out_of_fold = _calibrate(problem, search, examples, examples.folds(folds, seed + 1))
-    weight, bias = _unstandardise(problem, final[0])
-    mean_weight, mean_bias = _unstandardise(problem, search.start[0])
+    _check(examples)
+    parts: list[_Part] = []
+    for part in examples.split_parts():
+        near = parts[0].search.strength if parts else None
+        parts.append(_fit_part(part, folds, seed, near))
+    searches = [part.search for part in parts]
+    shares = weigh([search.log_loss for search in searches])
+    logits = average([search.logits for search in searches], shares)
+    heat, out_of_fold = _calibrate(logits, examples, examples.folds(folds, seed + 1))
     return LinearFit(
-        task=problem.task,
-        weight=weight / np.float32(heat),
-        bias=bias / np.float32(heat),
-        mean_of_folds=(mean_weight / np.float32(heat), mean_bias / np.float32(heat)),
-        cross_validation=_crossed(search, examples.views),
+        examples.task,
+        *_join([(part.weight, part.bias) for part in parts], shares / heat, examples),
+        _join([part.mean_of_folds for part in parts], shares / heat, examples),
+        _crossed(searches, shares, logits, examples.views),
         temperature=heat,
         out_of_fold=out_of_fold,
-        iterations=int(iterations[0]),
+        iterations=max(part.iterations for part in parts),
     )
 
 
@@ -122,11 +123,68 @@ def cross_validate(
     *,
     folds: int = 5,
     seed: int = 0,
-    strengths: tuple[float, ...] = STRENGTHS,
+    strengths: Sequence[float] = STRENGTHS,
+    near: Sequence[float] = (),
 ) -> CrossValidation:
-    """What `fit` would choose and how well it does, without the final head; arguments as there."""
-    problem = _Problem.of(examples, folds, seed, needs_weights=False)
-    return _crossed(_choose_strength(problem, strengths), examples.views)
+    """What `fit` would choose and how well it does, without the final head; arguments as there.
+
+    strengths: to choose from. near: for each part one that served it before, beside which its own
+    is sought.
+    """
+    _check(examples)
+    searches = []
+    for number, part in enumerate(examples.split_parts()):
+        problem = _Problem.of(part, folds, seed, needs_weights=False)
+        beside = _strengths_beside(near[number], strengths) if near else tuple(strengths)
+        searches.append(_choose_strength(problem, beside))
+    shares = weigh([search.log_loss for search in searches])
+    logits = average([search.logits for search in searches], shares)
+    return _crossed(searches, shares, logits, examples.views)
+
+
+def _strengths_beside(near: float, strengths: Sequence[float]) -> tuple[float, ...]:
+    """Those worth a try where one near by serves."""
+    return tuple(s for s in strengths if near / 11 < s < near * 4)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One of the heads that are averaged, before it is calibrated."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    mean_of_folds: tuple[np.ndarray, np.ndarray]
+    search: "_Search"
+    iterations: int
+
+
+def _fit_part(examples: Examples, folds: int, seed: int, near: float | None) -> _Part:
+    problem = _Problem.of(examples, folds, seed, needs_weights=True)
+    strengths = STRENGTHS if near is None else _strengths_beside(near, STRENGTHS)
+    search = _choose_strength(problem, strengths)
+    row_weights = problem.weights
+    final, iterations = solve(
+        problem.data, problem.targets, (row_weights / row_weights.sum())[None],
+        np.array([search.strength]), problem.columns, problem.preconditioner,
+        loss=problem.task.loss, start=search.start, tolerance=FINAL, most=300,
+    )  # fmt: skip
+    weight, bias = _unstandardise(problem, final[0])
+    mean_of_folds = _unstandardise(problem, search.start[0])
+    return _Part(weight, bias, mean_of_folds, search, int(iterations[0]))
+
+
+def _join(
+    heads: Sequence[tuple[np.ndarray, np.ndarray]], shares: np.ndarray, examples: Examples
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (D, C) and bias (C,) of the sum of heads on the parts, each times its share."""
+    shares = shares.astype(np.float32)
+    weight = np.zeros((examples.dimensions, heads[0][0].shape[1]), np.float32)
+    bias = np.zeros_like(heads[0][1])
+    for part, (own, shift), share in zip(
+        examples.parts or [slice(None)], heads, shares, strict=True
+    ):
+        weight[part], bias = share * own, bias + share * shift
+    return weight, bias
 
 
 @dataclass(frozen=True)
@@ -146,7 +204,6 @@ class _Problem:
     @classmethod
     def of(cls, examples: Examples, folds: int, seed: int, *, needs_weights: bool) -> "_Problem":
         """needs_weights: whether they are asked for, or only predictions."""
-        _check(examples)
         fold_of = examples.folds(folds, seed)
         data = rotate(standardise(examples.rows()), weights=needs_weights)
         repeat = examples.repeat
@@ -171,6 +228,11 @@ class _Search:
     trials: tuple[Trial, ...]
     logits: np.ndarray
     start: np.ndarray
+
+    @property
+    def log_loss(self) -> float:
+        """Of the best strength."""
+        return min(trial.log_loss for trial in self.trials)
 
 
 def _check(examples: Examples) -> None:
@@ -253,25 +315,31 @@ def _measure(problem: _Problem, strength: float, logits: np.ndarray, covered: np
     return Trial(float(strength), mean, error, float(np.average(right, weights=weight)))
 
 
-def _crossed(search: _Search, views: int) -> CrossValidation:
+def _crossed(
+    searches: Sequence[_Search], shares: np.ndarray, logits: np.ndarray, views: int
+) -> CrossValidation:
     """Of the images themselves, which are the first of their views."""
-    return CrossValidation(search.strength, search.trials, search.logits[::views])
+    strengths = tuple(search.strength for search in searches)
+    return CrossValidation(
+        strengths, shares, searches[int(shares.argmax())].trials, logits[::views]
+    )  # fmt: skip
 
 
 def _calibrate(
-    problem: _Problem, search: _Search, examples: Examples, fold_of: np.ndarray
+    logits: np.ndarray, examples: Examples, fold_of: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """The temperature of all rows, and the (N, C) out-of-fold probabilities of the images
-    themselves, each at the temperature of the (N,) folds that it is not in.
+    """The temperature of all (R, C) out-of-fold logits, and the (N, C) out-of-fold probabilities of
+    the images themselves, each at the temperature of the (N,) folds that it is not in.
     """
-    covered = ~np.isnan(search.logits[:, 0])
-    logits, targets = search.logits[covered], problem.targets[covered]
-    loss = problem.task.loss
-    heats = np.ones(len(covered))
-    heats[covered] = temperature_by_others(logits, targets, loss, examples.repeat(fold_of)[covered])
+    known = ~np.isnan(logits[:, 0])
+    loss, targets = examples.task.loss, examples.repeat(examples.targets)[known]
+    heats = np.ones(len(known))
+    heats[known] = temperature_by_others(
+        logits[known], targets, loss, examples.repeat(fold_of)[known]
+    )
     own = slice(None, None, examples.views)
-    probabilities = loss.probabilities(search.logits[own] / heats[own, None].astype(np.float32))
-    return temperature(logits, targets, loss), probabilities
+    probabilities = loss.probabilities(logits[own] / heats[own, None].astype(np.float32))
+    return temperature(logits[known], targets, loss), probabilities
 
 
 def _unstandardise(problem: _Problem, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ from headstart.metrics.comparison import Comparison, adjust, compare
 from headstart.metrics.intervals import interval
 from headstart.recipe import Recipe
 from headstart.runs.folder import Run, as_run
-from headstart.runs.steps import label
+from headstart.runs.steps import label, list_parts
 from headstart.selection.price import Worth, judge_choice
 from headstart.system.progress import Progress, Silent
 
@@ -208,8 +208,10 @@ def _cross_validate(
     """
     items = dataset.split("train")
     with progress.stage("features", len(items) * recipe.cached_views, "images"):
-        features = extract_features(items, open_extractor(recipe), recipe, progress)
-    examples = label(features.items, dataset.task, recipe).with_features(features.values)
+        extractor = open_extractor(recipe)
+        features = extract_features(items, extractor, recipe, progress)
+    parts = list_parts(recipe, extractor)
+    examples = label(features.items, dataset.task, recipe).with_features(features.values, parts)
     if recipe.head == "linear":
         out_of_fold = fit_linear(examples, recipe).out_of_fold
         assert out_of_fold is not None

@@ -21,7 +21,7 @@ from headstart.heads.fit import fit_head
 from headstart.metrics.resampling import Resampled, compare_resampled
 from headstart.recipe import Recipe
 from headstart.runs.folder import Run
-from headstart.runs.steps import label
+from headstart.runs.steps import label, list_parts
 from headstart.system.progress import Progress
 
 CACHED = 3  # views that stand for such as are drawn anew every epoch
@@ -42,15 +42,16 @@ def repeat_recipes(runs: Sequence[Run], repeats: int, progress: Progress) -> lis
             )
     recipes = [_cached(run.recipe) for run in runs]
     dataset = _pool(runs[0])
-    features = [_extract(dataset, recipe, progress) for recipe in recipes]
+    features, parts = zip(*(_extract(dataset, recipe, progress) for recipe in recipes), strict=True)
     usable = set.intersection(*({id(item) for item in each.items} for each in features))
     dataset = replace(dataset, items=tuple(i for i in dataset.items if id(i) in usable))
     sides = redraw(dataset, recipes[0].validation_fraction, repeats)
     accuracies = []
     with progress.stage("repeats", len(recipes) * repeats, "trainings"):
-        for recipe, each in zip(recipes, features, strict=True):
+        for recipe, each, own in zip(recipes, features, parts, strict=True):
             rows = np.array([id(item) in usable for item in each.items])
-            examples = label(dataset.items, dataset.task, recipe).with_features(each.values[rows])
+            labels = label(dataset.items, dataset.task, recipe)
+            examples = labels.with_features(each.values[rows], own)
             accuracies.append(measure_repeats(examples, recipe, sides, progress))
     test = round(float(sides.sum(axis=1).mean()))
     return [
@@ -93,7 +94,11 @@ def _cached(recipe: Recipe) -> Recipe:
     return recipe.changed(views=CACHED) if recipe.fresh else recipe
 
 
-def _extract(dataset: Dataset, recipe: Recipe, progress: Progress) -> Features:
-    images = len(dataset.items) * recipe.cached_views
+def _extract(
+    dataset: Dataset, recipe: Recipe, progress: Progress
+) -> tuple[Features, tuple[slice, ...]]:
+    """With what each of several heads sees of them."""
+    images, extractor = len(dataset.items) * recipe.cached_views, open_extractor(recipe)
     with progress.stage("features", images, "images"):
-        return extract_features(dataset.items, open_extractor(recipe), recipe, progress)
+        features = extract_features(dataset.items, extractor, recipe, progress)
+    return features, list_parts(recipe, extractor)

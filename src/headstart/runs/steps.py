@@ -84,10 +84,16 @@ def build_extractor(recipe: Recipe, progress: Progress) -> Extractor:
         progress.warn(warning)
     size = f"{extractor.geometry.width}x{extractor.geometry.height}"
     progress.say(
-        f"{recipe.backbone} up to {' + '.join(map(str, extractor.cuts))}, {size} pixels, "
+        f"{recipe.backbone} up to {_name_cuts(recipe, extractor)}, {size} pixels, "
         f"{extractor.dimensions:,} features, {extractor.description['precision']}"
     )
     return extractor
+
+
+def _name_cuts(recipe: Recipe, extractor: Extractor) -> str:
+    if list_parts(recipe, extractor):
+        return f"{extractor.cuts[0]} and {len(extractor.cuts) - 1} more, a head for each"
+    return " + ".join(map(str, extractor.cuts))
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,8 @@ class Inputs:
     def examples(self, split: str = "train") -> Examples:
         """The usable images of a split with their features, as heads learn from them."""
         features = self.features[split]
-        return label(features.items, self.task, self.recipe).with_features(features.values)
+        parts = list_parts(self.recipe, self.extractor)
+        return label(features.items, self.task, self.recipe).with_features(features.values, parts)
 
 
 def prepare(dataset: Dataset, recipe: Recipe, progress: Progress, strict: bool) -> Inputs:
@@ -208,6 +215,12 @@ def label(items: Sequence[Item], task: Task, recipe: Recipe) -> Labels:
         targets=task.targets([item.labels for item in items]), task=task,
         groups=group_numbers(items), balanced=recipe.balanced,
     )  # fmt: skip
+
+
+def list_parts(recipe: Recipe, extractor: Extractor) -> tuple[slice, ...]:
+    """Which features each of the heads sees that are averaged; none for one head on all."""
+    late = recipe.fusion == "late" and len(extractor.cuts) > 1
+    return tuple(extractor.slices.values()) if late else ()
 
 
 def choose_head(inputs: Inputs, progress: Progress) -> tuple[Inputs, HeadSelection | None]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from headstart.backbones.cut import Cut
 from headstart.selection.price import Worth, judge_choice
-from headstart.selection.score import CutScore, choose
+from headstart.selection.rules import Rule
+from headstart.selection.score import CutScore
 from headstart.system.progress import Progress
 
 
@@ -42,16 +42,18 @@ class Variation:
 class Board:
     """Scores of candidates by what they were measured on, the best of them, and what was not tried.
 
-    budget: seconds. default: the cut that serves where nothing is measured. on_half, on_all: cuts
-    by themselves and joined, on half of the images and on all. varied: other ways to feed the best
-    cuts; variations: those of them measured on as many images as are to decide.
+    budget: seconds. rule: what is taken by the scores. on_half, on_all: cuts by themselves and
+    joined, on half of the images and on all. averaged: what the rule made of them. varied: other
+    ways to feed the best cuts; variations: those of them measured on as many images as are to
+    decide.
     """
 
     budget: float
     progress: Progress
-    default: Cut | None = None
+    rule: Rule
     on_half: list[CutScore] = field(default_factory=list)
     on_all: list[CutScore] = field(default_factory=list)
+    averaged: list[CutScore] = field(default_factory=list)
     varied: list[CutScore] = field(default_factory=list)
     variations: list[Variation] = field(default_factory=list)
     untried: list[str] = field(default_factory=list)
@@ -75,29 +77,29 @@ class Board:
         return True
 
     def choose_cut(self) -> None:
-        """The best of the cuts by the rule."""
-        self.best = choose(self.on_all or self.on_half, self.default)
+        """The best by the rule."""
+        self.best = self.rule.take(self.on_all or self.on_half)
+        self.averaged = [self.best] if self.best.averaged else []
 
     def judge(self, groups: np.ndarray | None) -> Worth | None:
         """What is chosen is worth; None where nothing was measured. groups: (N,) or None."""
         cuts = self.on_all or self.on_half
         if not cuts:
             return None
-        right_of: dict[Sequence[Cut | None], np.ndarray] = {each.cuts: each.right for each in cuts}
         count = cuts[0].images
 
         def right_by_choice(rows: np.ndarray) -> Sequence[np.ndarray]:
-            chosen = choose([score.take(rows) for score in cuts], self.default)
             gains = [
                 (each.after.right - each.before.right) * (each.take(rows).gain > each.least)
                 for each in self.variations
             ]
-            return [right_of[chosen.cuts], *gains]
+            return [self.rule.right_by(cuts, rows), *gains]
 
         known = None if groups is None else groups[:count]
-        return judge_choice(right_by_choice, count, known, right_of.get((self.default,)))
+        default = next((score.right for score in cuts if score.cuts == (self.rule.default,)), None)
+        return judge_choice(right_by_choice, count, known, default)
 
     @property
     def scores(self) -> tuple[CutScore, ...]:
         """Everything measured."""
-        return (*self.on_all, *self.on_half, *self.varied)
+        return (*self.averaged, *self.on_all, *self.on_half, *self.varied)

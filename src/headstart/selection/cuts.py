@@ -30,6 +30,7 @@ from headstart.images.augment import NONE
 from headstart.recipe import Recipe
 from headstart.selection.board import Board
 from headstart.selection.price import Worth
+from headstart.selection.rules import MeanOfCuts, OneCut
 from headstart.selection.score import (
     PARTNERS,
     PARTS,
@@ -47,10 +48,10 @@ from headstart.system.json import dumps, loads
 from headstart.system.places import cache_folder
 from headstart.system.progress import Progress
 
-FORMAT = 5  # of kept outcomes; raised when the search changes
+FORMAT = 6  # of kept outcomes; raised when the search changes
 SAMPLE, OF_EACH = 800, 6  # training images that a choice is measured on; of each class at least
+AVERAGED = 400  # where heads are averaged: what each is worth is measured again when it is trained
 HEAT = 200  # images that half of them must be, to be told apart on half of them first
-PLAINLY = 2  # standard errors by which a cut must lose there to be out
 SIDES, CHANNELS = (4, 28), 512  # of maps worth a 2x2 grid
 PATIENCE = 8  # cuts in a row, from the last to the first, that lose to the best
 FIRST = 0.5  # share of the time that the features of all cuts may take
@@ -95,25 +96,28 @@ def select(
     *,
     every_cut: bool = False,
     variations: bool = True,
-    most: int = SAMPLE,
+    most: int | None = None,
 ) -> Selection:
     """Make the choices that `recipe` leaves open (cut = "auto") on training images.
 
     items, labels: the N training images and what they are. every_cut: no cut is passed over, nor
     judged on fewer images. variations: whether size, resizing and views are tried too. most: images
-    measured on. With too few images, no time, or nothing to choose, the default is the answer;
-    Ctrl-C ends the search with the best so far.
+    measured on, SAMPLE or AVERAGED by default. With too few images, no time, or nothing to choose,
+    the default is the answer; Ctrl-C ends the search with the best so far.
     """
     plain = recipe.changed(cut=LAST) if recipe.cut == (AUTO,) else recipe
     if recipe.cut != (AUTO,) or not are_enough(labels, LEAST):
         return Selection(plain, None)
+    total = len(items)
+    if most is None:
+        most = AVERAGED if can_average(recipe) and not every_cut else SAMPLE
     rows = sample(labels.task.kinds(labels.targets), max(most, OF_EACH * len(labels.task.classes)))
     items, labels = [items[i] for i in rows], labels.take(rows)
-    outcome = _outcome_file(items, labels, recipe) if variations and not every_cut else None
+    outcome = _outcome_file(items, labels, recipe, total) if variations and not every_cut else None
     known = _read_outcome(outcome, plain, progress) if outcome is not None else None
     if known is not None:
         return known
-    search = _Search(items, labels, recipe, progress, every_cut)
+    search = _Search(items, labels, recipe, progress, every_cut, total)
     stopped = False
     with progress.stage("selection", search.steps(variations), "candidates"):
         try:
@@ -135,6 +139,8 @@ def _conclude(search: "_Search", plain: Recipe) -> Selection:
     recipe = plain
     if board.best is not None:
         changes = dict(board.best.changes)
+        if board.best.averaged:
+            changes["fusion"] = "late"
         if given.augmentation != NONE and changes.pop("views", None):
             changes["augmentation"] = replace(given.augmentation, horizontal_flip=True)
         recipe = plain.changed(cut=board.best.cuts, **changes)
@@ -145,10 +151,11 @@ def _conclude(search: "_Search", plain: Recipe) -> Selection:
     )  # fmt: skip
 
 
-def _outcome_file(items: Sequence[Any], labels: Labels, recipe: Recipe) -> Path:
+def _outcome_file(items: Sequence[Any], labels: Labels, recipe: Recipe, total: int) -> Path:
     """Where the outcome of a whole search is kept: same images, labels and recipe, same answer."""
     weights = resolve(backbone(recipe.backbone), recipe.weights).digest
-    digest = hashlib.sha256(f"{FORMAT} {__version__} {version()} {weights} {recipe!r}".encode())
+    head = f"{FORMAT} {__version__} {version()} {weights} {recipe!r} {total}"
+    digest = hashlib.sha256(head.encode())
     for item, target in zip(items, labels.targets, strict=True):
         digest.update(item.content_hash + np.asarray(target, np.int32).tobytes())
     if labels.groups is not None:
@@ -171,11 +178,16 @@ def _read_outcome(file: Path, plain: Recipe, progress: Progress) -> Selection | 
 
 
 def _keep(file: Path, selection: Selection) -> None:
-    choices = {"cut", "size", "resize", "views", "augmentation"}
+    choices = {"cut", "fusion", "size", "resize", "views", "augmentation"}
     fields = selection.recipe.model_dump(mode="json", include=choices)
     text = dumps({"recipe": fields, "selection": selection.to_dict()}).encode()
     with suppress(OSError):  # it can be measured again
         write_atomically(file, json.dumps(seal(loads(text))).encode())
+
+
+def can_average(recipe: Recipe) -> bool:
+    """Whether each cut is to have a head of its own: linear ones cost nothing more together."""
+    return recipe.head == "linear" and not recipe.finetune
 
 
 def list_candidates(recipe: Recipe) -> list[tuple[Cut, Layer, float]]:
@@ -205,25 +217,33 @@ class _Search:
         recipe: Recipe,
         progress: Progress,
         thorough: bool,
+        total: int = 0,
     ) -> None:
+        self.total = total  # training images that these are a sample of
         self.items, self.labels, self.thorough = items, labels, thorough
         # Views are the slow part and tell little about cuts: the images themselves serve.
         self.given, self.recipe = recipe, recipe.changed(views=1, augmentation=NONE)
+        self.averages = can_average(recipe)
         self.depths = {cut: depth for cut, _, depth in list_candidates(recipe)}
-        last = next(cut for cut in self.depths if cut.pooling == recipe.pooling)
-        self.board = Board(recipe.budget, progress, last)
+        self.last = next(cut for cut in self.depths if cut.pooling == recipe.pooling)
+        self.board = Board(recipe.budget, progress, OneCut(self.last))
         self.costs: dict[Cut, float] = {}
+        self.widths: dict[Cut, int] = {}
         self.extractor: tuple[Recipe, Extractor] | None = None
 
     def steps(self, variations: bool) -> int:
         """How many candidates there may be."""
-        return len(self.depths) + (PARTS - 1) * PARTNERS + (4 if variations else 0)
+        joined = 0 if self.averages else (PARTS - 1) * PARTNERS
+        return len(self.depths) + joined + (4 if variations else 0)
 
     def run(self, variations: bool) -> None:
         """Cuts by themselves, then joined, then other ways to feed them."""
         features, extractor = self._extract({"cut": tuple(self.depths)}, len(self.items), FIRST)
         self.costs = count_costs(extractor)
+        self.widths = {cut: part.stop - part.start for cut, part in extractor.slices.items()}
         self._keep_usable(features)
+        if self.averages:
+            self.board.rule = MeanOfCuts(self.last, self.labels, max(self.total, len(self.labels)))
         if not are_enough(self.labels, LEAST):  # the time was up, or too many could not be used
             self.board.untried += map(str, self.depths)
             return
@@ -233,22 +253,32 @@ class _Search:
             return np.concatenate(parts, axis=2)
 
         self._score_singles(values_of)
-        self._join(values_of)
+        if not self.averages:
+            self._join(values_of)
         assert self.board.best is not None
         if variations:
             values = values_of(self.board.best.cuts)
             del features
             Variations(
                 self.items, self.labels, self.given, self.thorough,
+                max(self.total, len(self.items)),
                 lambda changes, count: self._extract(changes, count)[0],
-                lambda each, best, changes: self._score(each, best.cuts, changes, best.strength),
+                lambda each, best, changes: self._score(each, best.cuts, changes, best.strengths),
             ).search(self.board, values)  # fmt: skip
 
     def _score(
-        self, values: np.ndarray, cuts: tuple[Cut, ...], changes: dict[str, Any], near: float | None
+        self,
+        values: np.ndarray,
+        cuts: tuple[Cut, ...],
+        changes: dict[str, Any],
+        near: Sequence[float],
     ) -> CutScore:
         """Of the first images, as many as there are values."""
-        examples = self.labels.take(np.arange(len(values))).with_features(values)
+        parts: tuple[slice, ...] = ()
+        if self.averages and len(cuts) > 1:
+            ends = np.cumsum([self.widths[cut] for cut in cuts]).tolist()
+            parts = tuple(map(slice, [0, *ends], ends))
+        examples = self.labels.take(np.arange(len(values))).with_features(values, parts)
         cost = max(self.costs[cut] for cut in cuts)
         score = score_cut(examples, cuts, changes, cost, self.given.seed, near)
         self.board.progress.advance()
@@ -260,12 +290,7 @@ class _Search:
         board, cuts = self.board, list(self.depths)
         if not self.thorough and are_enough(self.labels.take(np.arange(half)), HEAT):
             self._score_each(cuts, lambda cut: values_of([cut])[:half], board.on_half)
-            best = min(board.on_half, key=lambda score: score.log_loss)
-            # The default stays, for what is chosen is told beside it.
-            cuts = [
-                score.cuts[0] for score in board.on_half
-                if score.loses_to(best) <= PLAINLY or score.cuts == (board.default,)
-            ]  # fmt: skip
+            cuts = [score.cuts[0] for score in board.rule.narrow(board.on_half)]
         self._score_each(cuts, lambda cut: values_of([cut]), board.on_all)
         board.choose_cut()
 
@@ -273,13 +298,14 @@ class _Search:
         self, cuts: Sequence[Cut], values_of: Callable[[Cut], np.ndarray], scores: list[CutScore]
     ) -> None:
         """Add each cut to `scores`, sought near the strength that served the one before."""
-        near, losing = None, 0
+        near: tuple[float, ...] = ()
+        losing = 0
         for cut in cuts:
             if self.board.skips(str(cut)):
                 continue
             score = self._score(values_of(cut), (cut,), {}, near)
             scores.append(score)
-            near = score.strength
+            near = score.strengths
             best = min(scores, key=lambda each: each.log_loss)
             losing = losing + 1 if score.loses_to(best) > 1 else 0
             if losing == PATIENCE and not self.thorough:
@@ -301,7 +327,7 @@ class _Search:
             for partner in choose_partners(singles, anchor, self.depths):
                 cuts = (*anchor.cuts, *partner.cuts)
                 if not board.skips(" + ".join(map(str, cuts))):
-                    pairs.append(self._score(values_of(cuts), cuts, {}, anchor.strength))
+                    pairs.append(self._score(values_of(cuts), cuts, {}, anchor.strengths))
             board.on_all += pairs
             joined = choose_joined(pairs, anchor)
             if joined is None:

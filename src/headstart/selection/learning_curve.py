@@ -18,6 +18,7 @@ import numpy as np
 from headstart.errors import DatasetError
 from headstart.heads import linear
 from headstart.heads.examples import Examples
+from headstart.heads.fusion import average
 from headstart.heads.solver import Preconditioner, solve, standardise
 from headstart.metrics.intervals import Interval, interval
 
@@ -94,15 +95,15 @@ def learning_curve(examples: Examples, *, seed: int = 0) -> LearningCurve:
             f"expected 8 training images or more of every class, found {counts.min()} of "
             f"{classes[int(counts.argmin())]}. Add images first"
         )
-    chosen = linear.cross_validate(examples, seed=seed).strength
+    crossed = linear.cross_validate(examples, seed=seed)
     drawn = [examples.folds(FOLDS, seed + repeat) for repeat in range(REPEATS)]
     # What every fold leaves to train on: less than four fifths where groups are uneven.
     most = min(len(targets) - int(np.bincount(fold_of).max()) for fold_of in drawn)
     least = max(2 * len(classes), most // 2 ** (SIZES - 1))
     sizes = np.unique(np.geomspace(min(least, most), most, SIZES).astype(int))
     right = np.zeros((REPEATS, len(targets), len(sizes)), bool)
-    data = standardise(examples.values[:, 0])
-    preconditioner = Preconditioner(data)
+    parts = [standardise(part.values[:, 0]) for part in examples.split_parts()]
+    heads = list(zip(parts, map(Preconditioner, parts), crossed.strengths, strict=True))
     loss = examples.task.loss
     columns = loss.columns(len(classes))
     for repeat, fold_of in enumerate(drawn):
@@ -112,12 +113,14 @@ def learning_curve(examples: Examples, *, seed: int = 0) -> LearningCurve:
             # Fewer images want a stronger hand: three candidates, the best by held-out loss.
             best = np.inf
             for factor in sorted({1.0, (most / size) ** 0.5, most / size}):
-                weights, _ = solve(
-                    data, targets, masks, np.full(len(masks), chosen * factor), columns,
-                    preconditioner, loss=loss, tolerance=TOLERANCE,
-                )  # fmt: skip
-                scores = linear.predict_out_of_fold(data, fold_of, weights, len(weights))
-                logits = loss.expand(scores)
+                scores = []
+                for data, preconditioner, chosen in heads:
+                    weights, _ = solve(
+                        data, targets, masks, np.full(len(masks), chosen * factor), columns,
+                        preconditioner, loss=loss, tolerance=TOLERANCE,
+                    )  # fmt: skip
+                    scores.append(linear.predict_out_of_fold(data, fold_of, weights, len(weights)))
+                logits = loss.expand(average(scores, crossed.shares))
                 mean_loss = float(loss.of_logits(logits, targets).mean())
                 if mean_loss < best:
                     best, hits = mean_loss, logits.argmax(axis=1) == targets

@@ -1,9 +1,6 @@
-"""How good a candidate is, by cross-validation inside the training images, and which one to take.
+"""How good a candidate is, by cross-validation inside the training images.
 
-Each image is predicted by linear heads that have not seen it. The rule: the last layer, unless it
-loses to the best by more than one standard error (of the paired difference in log loss, image by
-image); then within one standard error of the best the earliest and cheapest, of those that cost the
-same the best.
+Each image is predicted by linear heads that have not seen it.
 Letters: N images, V views, D features, C classes.
 """
 
@@ -34,8 +31,9 @@ class CutScore:
     """A candidate and what cross-validation says of it.
 
     changes: other choices of the recipe that it makes. losses, right: (N,) log loss of each image,
-    and whether it was right: of images in several classes, in all of them.
-    cost: multiplications up to its deepest layer, 0..1 of the backbone's.
+    and whether it was right: of images in several classes, in all of them. logits: (N, C), nan of
+    an image whose fold had no time. cost: multiplications up to its deepest layer, 0..1 of the
+    backbone's. strengths: of its heads. averaged: whether each cut has a head of its own.
     """
 
     cuts: tuple[Cut, ...]
@@ -46,7 +44,9 @@ class CutScore:
     accuracy_interval: Interval
     losses: np.ndarray = field(repr=False)
     right: np.ndarray = field(repr=False)
-    strength: float = 0.0
+    logits: np.ndarray = field(repr=False)
+    strengths: tuple[float, ...] = ()
+    averaged: bool = False
 
     @property
     def images(self) -> int:
@@ -62,6 +62,8 @@ class CutScore:
     def name(self) -> str:
         """As on the command line."""
         changes = "".join(f", {key} {value}" for key, value in self.changes.items())
+        if self.averaged:
+            return f"{self.cuts[0]} and {len(self.cuts) - 1} more, averaged{changes}"
         return " + ".join(map(str, self.cuts)) + changes
 
     def loses_to(self, other: "CutScore") -> float:
@@ -70,7 +72,9 @@ class CutScore:
 
     def take(self, rows: np.ndarray) -> "CutScore":
         """As it would be if these had been the images, some of them perhaps twice."""
-        return replace(self, losses=self.losses[rows], right=self.right[rows])
+        return replace(
+            self, losses=self.losses[rows], right=self.right[rows], logits=self.logits[rows]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -87,30 +91,43 @@ def score_cut(
     changes: dict[str, Any],
     cost: float,
     seed: int,
-    near: float | None = None,
+    near: Sequence[float] = (),
 ) -> CutScore:
     """The candidate whose features these are; all views of an image on one side.
 
-    near: a strength that served another, beside which this one's is sought.
+    near: a strength for each of its heads that served another, beside which its own is sought.
     """
-    strengths = linear.STRENGTHS
-    if near is not None:
-        strengths = tuple(s for s in strengths if near / 11 < s < near * 4)
-    crossed = linear.cross_validate(examples, folds=FOLDS, seed=seed, strengths=strengths)
-    task, targets = examples.task, examples.targets
-    known = ~np.isnan(crossed.logits[:, 0])  # there was time for its fold
+    crossed = linear.cross_validate(examples, folds=FOLDS, seed=seed, near=near)
+    return score_logits(
+        crossed.logits, examples, cuts, changes, cost, examples.dimensions, crossed.strengths
+    )  # fmt: skip
+
+
+def score_logits(
+    logits: np.ndarray,
+    labels: Labels,
+    cuts: tuple[Cut, ...],
+    changes: dict[str, Any],
+    cost: float,
+    dimensions: int,
+    strengths: tuple[float, ...],
+) -> CutScore:
+    """The candidate that says this, (N, C) out-of-fold logits, of the N labelled images; of several
+    cuts averaged if it has several heads.
+    """
+    task, targets = labels.task, labels.targets
+    known = ~np.isnan(logits[:, 0])  # there was time for its fold
     # In the head's own numbers: a temperature would be fitted to what it is judged by.
-    logits = crossed.logits[known].astype(np.float64)
-    probabilities = task.loss.probabilities(logits)
-    losses, right = np.empty(len(examples)), np.empty(len(examples))
-    losses[known] = task.loss.of_logits(logits, targets[known])
-    right[known] = task.are_right(probabilities, targets[known])
+    exact = logits[known].astype(np.float64)
+    losses, right = np.empty(len(labels)), np.empty(len(labels))
+    losses[known] = task.loss.of_logits(exact, targets[known])
+    right[known] = task.are_right(task.loss.probabilities(exact), targets[known])
     hits, n = int(right[known].sum()), int(known.sum())
     losses[~known] = losses[known].mean()  # as the others, for the paired difference
     right[~known] = hits / n
     return CutScore(
-        cuts, changes, cost, examples.dimensions, hits / n,
-        interval(hits, n, worth=CROSSED) or (0.0, 1.0), losses, right, crossed.strength,
+        cuts, changes, cost, dimensions, hits / n, interval(hits, n, worth=CROSSED) or (0.0, 1.0),
+        losses, right, logits, strengths, averaged=len(strengths) > 1,
     )  # fmt: skip
 
 
@@ -135,24 +152,6 @@ def sample(kinds: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
         place[rng.permutation(members)] = (np.arange(quota) + rng.random()) / quota
     order: np.ndarray = np.argsort(place, kind="stable")[: int(np.isfinite(place).sum())]
     return order
-
-
-def choose(scores: Sequence[CutScore], default: Cut | None) -> CutScore:
-    """The rule, of cuts by themselves and joined on the same images: of the single ones the
-    cheapest, and a further cut beside the best one for each that gains more than a standard error.
-
-    The default stays unless something beats it by more than a standard error: of 100 to 400 images
-    of easy sets the others were chosen by luck, and were worse on new images.
-    """
-    singles = [score for score in scores if len(score.cuts) == 1]
-    best, anchor = choose_cheapest(singles), min(singles, key=lambda score: score.log_loss)
-    own = next((score for score in singles if score.cuts == (default,)), None)
-    if own is not None and own.loses_to(anchor) <= 1:
-        best = own
-    for parts in range(2, PARTS + 1):
-        joined = [score for score in scores if len(score.cuts) == parts]
-        anchor = choose_joined(joined, anchor) or anchor
-    return anchor if best.loses_to(anchor) > 1 and len(anchor.cuts) > 1 else best
 
 
 def choose_joined(joined: Sequence[CutScore], anchor: CutScore) -> CutScore | None:

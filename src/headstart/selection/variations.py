@@ -1,7 +1,7 @@
 """Other ways to feed the chosen cuts: resizing, a larger size, flips; each kept where it gains."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from headstart.features.extract import Features
 from headstart.heads.examples import Labels
 from headstart.recipe import Recipe
 from headstart.selection.board import Board, Variation
-from headstart.selection.score import CutScore, are_enough
+from headstart.selection.score import CutScore
 
 VARIED = 400  # images for what needs another pass of the backbone
 LEAST = 100  # images below which measuring tells nothing
@@ -30,15 +30,18 @@ class Variations:
     """What the variations of one search share.
 
     given: the recipe as the user gave it. thorough: nothing is passed over, nor judged on fewer
-    images. measure, score: the search's own.
+    images. total: images that will be trained on, of which these are a sample. measure, score: the
+    search's own. references: by number of images, the best so far and its score there.
     """
 
     items: Sequence[Any]
     labels: Labels
     given: Recipe
     thorough: bool
+    total: int
     measure: Measure
     score: Score
+    references: dict[int, tuple[CutScore, CutScore]] = field(default_factory=dict)
 
     def search(self, board: Board, values: np.ndarray) -> None:
         """Try them in turn; `values` (N, V, D) are the features of the board's best."""
@@ -63,6 +66,13 @@ class Variations:
             if outcome.values is not None:
                 board.best, values = outcome.score, outcome.values
 
+    @property
+    def are_few(self) -> bool:
+        """Then all are looked at, and a larger size is taken without proof: it was better on nearly
+        every set, which so few images cannot show.
+        """
+        return self.total <= VARIED
+
     def _compare(
         self, best: CutScore, values: np.ndarray, changes: dict[str, Any]
     ) -> "_Outcome | None":
@@ -70,13 +80,12 @@ class Variations:
         not worth the other half.
         """
         count = len(values) if self.thorough else min(VARIED, len(values))
-        half = count // 2
-        if self.thorough or not are_enough(self.labels.take(np.arange(half)), LEAST):
-            half = count
-        # Resizing in another way costs nothing, a larger size or more views do.
-        dearer = bool({"size", "views"} & (changes.keys() - best.changes.keys()))
+        half = count if self.thorough or self.are_few else count // 2
+        # Resizing in another way costs nothing, more views do, and of many images a larger size.
+        new = changes.keys() - best.changes.keys()
+        dearer = "views" in new or ("size" in new and not self.are_few)
         for number in (half, count):
-            reference = self.score(values[:number], best, best.changes)
+            reference = self._reference(values[:number], best)
             features = self.measure({"cut": best.cuts, **changes}, number)
             if len(features.items) < number:
                 # Another geometry refuses an image: not the same images, nothing to compare.
@@ -91,6 +100,14 @@ class Variations:
                 return _Outcome(score, gain)
         raise AssertionError("the last number is the count")
 
+    def _reference(self, values: np.ndarray, best: CutScore) -> CutScore:
+        """The best so far on these images: most variations are compared with the same."""
+        known = self.references.get(len(values))
+        if known is None or known[0] is not best:
+            known = best, self.score(values, best, best.changes)
+            self.references[len(values)] = known
+        return known[1]
+
     def _candidates(self) -> Iterator[dict[str, Any]]:
         """Only of what the recipe leaves at its default; what costs prediction nothing first."""
         if self.given.resize == "squash" and self._resizing_matters():
@@ -99,8 +116,7 @@ class Variations:
         if self.given.size is None:
             yield {"size": round(backbone(self.given.backbone).size * LARGER / 32) * 32}
         # The more images, the less there is to gain from views, and the more they cost.
-        few = self.thorough or len(self.items) <= VARIED
-        if few and not self.given.augmentation.horizontal_flip:
+        if (self.thorough or self.are_few) and not self.given.augmentation.horizontal_flip:
             yield {"views": 2, "augmentation": "flip"}
 
     def _resizing_matters(self) -> bool:
