@@ -42,8 +42,8 @@ class Line:
 @dataclass(frozen=True)
 class LineChart:
     """about: what it shows, in a sentence. spoken: the rest, for those who do not see it.
-    x_share, y_share: whether these are shares, told in percent. diagonal: what would be right, or
-    chance. mark: an x that matters, and why.
+    x_share, y_share: whether these are shares, told in percent. x_whole: whether x are whole
+    numbers. diagonal: what would be right, or chance. mark: an x that matters, and why.
     """
 
     title: str
@@ -53,6 +53,7 @@ class LineChart:
     lines: Sequence[Line]
     x_share: bool = False
     y_share: bool = False
+    x_whole: bool = False
     x_log: bool = False
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
@@ -255,7 +256,8 @@ def _axes(across: Scale, up: Scale, chart: LineChart) -> Iterator[str]:
         yield f'<line class="grid" x1="{left}" x2="{right}" y1="{y}" y2="{y}"/>'
         yield _write(left - 6, y + 4, tell(value, chart.y_share), "end")
     for value in across.ticks():
-        yield _write(across(value), floor + 16, tell(value, chart.x_share), "middle")
+        if not chart.x_whole or value == round(value):
+            yield _write(across(value), floor + 16, tell(value, chart.x_share), "middle")
     yield f'<line class="axis" x1="{left}" x2="{right}" y1="{floor}" y2="{floor}"/>'
     yield _write((left + right) / 2, floor + 35, chart.x_title, "middle", "soft")
     middle = (up.start + up.end) / 2

@@ -102,7 +102,7 @@ def gather(
     drawn: dict[str, Chart] = {}
     content: dict[str, Any] = {
         "title": run.folder.resolve().name,
-        "record": record,
+        "record": {"groups": 0, "dataset": "not kept", "headstart": "", **record},
         "classes": record["classes"],
         "multi": record["multi"],
         "split": SPLITS.get(judged.split, judged.split) if judged else None,

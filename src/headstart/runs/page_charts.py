@@ -46,7 +46,7 @@ def chart_history(history: Mapping[str, Sequence[float]], kept: int | None) -> l
         epochs = max(len(line.x) for line in lines)
         charts.append(LineChart(
             f"{title} by epoch", f"{title} over {epochs} epochs: {ends}.", "epoch", title.lower(),
-            lines, y_share=key == "accuracy", x_range=(1, max(2, epochs)),
+            lines, y_share=key == "accuracy", x_whole=True, x_range=(1, max(2, epochs)),
             mark=(kept, "kept") if kept else None,
         ))  # fmt: skip
     return charts

@@ -108,7 +108,7 @@ def _chart_histories(compared: Compared) -> list[LineChart]:
         if lines:
             ends = "; ".join(f"{line.name} ends at {line.y[-1]:.3f}" for line in lines)
             charts.append(LineChart(f"{title} by epoch", f"{ends}.", "epoch", title.lower(), lines,
-                                    y_share=key == "val_accuracy"))  # fmt: skip
+                                    x_whole=True, y_share=key == "val_accuracy"))  # fmt: skip
     return charts
 
 
