@@ -48,7 +48,28 @@ def find_pairs(looks: Looks, near: np.ndarray, contents: Sequence[bytes]) -> lis
     """Near-duplicates among the images, each pair once. near: (N, K) numbers of the nearest by
     features. Copies of one content are no pair.
     """
-    proposed = _propose(looks, near, contents)
+    return compare_pairs(looks, _propose(looks, near, contents))
+
+
+def propose_nearest(
+    vectors: np.ndarray, near: np.ndarray, contents: Sequence[bytes], most: int
+) -> list[tuple[int, int]]:
+    """Of images that are nearest to each other by their (N, D) vectors the `most` nearest pairs.
+    near: (N,) the nearest of each.
+    """
+    own = np.arange(len(near))
+    first = np.flatnonzero((near[near] == own) & (own < near))
+    second = near[first]
+    distance = 1 - np.einsum("nd,nd->n", vectors[first], vectors[second])
+    order = np.argsort(distance, kind="stable")
+    pairs = zip(first[order].tolist(), second[order].tolist(), strict=True)
+    return [(i, j) for i, j in pairs if contents[i] != contents[j]][:most]
+
+
+def compare_pairs(looks: Looks, proposed: Sequence[tuple[int, int]]) -> list[Pair]:
+    """Those of the proposed pairs that show the same."""
+    usable = _usable(looks)
+    proposed = [(i, j) for i, j in proposed if usable[i] and usable[j]]
     pictures = _Pictures(looks.thumbs)
     with ThreadPoolExecutor(cores(), "compare") as pool:
         found = pool.map(pictures.compare, proposed, chunksize=64)
@@ -60,8 +81,6 @@ def _propose(looks: Looks, near: np.ndarray, contents: Sequence[bytes]) -> list[
     small = np.stack([cv2.resize(t, (SMALL, SMALL), interpolation=cv2.INTER_AREA)
                       for t in looks.thumbs])  # fmt: skip
     plain, mirrored = _unit(small), _unit(small[:, :, ::-1])
-    usable = looks.known & (looks.thumbs.reshape(len(small), -1).std(axis=1) > FLAT)
-    usable &= looks.of("height", "width").min(axis=1) >= LEAST
     most = near.shape[1]
     by_features: set[tuple[int, int]] = set()
     by_looks: set[tuple[int, int]] = set()
@@ -69,18 +88,20 @@ def _propose(looks: Looks, near: np.ndarray, contents: Sequence[bytes]) -> list[
         alike = np.maximum(plain[rows] @ plain.T, plain[rows] @ mirrored.T)
         own = np.arange(rows.start, rows.stop)
         alike[np.arange(len(own)), own] = -2
-        for pairs, others in ((by_features, near[rows]), (by_looks, top(alike, most))):
+        for found, others in ((by_features, near[rows]), (by_looks, top(alike, most))):
             likely = np.take_along_axis(alike, others, axis=1) > POSSIBLE
             first = np.broadcast_to(own[:, None], others.shape)[likely]
-            pairs.update(zip(first.tolist(), others[likely].tolist(), strict=True))
-    if most == 1:  # in brief: only those who are nearest to each other
-        by_features = {(i, j) for i, j in by_features if (j, i) in by_features}
-        by_looks = {(i, j) for i, j in by_looks if (j, i) in by_looks}
-    return sorted(
-        (i, j)
-        for i, j in {(min(pair), max(pair)) for pair in by_features | by_looks}
-        if usable[i] and usable[j] and contents[i] != contents[j]
-    )
+            found.update(zip(first.tolist(), others[likely].tolist(), strict=True))
+    pairs = {(min(pair), max(pair)) for pair in by_features | by_looks}
+    return sorted((i, j) for i, j in pairs if contents[i] != contents[j])
+
+
+def _usable(looks: Looks) -> np.ndarray:
+    """(N,) whether a picture has structure enough to be compared."""
+    known = np.flatnonzero(looks.known)
+    usable = np.zeros(len(looks.known), bool)
+    usable[known] = looks.thumbs[known].reshape(len(known), -1).std(axis=1) > FLAT
+    return usable & (looks.of("height", "width").min(axis=1) >= LEAST)
 
 
 def _unit(pictures: np.ndarray) -> np.ndarray:

@@ -9,16 +9,18 @@ from functools import cached_property
 
 import numpy as np
 
-from headstart.audit.duplicates import Pair, find_pairs, join
+from headstart.audit.duplicates import Pair, compare_pairs, find_pairs, join, propose_nearest
 from headstart.audit.neighbours import Neighbours, find_neighbours, normalise
-from headstart.audit.pixels import Looks
+from headstart.audit.pixels import Looks, look
 from headstart.data.item import Item, group_numbers
 from headstart.heads import linear
 from headstart.heads.calibration import temperature
 from headstart.heads.examples import Examples
 from headstart.metrics.task import Task
+from headstart.system.progress import Progress
 
 LEAST = 10  # images that cross-validation needs
+SAMPLE, PAIRS = 300, 100  # images, and nearest pairs, that are looked at in brief
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,29 @@ class Opinions:
     right: Callable[[], Mapping[Item, bool]]
 
 
-def examine(
-    items: Sequence[Item], task: Task, values: np.ndarray, looks: Looks, *, brief: bool = False
-) -> Evidence:
-    """The evidence in the (N, D) features and the looks of N images. brief: only two that are
-    nearest to each other may be copies.
-    """
+def examine(items: Sequence[Item], task: Task, values: np.ndarray, looks: Looks) -> Evidence:
+    """The evidence in the (N, D) features and the looks of N images."""
     vectors = normalise(values)
     neighbours = find_neighbours(vectors)
-    near = neighbours.near[:, :1] if brief else neighbours.near
-    pairs = find_pairs(looks, near, [item.content_hash for item in items])
+    pairs = find_pairs(looks, neighbours.near, [item.content_hash for item in items])
+    return Evidence(tuple(items), task, vectors, looks, neighbours, tuple(pairs))
+
+
+def examine_in_brief(
+    items: Sequence[Item], task: Task, values: np.ndarray, progress: Progress
+) -> Evidence:
+    """The same where seconds count: of the images themselves only a sample is looked at, and the
+    pairs that are nearest to each other by their features.
+    """
+    vectors = normalise(values)
+    neighbours = find_neighbours(vectors, 1)
+    contents = [item.content_hash for item in items]
+    proposed = propose_nearest(vectors, neighbours.near[:, 0], contents, PAIRS)
+    rng = np.random.default_rng(0)
+    chosen = rng.choice(len(items), min(SAMPLE, len(items)), replace=False)
+    rows = np.union1d(chosen, np.array(proposed, int).reshape(-1))
+    looks = look(items, progress, rows)
+    pairs = compare_pairs(looks, proposed)
     return Evidence(tuple(items), task, vectors, looks, neighbours, tuple(pairs))
 
 

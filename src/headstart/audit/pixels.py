@@ -54,8 +54,17 @@ class Looks:
         return columns[:, 0] if len(names) == 1 else columns
 
 
-def look(items: Sequence[Item], progress: Progress) -> Looks:
-    """What the images look like, from the cache or computed and kept there."""
+def look(items: Sequence[Item], progress: Progress, some: np.ndarray | None = None) -> Looks:
+    """What the images look like, or `some` of them by their numbers, from the cache or computed and
+    kept there.
+    """
+    if some is not None:
+        found = look([items[i] for i in some.tolist()], progress)
+        numbers = np.zeros((len(items), len(NUMBERS)), np.float32)
+        thumbs = np.zeros((len(items), THUMB, THUMB), np.uint8)
+        seen = np.zeros(len(items), bool)
+        numbers[some], thumbs[some], seen[some] = found.numbers, found.thumbs, found.known
+        return Looks(numbers, thumbs, seen)
     space = _open(progress)
     rows = np.zeros((len(items), len(NUMBERS) + THUMB * THUMB // 4), np.float32)
     keys = [item.content_hash + bytes(8) for item in items]

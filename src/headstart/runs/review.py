@@ -1,4 +1,5 @@
-"""The audit in brief that every training has: of what the training knows anyway.
+"""The audit in brief that every training has: of what the training knows anyway, and of how a
+sample of the images and the nearest pairs look.
 
 A linear head's own out-of-fold probabilities judge the labels. Other heads take minutes, so their
 images are looked through before them, by a linear head of the audit's own.
@@ -9,10 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from headstart.audit.audit import Audit, judge, relative_paths
-from headstart.audit.evidence import Evidence, Opinions, ask_heads, examine
+from headstart.audit.evidence import Evidence, Opinions, ask_heads, examine_in_brief
 from headstart.audit.findings import KINDS
-from headstart.audit.neighbours import normalise
-from headstart.audit.pixels import look
 from headstart.data.item import Item
 from headstart.heads.fit import Trained
 from headstart.runs.steps import Inputs
@@ -36,9 +35,9 @@ def review(
         progress.say(f"{len(items):,} images are not looked through here. Type: headstart audit")
         return None
     with progress.stage("audit"):
-        looks = look(items, progress)
-        vectors = np.concatenate([_normalise(inputs, part.values[:, 0]) for part in parts])
-        evidence = examine(items, inputs.task, vectors, looks, brief=True)
+        first = inputs.extractor.slices[inputs.extractor.cuts[0]]  # the most telling of several
+        vectors = np.concatenate([part.values[:, 0, first] for part in parts])
+        evidence = examine_in_brief(items, inputs.task, vectors, progress)
         if trained is None or trained.out_of_fold is None:
             opinions = ask_heads(evidence, vectors, inputs.recipe.folds, inputs.recipe.seed)
         else:
@@ -49,12 +48,6 @@ def review(
     )
     _tell(audit, progress)
     return audit
-
-
-def _normalise(inputs: Inputs, values: np.ndarray) -> np.ndarray:
-    """(N, D) vectors of length one in which each of the joined cuts has the same say."""
-    cuts = inputs.extractor.slices.values()
-    return normalise(np.concatenate([normalise(values[:, cut]) for cut in cuts], axis=1))
 
 
 def _ask(inputs: Inputs, evidence: Evidence, trained: Trained, out_of_fold: np.ndarray) -> Opinions:
