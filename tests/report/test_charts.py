@@ -59,6 +59,7 @@ def test_ticks_are_round_and_within() -> None:
     assert Scale(1e-4, 10, 0, 100, log=True).ticks() == pytest.approx(
         [1e-4, 1e-3, 1e-2, 0.1, 1, 10]
     )
+    assert Scale(0.01, 0.3, 0, 100, log=True).ticks() == pytest.approx([0.01, 0.02, 0.05, 0.1, 0.2])
     assert Scale(5, 5, 0, 100)(5) == 0  # one value only
 
 

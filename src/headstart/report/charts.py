@@ -167,6 +167,9 @@ class Scale:
             if last - first >= 2:
                 every = math.ceil((last - first) / most)
                 return [10.0**k for k in range(math.ceil(first), math.floor(last) + 1, every)]
+            powers = [10.0**k for k in range(math.floor(first), math.ceil(last) + 1)]
+            round_ones = [m * power for power in powers for m in (1, 2, 5)]
+            return [v for v in round_ones if self.low * 0.999 <= v <= self.high * 1.001]
         span = (self.high - self.low) or 1.0
         rough = span / most
         power = 10.0 ** math.floor(math.log10(rough))

@@ -116,7 +116,11 @@ def gather(
     for chart in charts.chart_history(run.history, record.get("kept_epoch")):
         drawn[f"history_{chart.y_title}"] = chart
     _keep(drawn, "regularisation", charts.chart_path(linear))
-    _keep(drawn, "layers", charts.chart_layers(record.get("selection") or {}))
+    _keep(
+        drawn,
+        "layers",
+        charts.chart_layers(record.get("selection") or {}, list(map(str, run.recipe.cut))),
+    )
     curve = charts.read_learning_curve(run.folder)
     _keep(drawn, "learning_curve", charts.chart_learning(curve) if curve else None)
     shown: list[_Shown] = []

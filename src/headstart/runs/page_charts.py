@@ -75,8 +75,11 @@ def chart_path(linear: Mapping[str, Any]) -> LineChart | None:
     )  # fmt: skip
 
 
-def chart_layers(selection: Mapping[str, Any]) -> RowChart | None:
-    """Accuracy by cross-validation of each single cut, from the input on, a series a pooling."""
+def chart_layers(selection: Mapping[str, Any], cuts: Sequence[str]) -> RowChart | None:
+    """Accuracy by cross-validation of each single cut, from the input on, a series a pooling.
+
+    cuts: those that were chosen.
+    """
     scores: dict[tuple[str, str], Mapping[str, Any]] = {}
     layers: dict[str, int] = {}
     singles = [row for row in selection.get("tried") or ()
@@ -96,7 +99,7 @@ def chart_layers(selection: Mapping[str, Any]) -> RowChart | None:
     if len(layers) < 2:
         return None
     chosen = str(selection.get("chosen", ""))
-    names = [part.partition(":")[0] for part in chosen.partition(", ")[0].split(" + ")]
+    names = [cut.partition(":")[0] for cut in cuts]
     rows = [
         Row(layer, [(pooling, row["accuracy"], tuple(row["interval"]))
                     for (name, pooling), row in scores.items() if name == layer],
