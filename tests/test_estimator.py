@@ -305,7 +305,7 @@ def test_a_pickle_holds_the_saved_classifier_and_no_code_of_it(
     fitted: headstart.ImageClassifier,
 ) -> None:
     assert sorted(fitted.__getstate__()["classifier_"]) == [
-        "classifier.json", "head.safetensors", "model.bin", "model.xml",
+        "abstention.safetensors", "classifier.json", "head.safetensors", "model.bin", "model.xml",
     ]  # fmt: skip
     modules = set()
 

@@ -6,15 +6,17 @@ A classifier is a folder (see `saved.folder`). Nothing in it is code; loading on
 import json
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from headstart.abstention.abstention import Abstention, from_arrays
+from headstart.abstention.selective import check_accuracy
 from headstart.data import dataset
 from headstart.data.item import Item, content_hash
 from headstart.errors import BadImage, ClassifierError
@@ -30,12 +32,18 @@ if TYPE_CHECKING:
     from headstart.features.extractor import Extractor
 
 
+NOT_SURE, NONE_OF_THESE = "not sure", "none of these"
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What the classifier says of one image; `error` is why it could not say anything.
 
     probabilities: by class name, all classes, most probable first. labels: where an image may be in
     several classes, those above their thresholds (`label` is then "a;b").
+    silence: NOT_SURE or NONE_OF_THESE where the classifier was asked not to answer then: there is
+    no label. typicality: where "none of these" was asked for, the share of training images that
+    are as far from all others as this image is.
     """
 
     name: str
@@ -43,6 +51,8 @@ class Prediction:
     probabilities: dict[str, float]
     error: str | None = None
     labels: tuple[str, ...] | None = None
+    silence: str | None = None
+    typicality: float | None = None
 
     @property
     def probability(self) -> float | None:
@@ -70,12 +80,14 @@ class Classifier:
         head: Head,
         model: Any,
         description: dict[str, Any] | None = None,
+        abstention: Abstention | None = None,
     ) -> None:
         self.classes = tuple(classes)
         self.geometry = geometry
         self.precision = precision
         self.head = head
         self.description = description or {}
+        self.abstention = abstention or Abstention()
         self._model = model
         thresholds = self.description.get("thresholds")
         self.thresholds = None if thresholds is None else np.array(thresholds)
@@ -89,13 +101,20 @@ class Classifier:
 
     @overload
     def predict(
-        self, source: "list[Any] | tuple[Any, ...]", views: int = 1
-    ) -> list[Prediction]: ...
+        self, source: "list[Any] | tuple[Any, ...]", views: int = 1, *,
+        accuracy: float | None = None, reject: float | None = None,
+    ) -> list[Prediction]: ...  # fmt: skip
 
     @overload
-    def predict(self, source: Any, views: int = 1) -> Any: ...
+    def predict(
+        self, source: Any, views: int = 1, *, accuracy: float | None = None,
+        reject: float | None = None,
+    ) -> Any: ...  # fmt: skip
 
-    def predict(self, source: Any, views: int = 1) -> Any:
+    def predict(
+        self, source: Any, views: int = 1, *, accuracy: float | None = None,
+        reject: float | None = None,
+    ) -> Any:  # fmt: skip
         """One Prediction for one image; a list for a list, a folder, an archive or a (N, H, W, 3)
         array.
 
@@ -103,9 +122,12 @@ class Classifier:
         one after the other. views: probabilities
         are averaged over the image and views - 1 of its views. One image that cannot be used
         raises BadImage; among many it gives a Prediction with `error` set.
+        accuracy: answer only where so many answers are right, such as 0.99. reject: do not answer
+        where an image is unlike all that was trained on, at this share of false alarms, such as
+        0.05. Raises ClassifierError where the classifier cannot tell.
         """
         images, alone = _images(source)
-        predictions = list(self.stream(images, views))
+        predictions = list(self.stream(images, views, accuracy=accuracy, reject=reject))
         if not alone:
             return predictions
         (prediction,) = predictions
@@ -127,13 +149,58 @@ class Classifier:
             rows.append([prediction.probabilities[name] for name in self.classes])
         return np.array(rows, np.float32).reshape(-1, len(self.classes))
 
-    def stream(self, sources: Iterable[Any], views: int = 1) -> Iterator[Prediction]:
-        """A Prediction for each source, in order, decoding ahead in threads; memory stays flat."""
-        for name, error, rows in self.by_view(sources, views):
+    def stream(
+        self,
+        sources: Iterable[Any],
+        views: int = 1,
+        *,
+        accuracy: float | None = None,
+        reject: float | None = None,
+    ) -> Iterator[Prediction]:
+        """A Prediction for each source, in order, decoding ahead in threads; memory stays flat.
+
+        Arguments and errors as of `predict`.
+        """
+        silence = self.silence(accuracy, reject)
+        engine = self._watched if reject is not None else self._engine
+        for name, error, rows, features in self._by_view(engine, sources, views):
             if rows is None:
                 yield Prediction(name, None, {}, error)
             else:
-                yield self.decide(name, rows.mean(axis=0))
+                prediction = self.decide(name, rows.mean(axis=0))
+                yield silence(prediction, features)
+
+    def silence(
+        self, accuracy: float | None, reject: float | None
+    ) -> Callable[[Prediction, np.ndarray | None], Prediction]:
+        """What takes an answer back where it had better not be given, told the image's (D,)
+        features where `reject` is not None. Raises ClassifierError where the classifier cannot
+        tell.
+        """
+        thresholds = novelty = None
+        if accuracy is not None:
+            check_accuracy(accuracy)
+            thresholds = self.abstention.answers().answer(accuracy).thresholds
+        if reject is not None:
+            novelty = self.abstention.unlike()
+            novelty.check_rate(reject)
+
+        def judge(prediction: Prediction, features: np.ndarray | None) -> Prediction:
+            if thresholds is not None:
+                label, probability = prediction.top(1)[0]
+                if probability < thresholds[self.classes.index(label)]:
+                    prediction = replace(prediction, label=None, silence=NOT_SURE)
+            if novelty is not None and features is not None and reject is not None:
+                typicality = float(novelty.typicality(novelty.distances(features[None]))[0])
+                prediction = replace(prediction, typicality=typicality)
+                if typicality <= reject:
+                    labels = None if prediction.labels is None else ()
+                    prediction = replace(
+                        prediction, label=None, labels=labels, silence=NONE_OF_THESE
+                    )
+            return prediction
+
+        return judge
 
     def by_view(
         self, sources: Iterable[Any], views: int = 1
@@ -143,6 +210,13 @@ class Classifier:
         The further views are those of the augmentation that the classifier was trained with, of
         flipping where there was none; V is no more than there are different ones.
         """
+        for name, error, rows, _ in self._by_view(self._engine, sources, views):
+            yield name, error, rows
+
+    def _by_view(
+        self, engine: OpenVinoEngine, sources: Iterable[Any], views: int
+    ) -> Iterator[tuple[str, str | None, np.ndarray | None, np.ndarray | None]]:
+        """As `by_view`, and the (D,) features of the image itself where the engine gives them."""
         augmentation = _read_augmentation(self.description.get("augmentation"))
         count = min(views, augment.distinct_views(augmentation) or views)
         names: list[tuple[str, str | None]] = []
@@ -160,19 +234,20 @@ class Classifier:
 
         with ThreadPoolExecutor(cores()) as pool:
             given = 0
-            rows: list[np.ndarray] = []
-            for probabilities in self._engine.run(good(pool)):
-                rows.append(probabilities)
+            rows: list[list[np.ndarray]] = []
+            for outputs in engine.run_all(good(pool)):
+                rows.append(outputs)
                 if len(rows) < count:
                     continue
                 while names[given][1] is not None:
-                    yield *names[given], None
+                    yield *names[given], None, None
                     given += 1
-                yield names[given][0], None, np.stack(rows)
+                features = rows[0][1] if len(rows[0]) > 1 else None
+                yield names[given][0], None, np.stack([row[0] for row in rows]), features
                 rows = []
                 given += 1
             for name, error in names[given:]:
-                yield name, error, None
+                yield name, error, None, None
 
     def graph(self) -> Any:
         """An OpenVINO model of its own for who asks, from uint8 image to probabilities.
@@ -188,6 +263,13 @@ class Classifier:
     @cached_property
     def _engine(self) -> OpenVinoEngine:
         return OpenVinoEngine(self._model, self.precision)
+
+    @cached_property
+    def _watched(self) -> OpenVinoEngine:
+        """The same network, which gives its features too."""
+        graph = self.graph()
+        graph.add_outputs([_features(graph)])
+        return OpenVinoEngine(graph, self.precision)
 
     def prepare(self, numbered: tuple[int, Any]) -> tuple[str, np.ndarray | None, str | None]:
         """Name, (H, W, 3) network's input and error of an image with its number."""
@@ -228,12 +310,16 @@ class Classifier:
             "precision": self.precision,
             **self.description,
         }
-        saved.write(folder, record, self.head, self._model)
+        saved.write(folder, record, self.head, self._model, self.abstention.arrays())
         return folder
 
 
 def assemble(
-    extractor: "Extractor", head: Head, classes: Sequence[str], description: dict[str, Any]
+    extractor: "Extractor",
+    head: Head,
+    classes: Sequence[str],
+    description: dict[str, Any],
+    abstention: Abstention | None = None,
 ) -> Classifier:
     """Extractor and head as one classifier, one OpenVINO model from image to probabilities."""
     import openvino
@@ -247,7 +333,18 @@ def assemble(
         model = openvino.Model([probabilities.output(0)], graph.get_parameters(), "classifier")
         model.set_rt_info(json.dumps(list(classes), ensure_ascii=False), ["headstart", "classes"])
     precision = extractor.description.get("precision", "f32")
-    return Classifier(classes, extractor.geometry, precision, head, model, description)
+    return Classifier(classes, extractor.geometry, precision, head, model, description, abstention)
+
+
+def _features(graph: Any) -> Any:
+    """The port of a classifier's graph that holds its features."""
+    for node in graph.get_ordered_ops():
+        if "features" in node.output(0).get_names():
+            return node.output(0)
+    raise ClassifierError(
+        "expected a classifier whose graph names its features, found another make. Train again: "
+        "headstart train PHOTOS"
+    )
 
 
 def load(path: "str | os.PathLike[str]") -> Classifier:
@@ -267,8 +364,9 @@ def load(path: "str | os.PathLike[str]") -> Classifier:
     )
     description = {key: value for key, value in record.items() if key not in _OWN}
     precision = _able(record["precision"])
+    abstention = from_arrays(found.abstention, len(record["classes"]))
     return Classifier(
-        record["classes"], geometry, precision, found.head, found.model, description
+        record["classes"], geometry, precision, found.head, found.model, description, abstention
     )  # fmt: skip
 
 

@@ -181,9 +181,12 @@ def _trained(dataset: Dataset, recipe: Recipe) -> Classifier:
         if tuning is not None and tuning.head is not None:
             extractor = steps.build_extractor(tuning.recipe, silent)
             inputs = replace(inputs, recipe=tuning.recipe, extractor=extractor)
-            trained = Trained(tuning.head)
+            trained = Trained(tuning.head, tuned=True)
         description = record.describe(inputs, trained)
-        return assemble(inputs.extractor, trained.head, dataset.classes, description)
+        doubts = steps.learn_abstention(inputs, trained, silent)
+        return assemble(
+            inputs.extractor, trained.head, dataset.classes, description, doubts.abstention
+        )
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def test_the_folder_holds_what_it_should(run: headstart.Run) -> None:
         "unreadable.csv",
     }  # fmt: skip
     assert {path.name for path in (run.folder / "classifier").iterdir()} == {
-        "classifier.json", "head.safetensors", "model.bin", "model.xml"
+        "abstention.safetensors", "classifier.json", "head.safetensors", "model.bin", "model.xml"
     }  # fmt: skip
 
 
@@ -79,7 +79,8 @@ def test_a_second_training_computes_nothing_and_gives_the_same(
 ) -> None:
     again = headstart.train(tiny, out=tmp_path / "again")
     assert again.record["cache"] == {"hits": 48, "misses": 0}
-    for name in ("head.safetensors", "model.bin", "model.xml", "classifier.json"):
+    for name in ("abstention.safetensors", "head.safetensors", "model.bin", "model.xml",
+                 "classifier.json"):  # fmt: skip
         first = (run.folder / "classifier" / name).read_bytes()
         assert (again.folder / "classifier" / name).read_bytes() == first
     assert (again.folder / "metrics.json").read_text() == (run.folder / "metrics.json").read_text()
@@ -308,7 +309,8 @@ headstart.train({str(tiny)!r}, out={str(out)!r})
     assert done.returncode == 0, done.stderr
     again = headstart.Run(out)
     assert again.record["cache"] == {"hits": 24, "misses": 24}
-    for name in ("head.safetensors", "model.bin", "model.xml", "classifier.json"):
+    for name in ("abstention.safetensors", "head.safetensors", "model.bin", "model.xml",
+                 "classifier.json"):  # fmt: skip
         unbroken = (run.folder / "classifier" / name).read_bytes()
         assert (out / "classifier" / name).read_bytes() == unbroken, name
     for name in ("metrics.json", "predictions.csv"):

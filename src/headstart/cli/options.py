@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headstart.cli.usage import whole
+from headstart.cli.usage import parse_number, whole
 
 
 def parse_path(text: str | Path) -> Path:
@@ -98,6 +98,24 @@ Tta = Annotated[
         parser=whole(1, 1000),
         metavar="N",
         help="Average over N views of each image (slower).",
+    ),
+]
+Accuracy = Annotated[
+    float | None,
+    typer.Option(
+        "--accuracy",
+        parser=parse_number,
+        metavar="SHARE",
+        help="Answer only where so many answers are right, such as 0.99, else say: not sure.",
+    ),
+]
+Reject = Annotated[
+    float | None,
+    typer.Option(
+        "--reject",
+        parser=parse_number,
+        metavar="SHARE",
+        help="Say none of these of images unlike all trained on, at this share of false alarms.",
     ),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be used.")]

@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli.app import WORK, app, command
-from headstart.cli.options import AsJson, Photos, Quiet, RunFolder, Strict, Tta, parse_path
+from headstart.cli.options import (
+    Accuracy,
+    AsJson,
+    Photos,
+    Quiet,
+    Reject,
+    RunFolder,
+    Strict,
+    Tta,
+    parse_path,
+)
 from headstart.cli.output import format_interval, format_share, print_json, reporter, tell
 from headstart.cli.usage import whole
 from headstart.system.text import escape
 
 if TYPE_CHECKING:
-    from headstart.classifier import Prediction
+    from headstart.classifier import Classifier, Prediction
 
 
 @app.command(
@@ -34,6 +44,8 @@ def predict(
         int, typer.Option(parser=whole(1, 1_000_000), metavar="N", help="How many classes to name.")
     ] = 1,
     tta: Tta = 1,
+    accuracy: Accuracy = None,
+    reject: Reject = None,
     explain: Annotated[
         Path | None,
         typer.Option(
@@ -45,7 +57,7 @@ def predict(
     ] = None,
 ) -> None:
     """Say which class each image belongs to. Exit code 1 if an image could not be used."""
-    from headstart.classifier import load
+    from headstart.classifier import NONE_OF_THESE, NOT_SURE, load
     from headstart.cli.explain import explain_all, find_images, open_explainer, read_neighbours
     from headstart.errors import HeadstartError
 
@@ -58,21 +70,53 @@ def predict(
     classifier = load(run)
     explainer = open_explainer(classifier) if explain else None
     top_k = min(top_k, len(classifier.classes))
-    printer = printers[form](top_k, [item.name for item in items])
-    failed, said = 0, []
-    for prediction in classifier.stream(items, tta):
+    classifier.silence(accuracy, reject)  # refused before anything is printed
+    asked = accuracy is not None or reject is not None
+    printer = printers[form](top_k, [item.name for item in items], asked)
+    failed, said, silent = 0, [], dict.fromkeys((None, NOT_SURE, NONE_OF_THESE), 0)
+    for prediction in classifier.stream(items, tta, accuracy=accuracy, reject=reject):
         printer.show(prediction)
         failed += prediction.error is not None
+        silent[prediction.silence] += prediction.error is None
         said.append(next(iter(prediction.probabilities), None))
     if explainer is not None:
         near = read_neighbours(run, classifier)
         rows = explain_all(explainer, items, said, near, explain)
         count = sum(picture is not None for *_, picture in rows)
         tell(f"{count:,} explained: pictures in {explain}", to=sys.stderr)
+    if asked:
+        _tell_silence(classifier, accuracy, reject, silent)
     if failed:
         unusable = f"{failed:,} of {len(items):,} images could not be used"
         tell(f"{unusable}: their rows say why", to=sys.stderr)
         raise typer.Exit(1)
+
+
+def _tell_silence(
+    classifier: "Classifier",
+    accuracy: float | None,
+    reject: float | None,
+    silent: dict[str | None, int],
+) -> None:
+    """What was answered of these images, and what was to be expected of images like those trained
+    on.
+    """
+    total = sum(silent.values())
+    answered, *others = (f"{count:,} {name or 'answered'}" for name, count in silent.items())
+    tell(f"{answered} of {total:,}, {', '.join(others)}", to=sys.stderr)
+    if accuracy is not None:
+        out_of_fold = classifier.abstention.answers()
+        answers = out_of_fold.answer(accuracy)
+        low, high = answers.share_interval
+        tell(f"answers {answers.share:.1%} ({low:.1%} to {high:.1%}) of images like those "
+             f"trained on, where {accuracy:.4g} of them are right", to=sys.stderr)  # fmt: skip
+        if not answers.answered:
+            tell(f"{answers.images:,} training images cannot vouch for more than "
+                 f"--accuracy {out_of_fold.best:.3f}", to=sys.stderr)  # fmt: skip
+    if reject is not None:
+        low, high = classifier.abstention.unlike().false_alarms(reject)
+        tell(f"takes {reject:.1%} ({low:.1%} to {high:.1%}) of images like those trained on for "
+             "none of these", to=sys.stderr)  # fmt: skip
 
 
 def _classes(prediction: "Prediction", top_k: int) -> list[tuple[str, float]]:
@@ -84,44 +128,55 @@ def _classes(prediction: "Prediction", top_k: int) -> list[tuple[str, float]]:
 
 
 class _Table:
-    def __init__(self, top_k: int, names: list[str]) -> None:
+    def __init__(self, top_k: int, names: list[str], asked: bool) -> None:
         self.top_k = top_k
         self.width = min(60, max((len(name) for name in names), default=0))
 
     def show(self, prediction: "Prediction") -> None:
         words = [f"{name} {share:.1%}" for name, share in _classes(prediction, self.top_k)]
+        if prediction.silence is not None:
+            words = [f"{prediction.silence} ({', '.join(words)})"]
         if prediction.error is not None:
             words = [f"left out: {prediction.error}"]
         tell(f"{prediction.name:<{self.width}}  {'  '.join(words)}")
 
 
 class _Csv:
-    def __init__(self, top_k: int, _: list[str]) -> None:
+    def __init__(self, top_k: int, _: list[str], asked: bool) -> None:
         import csv
 
         self.top_k, self.writer = top_k, csv.writer(sys.stdout, lineterminator="\n")
+        self.asked = asked
         more = [f"{part}_{k}" for k in range(2, top_k + 1) for part in ("label", "probability")]
-        self.writer.writerow(["image", "label", "probability", *more, "error"])
+        answer = ["answer"] if asked else []
+        self.writer.writerow(["image", *answer, "label", "probability", *more, "error"])
 
     def show(self, prediction: "Prediction") -> None:
         cells: list[Any] = []
         if prediction.labels is not None:
-            cells = [prediction.label, ""]
+            cells = [prediction.label or "", ""]
         else:
             for name, probability in prediction.top(self.top_k):
                 cells += [name, f"{probability:.6f}"]
+        if prediction.silence is not None:
+            cells[0] = ""  # the class that was not said
         cells += [""] * (2 * self.top_k - len(cells))
-        row = [prediction.name, *cells, prediction.error or ""]
+        said = "" if prediction.error else prediction.silence or "answered"
+        row = [prediction.name, *[said] * self.asked, *cells, prediction.error or ""]
         self.writer.writerow(map(escape, row))
 
 
 class _JsonLines:
-    def __init__(self, top_k: int, _: list[str]) -> None:
-        self.top_k = top_k
+    def __init__(self, top_k: int, _: list[str], asked: bool) -> None:
+        self.top_k, self.asked = top_k, asked
 
     def show(self, prediction: "Prediction") -> None:
         row: dict[str, Any] = {"image": prediction.name, "label": prediction.label}
         if prediction.error is None:
+            if self.asked:
+                row["answer"] = prediction.silence or "answered"
+            if prediction.typicality is not None:
+                row["typicality"] = prediction.typicality
             row["probability"] = prediction.probability
             if prediction.labels is not None:
                 row["labels"] = list(prediction.labels)

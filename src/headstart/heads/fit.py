@@ -30,7 +30,8 @@ class Trained:
     not seen them, where there are such. thresholds: (C,) of a head for several classes an image;
     thresholds_out_of_fold: (N, C), for each training image by others alone.
     history: by epoch, empty for a linear head. strength, trials, temperature: of a linear head,
-    what was chosen among what, and what its logits were divided by to calibrate them.
+    what was chosen among what, and what its logits were divided by to calibrate them. tuned:
+    whether the network itself has learned from the training images.
     """
 
     head: Head
@@ -42,6 +43,7 @@ class Trained:
     strength: float | None = None
     trials: tuple[linear.Trial, ...] = ()
     temperature: float | None = None
+    tuned: bool = False
 
 
 def fit_linear(examples: Examples, recipe: Recipe) -> Trained:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from headstart import __version__
+from headstart.abstention.abstention import Abstention
 from headstart.audit.audit import Audit
 from headstart.classifier import assemble
 from headstart.explain import neighbours
@@ -60,11 +61,13 @@ def describe(inputs: Inputs, trained: Trained) -> dict[str, Any]:
     return description
 
 
-def write_classifier(folder: Path, inputs: Inputs, trained: Trained) -> None:
+def write_classifier(
+    folder: Path, inputs: Inputs, trained: Trained, abstention: Abstention
+) -> None:
     """The classifier; and where Keras has trained, the whole as a plain Keras model too."""
     recipe, extractor = inputs.recipe, inputs.extractor
     description = describe(inputs, trained)
-    classifier = assemble(extractor, trained.head, inputs.task.classes, description)
+    classifier = assemble(extractor, trained.head, inputs.task.classes, description, abstention)
     classifier.save(folder / "classifier")
     if recipe.head != "neural" and not trained.history:
         return

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headstart.abstention.abstention import FOLDS, RATE, Abstention, learn
+from headstart.abstention.novelty import describe_left_out
 from headstart.data.dataset import Dataset, load
 from headstart.data.item import Item, group_numbers
 from headstart.errors import BadImage, DatasetError, RecipeError
@@ -27,6 +29,7 @@ from headstart.system.progress import Progress
 if TYPE_CHECKING:
     from headstart.tuning.stages import Tuning
 
+TOLD_ACCURACIES = (0.95, 0.99)
 TOLD = 10  # images left out that are told one by one
 SPLITS = ("train", "validation", "test")
 
@@ -340,3 +343,51 @@ def measure(inputs: Inputs, trained: Trained, progress: Progress) -> Results:
                 trained.out_of_fold, targets["train"], trained.thresholds_out_of_fold, crossed=True
             )
     return Results(metrics, probabilities)
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """When the classifier had better not answer, and what of that is told.
+
+    told: for run.json.
+    """
+
+    abstention: Abstention
+    told: dict[str, Any]
+
+
+def learn_abstention(inputs: Inputs, trained: Trained, progress: Progress) -> Doubts:
+    """From which probabilities on answers are right, and which images are none of the classes."""
+    examples, recipe = inputs.examples(), inputs.recipe
+    with progress.stage("abstention"):
+        abstention, left_out = learn(
+            examples.values[:, 0], examples.targets, trained.out_of_fold,
+            examples.folds(FOLDS, recipe.seed), examples.task.classes, seed=recipe.seed,
+            frozen=not trained.tuned,
+        )  # fmt: skip
+    told: dict[str, Any] = {"temperature": trained.temperature}
+    if trained.temperature is not None:
+        progress.say(describe_temperature(trained.temperature))
+    if abstention.out_of_fold is not None:
+        answers = [abstention.out_of_fold.answer(accuracy) for accuracy in TOLD_ACCURACIES]
+        told["answers"] = [
+            {"accuracy": a.accuracy, "share": a.share, "interval": a.share_interval}
+            for a in answers
+        ]
+        progress.say(f"answers {', '.join(map(str, answers))}, else \"not sure\" "
+                     "(predict --accuracy; by cross-validation)")  # fmt: skip
+    if left_out:
+        told["left_out"] = [
+            {"class": row.name, "refused": row.refused, "images": row.images,
+             "interval": row.interval} for row in left_out
+        ]  # fmt: skip
+        progress.say(f"\"none of these\" at {RATE:.0%} false alarms (predict --reject {RATE}): "
+                     f"{describe_left_out(left_out)}")  # fmt: skip
+    return Doubts(abstention, told)
+
+
+def describe_temperature(temperature: float) -> str:
+    """What calibration did to the stated probabilities."""
+    if temperature == 1:
+        return "stated probabilities stay as they are: a temperature does not help"
+    return f"stated probabilities are calibrated: logits divided by {temperature:.2f}"

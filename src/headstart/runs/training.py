@@ -139,14 +139,16 @@ def _carry_out(
         found = review(inputs, source, progress, trained)
     tuning = steps.tune(inputs, folder, progress, resumed=resumed)
     if tuning is not None and tuning.head is not None:
-        trained = Trained(tuning.head, history=tuning.history)
+        trained = Trained(tuning.head, history=tuning.history, tuned=True)
         # Measured by the network as it is delivered, from the weights in the run's folder.
         inputs = steps.prepare(dataset, tuning.recipe.changed(views=1), progress, strict)
         inputs = replace(inputs, recipe=tuning.recipe)
     results = steps.measure(inputs, trained, progress)
+    doubts = steps.learn_abstention(inputs, trained, progress)
     with progress.stage("save"):
-        record.write_classifier(folder, inputs, trained)
-        studies = {**choices, "tuning": tuning.to_dict() if tuning else None}
+        record.write_classifier(folder, inputs, trained, doubts.abstention)
+        studies = {**choices, "tuning": tuning.to_dict() if tuning else None,
+                   "abstention": doubts.told}  # fmt: skip
         record.write_audit(folder, found)
         record.write_run(folder, source, inputs, trained, results, progress, studies)
         runs.finish(folder)

@@ -3,6 +3,7 @@
 classifier.json     class names, preprocessing, versions, and the digests of all of it
 head.safetensors    what was trained
 model.xml, .bin     OpenVINO, the whole way from one uint8 image to probabilities
+abstention.safetensors    when not to answer; classifiers of earlier versions have none
 """
 
 import re
@@ -12,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from headstart.errors import ClassifierError, cannot_read
 from headstart.features.engine import core, save_model
@@ -23,6 +26,7 @@ from headstart.system.json import dumps, loads
 FORMAT = 1
 RECORD = "classifier.json"
 PARTS = ("head.safetensors", "model.xml", "model.bin")
+ABSTENTION = "abstention.safetensors"
 _AGAIN = "Train again, or restore the folder"
 
 
@@ -30,15 +34,23 @@ _AGAIN = "Train again, or restore the folder"
 class Saved:
     """What a classifier's folder holds.
 
-    record: the fields of classifier.json. head: what was trained. model: OpenVINO's.
+    record: the fields of classifier.json. head: what was trained. model: OpenVINO's. abstention:
+    arrays by name, none of a version that had none.
     """
 
     record: Mapping[str, Any]
     head: Head
     model: Any
+    abstention: Mapping[str, np.ndarray]
 
 
-def write(folder: Path, record: Mapping[str, Any], head: Head, model: Any) -> None:
+def write(
+    folder: Path,
+    record: Mapping[str, Any],
+    head: Head,
+    model: Any,
+    abstention: Mapping[str, np.ndarray],
+) -> None:
     """Write a classifier to `folder`, whole or not at all; an older one is replaced.
 
     Equal classifiers give equal files. Raises StorageError if there is no room.
@@ -49,7 +61,10 @@ def write(folder: Path, record: Mapping[str, Any], head: Head, model: Any) -> No
         (temporary / "head.safetensors").write_bytes(save(head.arrays()))
         name_nodes(model)
         save_model(model, temporary / "model.xml")
-        parts = {part: digest((temporary / part).read_bytes()) for part in PARTS}
+        if abstention:
+            (temporary / ABSTENTION).write_bytes(save(dict(abstention)))
+        written = (*PARTS, ABSTENTION) if abstention else PARTS
+        parts = {part: digest((temporary / part).read_bytes()) for part in written}
         whole = {"format": FORMAT, **record, "head": head.description(), "parts": parts}
         text = dumps(seal(loads(dumps(whole).encode())), indent=2) + "\n"
         (temporary / RECORD).write_text(text, encoding="utf-8")
@@ -109,7 +124,9 @@ def _unsealed(file: Path, content: bytes) -> dict[str, Any]:
 
 def _read_parts(folder: Path, record: Mapping[str, Any]) -> dict[str, bytes]:
     """Each file's bytes. Raises ClassifierError for one that is missing or not the record's own."""
-    parts = {part: _content(folder / part) for part in PARTS}
+    known = record.get("parts", ())
+    names = (*PARTS, ABSTENTION) if ABSTENTION in known else PARTS
+    parts = {part: _content(folder / part) for part in names}
     for part, content in parts.items():
         if "parts" in record and digest(content) != record["parts"][part]:
             raise _not_of_one_piece(
@@ -177,7 +194,8 @@ def _fitting(folder: Path, record: Mapping[str, Any], parts: Mapping[str, bytes]
     thresholds = record.get("thresholds")
     if thresholds is not None and len(thresholds) != len(classes):
         raise refuse(RECORD, f"{len(classes)} thresholds", len(thresholds))
-    return Saved(record, head, model)
+    abstention = load(parts[ABSTENTION]) if ABSTENTION in parts else {}
+    return Saved(record, head, model, abstention)
 
 
 def name_nodes(model: Any) -> None:

@@ -51,5 +51,5 @@ class Record(Written):
     cuts: list[Annotated[str, AfterValidator(_cut)]]
     augmentation: Augmentation | None = None
     thresholds: list[Share] | None = None
-    parts: dict[Literal["head.safetensors", "model.xml", "model.bin"], str] | None = None
+    parts: dict[str, str] | None = None
     digest: str | None = None
