@@ -10,7 +10,7 @@ import pytest
 
 import headstart
 from headstart.errors import ClassifierError
-from headstart.saved.folder import PARTS, RECORD
+from headstart.saved.folder import ABSTENTION, PARTS, RECORD
 
 OLD = Path(__file__).parent / "data_of_old_runs" / "0.1.0"
 CHOICES = {"cut": "block1a_project_bn", "size": 64}
@@ -87,7 +87,7 @@ def test_what_is_not_of_one_piece_is_refused(
     )
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", (*PARTS, ABSTENTION))
 def test_a_part_that_is_missing_is_named(whole: Path, part: str) -> None:
     (whole / part).unlink()
     with pytest.raises(ClassifierError, match=f"expected a whole classifier, found: no {part}"):
@@ -104,14 +104,14 @@ def test_what_was_loaded_needs_its_files_no_more(whole: Path) -> None:
     image = np.full((64, 64, 3), 100, np.uint8)
     expected = headstart.load(whole).predict_proba(image)
     classifier = headstart.load(whole)
-    for part in PARTS:
+    for part in (*PARTS, ABSTENTION):
         (whole / part).write_bytes(b"")
     assert np.array_equal(classifier.predict_proba(image), expected)
 
 
 def test_saved_again_it_is_the_same(whole: Path, tmp_path: Path) -> None:
     again = headstart.load(whole).save(tmp_path / "again")
-    for name in (*PARTS, RECORD):
+    for name in (*PARTS, ABSTENTION, RECORD):
         assert (again / name).read_bytes() == (whole / name).read_bytes(), name
 
 
@@ -203,7 +203,7 @@ def test_two_equal_trainings_write_equal_files(
         monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / f"cache of {name}"))
         folders.append(headstart.train(tiny, out=tmp_path / name, **CHOICES).folder / "classifier")
     one, two = folders
-    for file in (RECORD, *PARTS):
+    for file in (RECORD, ABSTENTION, *PARTS):
         assert (one / file).read_bytes() == (two / file).read_bytes(), file
 
 

@@ -107,6 +107,61 @@ def test_predict_names_bad_images_in_their_rows(
         assert done.out.count(cell) == 30
 
 
+def test_predict_says_not_sure_and_none_of_these(
+    runs: Trained, tiny: Path, call: Call, tmp_path: Path
+) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    shutil.copy(tiny / "red" / "0.jpg", new / "0.jpg")
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[::2] = 255
+    Image.fromarray(stripes).save(new / "1.png")
+    asked = ("predict", runs.first, new, "--accuracy", 0.9, "--reject", 0.1)
+    done = call(*asked, "--format", "csv")
+    assert done.code == 0, done.err
+    header, first, second = done.out.splitlines()
+    assert header == "image,answer,label,probability,error"
+    assert re.search(r"0\.jpg,answered,red,\d\.\d+,$", first)
+    assert re.search(r"1\.png,none of these,,\d\.\d+,$", second)
+    assert "1 answered of 2, 0 not sure, 1 none of these" in done.err
+    assert re.search(r"answers 100\.0% \(\d\d\.\d% to 100\.0%\) of images like those", done.err)
+    assert re.search(r"takes 10\.0% \(\d\.\d% to .*%\) of images like those", done.err)
+    assert re.search(r"1\.png +none of these \((red|blue) ", call(*asked).out)
+    rows = [json.loads(row) for row in call(*asked, "--format", "jsonl").out.splitlines()]
+    assert [(row["answer"], row["label"]) for row in rows] == [
+        ("answered", "red"), ("none of these", None)
+    ]  # fmt: skip
+    assert rows[0]["typicality"] > 0.1 >= rows[1]["typicality"]
+    unsure = call("predict", runs.first, new, "--accuracy", 0.999)
+    assert unsure.out.count("not sure (") == 2
+    assert "training images cannot vouch for more than --accuracy 0.9" in unsure.err
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [(("--accuracy", 99), r"expected an accuracy from 0\.5 to below 1, found 99"),
+     (("--accuracy", "high"), "--accuracy: expected a number, found 'high'"),
+     (("--reject", 0.001), r"expected a share of false alarms from 0\.0\d+, which 3\d training")],
+)  # fmt: skip
+def test_predict_refuses_what_it_cannot_tell(
+    runs: Trained, tiny: Path, call: Call, option: tuple[str, Any], message: str
+) -> None:
+    done = call("predict", runs.first, tiny / "red", *option)
+    assert (done.code, done.out) == (2, "")
+    assert re.search(message, done.err)
+
+
+@pytest.mark.parametrize("option", [("--accuracy", 0.9), ("--reject", 0.1)])
+def test_predict_of_an_old_run_says_that_it_cannot(
+    tiny: Path, call: Call, option: tuple[str, float]
+) -> None:
+    old = Path(__file__).parents[1] / "data_of_old_runs" / "0.1.0" / "linear"
+    done = call("predict", old, tiny / "red", *option)
+    assert (done.code, done.out) == (2, "")
+    assert "of an earlier version" in done.err
+    assert call("predict", old, tiny / "red").code == 0
+
+
 def test_runs_where_nothing_was_trained(call: Call) -> None:
     assert result_of(call("runs", "--json"))["runs"] == []
     assert "Next: headstart train PHOTOS" in call("runs").out

@@ -32,7 +32,7 @@ class Answers:
     @property
     def share(self) -> float:
         """Of images that are answered."""
-        return self.answered / self.images
+        return self.answered / max(self.images, 1)
 
     @property
     def share_interval(self) -> Interval:
@@ -108,8 +108,9 @@ class OutOfFold:
             if counts[waiting].sum() >= enough:
                 groups.append(np.array(waiting))
                 waiting = []
-        if waiting:  # only where all together have too few
-            groups.append(np.array(waiting))
+        if waiting:  # too few at the end
+            last = groups.pop().tolist() if groups else []
+            groups.append(np.array(last + waiting))
         return groups
 
 
