@@ -87,7 +87,7 @@ def test_what_is_not_of_one_piece_is_refused(
     )
 
 
-@pytest.mark.parametrize("part", (*PARTS, ABSTENTION))
+@pytest.mark.parametrize("part", [*PARTS, ABSTENTION])
 def test_a_part_that_is_missing_is_named(whole: Path, part: str) -> None:
     (whole / part).unlink()
     with pytest.raises(ClassifierError, match=f"expected a whole classifier, found: no {part}"):

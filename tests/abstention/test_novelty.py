@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from samples import features
 
 from headstart.abstention.novelty import LeftOut, Sample, leave_out
 from headstart.errors import ClassifierError
-from samples import features
 
 FOLDS = np.arange(200) % 10
 
