@@ -1,6 +1,7 @@
 """Whether an image is like nothing that was trained on: how far it is from the nearest of the
 training images, in the direction of its features (Sun et al. 2022,
-https://arxiv.org/abs/2204.06507).
+https://arxiv.org/abs/2204.06507), each feature by its spread, so that of several cuts joined the
+one with the largest numbers does not decide alone.
 
 On the principal axes of the directions, so that it is small and quick; what lies outside of these
 axes adds to the distance. Letters: N images, D features, k axes, n images kept.
@@ -19,15 +20,18 @@ LEAST = 256  # kept of features that are very many
 NUMBERS = 2**24  # in memory, 64 MB
 LEARNED_FROM = 512  # images that tell the axes
 AXES = 128
+FLOOR = 0.1  # of the mean spread, added to each: features that hardly vary are not made loud
 
 
 @dataclass(frozen=True)
 class Novelty:
-    """mean (D,), axes (D, k) float16: from directions to places. places: (n, k) float16 of training
+    """spread (D,): by which features are divided. mean (D,), axes (D, k) float16: from directions to
+    places. places: (n, k) float16 of training
     images. scores: (n,) squared distances of these from the nearest other one, axes and
     neighbours being those of other folds; the farthest first.
     """
 
+    spread: np.ndarray
     mean: np.ndarray
     axes: np.ndarray
     places: np.ndarray
@@ -35,7 +39,7 @@ class Novelty:
 
     def distances(self, features: np.ndarray) -> np.ndarray:
         """(N,) squared distances of (N, D) features from the nearest training image: 0 to 4."""
-        centred = directions(features) - self.mean
+        centred = directions(features, self.spread) - self.mean
         places = centred @ self.axes.astype(np.float32)
         outside = np.maximum((centred**2).sum(axis=1) - (places**2).sum(axis=1), 0)
         result: np.ndarray = outside + _nearest(places, self.places.astype(np.float32))
@@ -69,9 +73,9 @@ class Novelty:
             )
 
 
-def directions(features: np.ndarray) -> np.ndarray:
-    """(N, D) of length 1."""
-    features = np.where(np.isfinite(features), features, 0).astype(np.float32)
+def directions(features: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """(N, D) of length 1, of (N, D) features divided by their (D,) spread."""
+    features = np.where(np.isfinite(features), features, 0).astype(np.float32) / spread
     length = np.linalg.norm(features, axis=1, keepdims=True)
     result: np.ndarray = features / np.maximum(length, np.finfo(np.float32).tiny)
     return result
@@ -87,7 +91,10 @@ class Sample:
         count, dimensions = features.shape
         most = int(np.clip(NUMBERS // dimensions, LEAST, IMAGES))
         self.rows = np.sort(np.random.default_rng(seed).permutation(count)[:most])
-        self.directions = directions(features[self.rows])
+        values = features[self.rows]
+        spread = values.std(axis=0, dtype=np.float32)
+        self.spread = (spread + FLOOR * spread.mean()) if spread.any() else spread + 1
+        self.directions = directions(values, self.spread)
         self.products = (self.directions @ self.directions.T).astype(np.float64)
 
     def __len__(self) -> int:
@@ -129,7 +136,7 @@ class Sample:
         axes = (self.directions[told] - mean).T @ weights.astype(np.float32)
         axes = axes.astype(np.float16)
         places = ((self.directions - mean) @ axes.astype(np.float32)).astype(np.float16)
-        return Novelty(mean, axes, places, -np.sort(-scores).astype(np.float32))
+        return Novelty(self.spread, mean, axes, places, -np.sort(-scores).astype(np.float32))
 
     def _axes(self, learned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which of the images tell the axes, and (m, k) what of each makes one."""
