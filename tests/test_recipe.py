@@ -165,6 +165,7 @@ def test_what_nothing_would_look_at_is_refused_where_it_is_typed(
         {"tune_epochs": 3, "batch_size": 8, "finetune": True},
         {"batch_size": 8, "head": "neural"},
         {"seed": 1, "views": 2, "folds": 3},
+        {"cut": "a+b", "fusion": "late"},
     ],
 )
 def test_what_is_looked_at_is_taken(choices: dict[str, Any]) -> None:

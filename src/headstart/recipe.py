@@ -183,8 +183,6 @@ class Recipe(BaseModel):
             raise ValueError("views = 'fresh' needs head = 'neural'; a linear head takes a number")
         if self.views == "fresh" and self.ensemble:
             raise ValueError("ensemble = true needs a number of views, found 'fresh'")
-        if self.fusion == "late" and self.head != "linear":
-            raise ValueError("fusion = 'late' needs head = 'linear'; other heads see all cuts")
         if self.finetune and self.head != "linear":
             raise ValueError("finetune = true begins from a linear head: set head = 'linear'")
         return self
@@ -282,7 +280,7 @@ def list_unheeded(recipe: Recipe) -> dict[str, str]:
     """The choices that the recipe passes over, each with the setting that it would need."""
     neural, tuned = recipe.head != "linear", recipe.finetune
     unheeded = {} if tuned else dict.fromkeys(OF_TUNING, "finetune=true")
-    unheeded |= {} if neural else dict.fromkeys(OF_NEURAL, "head=neural")
+    unheeded |= {"fusion": "head=linear"} if neural else dict.fromkeys(OF_NEURAL, "head=neural")
     return unheeded | ({} if neural or tuned else dict.fromkeys(OF_BOTH, "head=neural"))
 
 

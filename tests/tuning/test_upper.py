@@ -103,6 +103,15 @@ def statistics(base: Any) -> list[np.ndarray]:
 
 
 @needs_tensorflow
+def test_one_layer_may_be_pooled_in_two_ways(images: np.ndarray) -> None:
+    cuts = (Cut("block6d_add", "avg"), Cut("block6d_add", "max"), Cut("block6d_depthwise_relu"))
+    dimensions = 2 * 192 + 1152
+    network = build_network(recipe(), np.zeros((dimensions, 2), "f4"), np.zeros(2, "f4"))
+    model = build_upper(network, "block6c_add", cuts, recipe())
+    assert model.output_shape == (None, 2)
+
+
+@needs_tensorflow
 def test_a_network_is_put_back_to_what_it_knew(images: np.ndarray) -> None:
     from headstart.heads.neural import prepare_keras
 

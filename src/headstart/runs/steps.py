@@ -222,7 +222,7 @@ def label(items: Sequence[Item], task: Task, recipe: Recipe) -> Labels:
 
 def list_parts(recipe: Recipe, extractor: Extractor) -> tuple[slice, ...]:
     """Which features each of the heads sees that are averaged; none for one head on all."""
-    late = recipe.fusion == "late" and len(extractor.cuts) > 1
+    late = recipe.fusion == "late" and recipe.head == "linear" and len(extractor.cuts) > 1
     return tuple(extractor.slices.values()) if late else ()
 
 

@@ -78,18 +78,16 @@ def build_upper(network: Network, boundary: str, cuts: Sequence[Cut], recipe: Re
     base = network.base
     start = base.get_layer(boundary).output
     shape = tuple(int(side) for side in start.shape[1:])
-    part = keras.Model(start, [base.get_layer(cut.layer).output for cut in cuts])
+    names = list(dict.fromkeys(cut.layer for cut in cuts))  # one may be pooled in two ways
+    part = keras.Model(start, [base.get_layer(name).output for name in names])
     for layer in base.layers:
         # In inference mode, its statistics stay what ImageNet made them.
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
     flat = keras.Input((int(np.prod(shape)),), name="activations")
     maps = part(keras.layers.Reshape(shape)(flat))
     maps = maps if isinstance(maps, list | tuple) else [maps]
-    vectors = [
-        vector
-        for cut, feature_map in zip(cuts, maps, strict=True)
-        for vector in pooled(feature_map, cut, recipe.pooling)
-    ]
+    map_of = dict(zip(names, maps, strict=True))
+    vectors = [vector for cut in cuts for vector in pooled(map_of[cut.layer], cut, recipe.pooling)]
     x = keras.layers.Concatenate()(vectors) if len(vectors) > 1 else vectors[0]
     return keras.Model(flat, network.head(x))
 
