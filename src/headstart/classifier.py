@@ -162,8 +162,7 @@ class Classifier:
         Arguments and errors as of `predict`.
         """
         silence = self.silence(accuracy, reject)
-        engine = self._watched if reject is not None else self._engine
-        for name, error, rows, features in self._by_view(engine, sources, views):
+        for name, error, rows, features in self.look(sources, views, features=reject is not None):
             if rows is None:
                 yield Prediction(name, None, {}, error)
             else:
@@ -210,13 +209,14 @@ class Classifier:
         The further views are those of the augmentation that the classifier was trained with, of
         flipping where there was none; V is no more than there are different ones.
         """
-        for name, error, rows, _ in self._by_view(self._engine, sources, views):
+        for name, error, rows, _ in self.look(sources, views):
             yield name, error, rows
 
-    def _by_view(
-        self, engine: OpenVinoEngine, sources: Iterable[Any], views: int
+    def look(
+        self, sources: Iterable[Any], views: int = 1, *, features: bool = False
     ) -> Iterator[tuple[str, str | None, np.ndarray | None, np.ndarray | None]]:
-        """As `by_view`, and the (D,) features of the image itself where the engine gives them."""
+        """As `by_view`, and the (D,) features of the image itself where they are asked for."""
+        engine = self._watched if features else self._engine
         augmentation = _read_augmentation(self.description.get("augmentation"))
         count = min(views, augment.distinct_views(augmentation) or views)
         names: list[tuple[str, str | None]] = []
@@ -242,8 +242,8 @@ class Classifier:
                 while names[given][1] is not None:
                     yield *names[given], None, None
                     given += 1
-                features = rows[0][1] if len(rows[0]) > 1 else None
-                yield names[given][0], None, np.stack([row[0] for row in rows]), features
+                seen = rows[0][1] if features else None
+                yield names[given][0], None, np.stack([row[0] for row in rows]), seen
                 rows = []
                 given += 1
             for name, error in names[given:]:

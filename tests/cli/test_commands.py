@@ -162,6 +162,66 @@ def test_predict_of_an_old_run_says_that_it_cannot(
     assert call("predict", old, tiny / "red").code == 0
 
 
+def test_evaluate_tells_what_is_answered(runs: Trained, tiny: Path, call: Call) -> None:
+    asked = ("evaluate", runs.first, tiny, "--accuracy", 0.9, "--reject", 0.1)
+    done = call(*asked)
+    assert done.code == 0, done.err
+    assert re.search(r"all: 4\d of 48 answered \(.*\), of these 100\.0% \(.*\) right; ", done.out)
+    part = result_of(call(*asked, "--json"))["answered"]["all"]
+    assert part["answered"] + part["not_sure"] + part["none_of_these"] == part["images"] == 48
+    assert part["right"] == part["answered"]
+    assert result_of(call("evaluate", runs.first, tiny, "--json")).keys() == {"all", "warnings"}
+
+
+def test_check(runs: Trained, tiny: Path, call: Call, tmp_path: Path) -> None:
+    """On images that it was not trained on: one line, and an exit code."""
+    done = call("check", runs.first, tiny, "--min-accuracy", 0.5, "--against", runs.second)
+    assert done.code == 0, done.err
+    assert len(done.out.splitlines()) == 1
+    assert re.search(r"^100\.0% \(\d\d\.\d% to 100\.0%\) right, at least 50\.0%: kept; ", done.out)
+    assert f"against {runs.second}, at most 0.0% less: kept, though so few" in done.out
+    left = re.search(r"\((\d+) images, (\d+) trained on left out\)$", done.out.strip())
+    assert left is not None
+    assert int(left[1]) + int(left[2]) == 48
+    wrong = tmp_path / "wrong"  # blue and red the wrong way round
+    for name, other in (("blue", "red"), ("red", "blue")):
+        shutil.copytree(tiny / name, wrong / other)
+    missed = call("check", runs.first, wrong, "--min-accuracy", 0.9)
+    assert missed.code == 1
+    assert "0.0% (0.0% to" in missed.out
+    assert ": missed (" in missed.out
+    told = call("check", runs.first, wrong, "--min-accuracy", 0.9, "--json")
+    assert told.code == 1
+    row = json.loads(told.out)
+    assert (row["kept"], row["accuracy"]["told"], row["drop"]) == (False, True, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [((), "expected what to check, found none. Type: headstart check "),
+     (("--min-accuracy", 95), "--min-accuracy: expected a share from 0 to 1, found '95'")],
+)  # fmt: skip
+def test_check_refuses(
+    runs: Trained, tiny: Path, call: Call, options: tuple[Any, ...], message: str
+) -> None:
+    done = call("check", runs.first, tiny, *options)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+
+
+def test_check_refuses_images_it_was_trained_on(
+    runs: Trained, tiny: Path, call: Call, tmp_path: Path
+) -> None:
+    names = (runs.first / "training.csv").read_text().splitlines()[1:]
+    for name in (line.split(",")[0] for line in names):
+        target = tmp_path / "seen" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tiny / name, target)
+    done = call("check", runs.first, tmp_path / "seen", "--min-accuracy", 0.5)
+    assert done.code == 2
+    assert f"found {len(names)} it was trained on and 0 that cannot be used" in done.err
+
+
 def test_runs_where_nothing_was_trained(call: Call) -> None:
     assert result_of(call("runs", "--json"))["runs"] == []
     assert "Next: headstart train PHOTOS" in call("runs").out

@@ -133,3 +133,14 @@ def test_what_does_not_suit_several_classes_is_refused(
         remedies(run)
     with pytest.raises(ClassifierError, match="found several classes an image"):
         compare(run, run)
+
+
+def test_none_of_these_is_told_and_an_accuracy_refused(run: headstart.Run, table: Path) -> None:
+    classifier = headstart.load(run.folder)
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[::2] = 255
+    disc, alien = classifier.predict([table.parent / "1.png", stripes], reject=0.05)
+    assert disc.typicality is not None
+    assert (alien.silence, alien.label, alien.labels) == ("none of these", None, ())
+    with pytest.raises(ClassifierError, match="of several classes an image"):
+        classifier.predict(stripes, accuracy=0.9)

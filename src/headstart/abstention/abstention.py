@@ -15,7 +15,6 @@ from headstart.errors import ClassifierError
 AGAIN = "Train again with this version: headstart train PHOTOS"
 RATE = 0.05  # false alarms at which a training says what "none of these" is worth
 FOLDS = 10  # of who is judged by whom: the fewer, the more false alarms are expected than come
-FEW = 5  # folds for each class that is left out, which need not be so near
 MANY = 20  # classes above which none is left out: it takes a while for each
 
 
@@ -86,13 +85,15 @@ def learn(
     classes: Sequence[str],
     *,
     seed: int,
+    columns: slice | None = None,
     frozen: bool = True,
 ) -> tuple[Abstention, list[LeftOut]]:
     """When not to answer, and what is refused of each class when it is left out.
 
     features: (N, D) of the training images. targets: (N,) class numbers; where an image may be in
     several classes, (N, C). out_of_fold: (N, C) probabilities by heads that have not seen the
-    image, if there are any. fold_of: (N,) numbers, best FOLDS of them. frozen: whether the network
+    image, if there are any. fold_of: (N,) numbers, best FOLDS of them. columns: of the features,
+    that tell how far an image is from others; by default all. frozen: whether the network
     has not learned from these images; otherwise they lie nearer to each other than new ones to
     them, which would be refused.
     """
@@ -102,9 +103,9 @@ def learn(
         answers = OutOfFold.of(out_of_fold, targets)
     if not frozen:
         return Abstention(answers), []
-    sample = Sample(features, seed)
+    sample = Sample(features, seed, columns)
     folds = fold_of[sample.rows]
     left_out = []
     if alone and len(classes) <= MANY:
-        left_out = leave_out(sample, targets[sample.rows], folds % FEW, classes, RATE)
+        left_out = leave_out(sample, targets[sample.rows], folds, classes, RATE)
     return Abstention(answers, sample.learn(folds)), left_out

@@ -18,19 +18,20 @@ from headstart.metrics.intervals import CROSSED, Interval, interval
 IMAGES = 2048  # kept at most
 LEAST = 256  # kept of features that are very many
 NUMBERS = 2**24  # in memory, 64 MB
-LEARNED_FROM = 512  # images that tell the axes
+LEARNED_FROM = 256  # images that tell the axes
 AXES = 128
 FLOOR = 0.1  # of the mean spread, added to each: features that hardly vary are not made loud
 
 
 @dataclass(frozen=True)
 class Novelty:
-    """spread (D,): by which features are divided. mean (D,), axes (D, k) float16: from directions to
-    places. places: (n, k) float16 of training
-    images. scores: (n,) squared distances of these from the nearest other one, axes and
-    neighbours being those of other folds; the farthest first.
+    """columns (2,): of the features, from where to where they are looked at, D in all. spread (D,):
+    by which these are divided. mean (D,), axes (D, k) float16: from directions to places. places:
+    (n, k) float16 of training images. scores: (n,) squared distances of these from the nearest of
+    those of other folds, on their axes; the farthest first.
     """
 
+    columns: np.ndarray
     spread: np.ndarray
     mean: np.ndarray
     axes: np.ndarray
@@ -38,8 +39,11 @@ class Novelty:
     scores: np.ndarray
 
     def distances(self, features: np.ndarray) -> np.ndarray:
-        """(N,) squared distances of (N, D) features from the nearest training image: 0 to 4."""
-        centred = directions(features, self.spread) - self.mean
+        """(N,) squared distances of the features of N images from the nearest training image's: 0
+        to 4.
+        """
+        start, stop = self.columns
+        centred = directions(features[:, start:stop], self.spread) - self.mean
         places = centred @ self.axes.astype(np.float32)
         outside = np.maximum((centred**2).sum(axis=1) - (places**2).sum(axis=1), 0)
         result: np.ndarray = outside + _nearest(places, self.places.astype(np.float32))
@@ -84,14 +88,17 @@ def directions(features: np.ndarray, spread: np.ndarray) -> np.ndarray:
 class Sample:
     """Some of N training images and the angles between them, from which everything is learned.
 
-    rows: (n,) their numbers. Learning from fewer of them takes no look at their features.
+    columns: of the features, to look at. rows: (n,) their numbers. Learning from fewer of them
+    takes no look at their features.
     """
 
-    def __init__(self, features: np.ndarray, seed: int) -> None:
-        count, dimensions = features.shape
+    def __init__(self, features: np.ndarray, seed: int, columns: slice | None = None) -> None:
+        start, stop, _ = (columns or slice(None)).indices(features.shape[1])
+        self.columns = np.array([start, stop])
+        count, dimensions = len(features), stop - start
         most = int(np.clip(NUMBERS // dimensions, LEAST, IMAGES))
         self.rows = np.sort(np.random.default_rng(seed).permutation(count)[:most])
-        values = features[self.rows]
+        values = features[self.rows, start:stop]
         spread = values.std(axis=0, dtype=np.float32)
         self.spread = (spread + FLOOR * spread.mean()) if spread.any() else spread + 1
         self.directions = directions(values, self.spread)
@@ -111,17 +118,13 @@ class Sample:
         result: np.ndarray = outside + _nearest(places, others)
         return result
 
-    def score_by_others(self, fold_of: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
-        """(n,) scores of each image by those of other folds; nan of who is not `among` them.
-
-        fold_of: (n,) numbers. among: (n,) mask; by default all.
-        """
-        among = np.ones(len(self), bool) if among is None else among
+    def score_by_others(self, fold_of: np.ndarray) -> np.ndarray:
+        """(n,) scores of each image by those of other folds. fold_of: (n,) numbers."""
         scores = np.full(len(self), np.nan)
-        for fold in np.unique(fold_of[among]):
-            asked = np.flatnonzero(among & (fold_of == fold))
-            learned = np.flatnonzero(among & (fold_of != fold))
+        for fold in np.unique(fold_of):
+            learned = np.flatnonzero(fold_of != fold)
             if len(learned) > 1:
+                asked = np.flatnonzero(fold_of == fold)
                 scores[asked] = self.score(asked, learned)
         return scores
 
@@ -136,7 +139,9 @@ class Sample:
         axes = (self.directions[told] - mean).T @ weights.astype(np.float32)
         axes = axes.astype(np.float16)
         places = ((self.directions - mean) @ axes.astype(np.float32)).astype(np.float16)
-        return Novelty(self.spread, mean, axes, places, -np.sort(-scores).astype(np.float32))
+        return Novelty(
+            self.columns, self.spread, mean, axes, places, -np.sort(-scores).astype(np.float32)
+        )
 
     def _axes(self, learned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which of the images tell the axes, and (m, k) what of each makes one."""
@@ -189,18 +194,23 @@ def leave_out(
 ) -> list[LeftOut]:
     """What is refused of each class by what is learned from all others, at a share of false alarms.
 
-    targets, fold_of: (n,) class and fold numbers of the sample's images.
+    targets, fold_of: (n,) class and fold numbers of the sample's images. Distances are those of
+    the directions themselves, without axes, which hardly change them: it takes no time.
     """
+    distances = 2 - 2 * sample.products
+    foreign = fold_of[:, None] != fold_of
     found = []
     for number, name in enumerate(classes):
-        own, learned = np.flatnonzero(targets == number), np.flatnonzero(targets != number)
-        scores = sample.score_by_others(fold_of, targets != number)[learned]
-        place = int(rate * (len(scores) + 1))
-        if not len(own) or not place or np.isnan(scores).any():
+        own, others = targets == number, targets != number
+        place = int(rate * (int(others.sum()) + 1))
+        if not own.any() or not place or len(np.unique(fold_of[others])) < 2:
             continue
-        limit = -np.sort(-scores)[place - 1]
-        refused = int((sample.score(own, learned) > limit).sum())
-        found.append(LeftOut(name, refused, len(own)))
+        within = np.where(
+            foreign[np.ix_(others, others)], distances[np.ix_(others, others)], np.inf
+        )
+        limit = -np.sort(-within.min(axis=1))[place - 1]
+        refused = int((distances[np.ix_(own, others)].min(axis=1) > limit).sum())
+        found.append(LeftOut(name, refused, int(own.sum())))
     return found
 
 

@@ -25,6 +25,14 @@ def parse_path(text: str | Path) -> Path:
     return Path(text)
 
 
+def parse_share(text: str | float) -> float:
+    """A share from 0 to 1 as it was typed."""
+    number = parse_number(text)
+    if not 0 <= number <= 1:
+        raise typer.BadParameter(f"expected a share from 0 to 1, found {text!r}")
+    return number
+
+
 Photos = Annotated[
     Path,
     typer.Argument(

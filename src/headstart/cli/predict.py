@@ -1,4 +1,4 @@
-"""headstart predict, evaluate."""
+"""headstart predict, evaluate, check."""
 
 import sys
 from pathlib import Path
@@ -17,6 +17,7 @@ from headstart.cli.options import (
     Strict,
     Tta,
     parse_path,
+    parse_share,
 )
 from headstart.cli.output import format_interval, format_share, print_json, reporter, tell
 from headstart.cli.usage import whole
@@ -193,20 +194,37 @@ def evaluate(
     photos: Photos,
     strict: Strict = False,
     tta: Tta = 1,
+    accuracy: Accuracy = None,
+    reject: Reject = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a classifier on labelled images; with --tta N whether views at test time pay."""
+    """Measure a classifier on labelled images; with --tta N whether views at test time pay, with
+    --accuracy or --reject how much it answers and how much of that is right.
+    """
     from headstart.report.words import summary
     from headstart.runs.evaluate import evaluate_views
 
-    evaluated = evaluate_views(run, photos, tta, strict=strict, progress=reporter(quiet, as_json))
+    evaluated = evaluate_views(
+        run, photos, tta, accuracy=accuracy, reject=reject, strict=strict,
+        progress=reporter(quiet, as_json),
+    )  # fmt: skip
     metrics, views = evaluated.metrics, evaluated.views
     if as_json:
         figures = {split: part.to_dict() for split, part in metrics.items()}
-        print_json({**figures, "warnings": list(evaluated.warnings)})
+        answered = {split: part.to_dict() for split, part in evaluated.answered.items()}
+        more = {"answered": answered} if answered else {}
+        print_json({**figures, **more, "warnings": list(evaluated.warnings)})
         return
     tell(summary(metrics))
+    for split, part in evaluated.answered.items():
+        said = part.to_dict()
+        tell(f"{split}: {part.answered:,} of {part.images:,} answered "
+             f"{format_interval(said['share_interval'])}, of these "
+             f"{format_share(said['accuracy']) or 'none'} "
+             f"{format_interval(said['accuracy_interval'])} right; {part.not_sure:,} not sure, "
+             f"{part.none_of_these:,} none of these "
+             f"{format_interval(said['none_of_these_interval'])}")  # fmt: skip
     if tta > 1:
         for split, pair in evaluated.paired.items():
             verdict = pair.verdict.replace("the first is", "with views it is").replace(
@@ -219,3 +237,53 @@ def evaluate(
                   f"{format_interval(pair.difference_interval, '+')}: {verdict}")  # fmt: skip
         tell(f"{evaluated.images_per_second or 0:,.0f} images a second with {views} views: each "
               "view is another run of the network")  # fmt: skip
+
+
+@app.command(
+    rich_help_panel=WORK,
+    epilog="Example: headstart check runs/photos-2 new/ --min-accuracy 0.95",
+)
+@command
+def check(
+    run: RunFolder,
+    photos: Photos,
+    min_accuracy: Annotated[
+        float | None,
+        typer.Option(parser=parse_share, metavar="SHARE", help="Accuracy to keep, such as 0.95."),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(parser=parse_path, metavar="RUN", help="An older run, on the same images."),
+    ] = None,
+    max_drop: Annotated[
+        float,
+        typer.Option(parser=parse_share, metavar="SHARE", help="How much worse it may be."),
+    ] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Say in one line whether an accuracy is kept: exit code 0 if it is, 1 if not."""
+    from headstart.errors import RecipeError
+    from headstart.runs.check import check as check_run
+
+    if min_accuracy is None and against is None:
+        raise RecipeError(
+            f"expected what to check, found none. Type: headstart check {run} {photos} "
+            "--min-accuracy 0.95"
+        )
+    checked = check_run(run, photos, least=min_accuracy, against=against, most_drop=max_drop)
+    if as_json:
+        print_json(checked.to_dict())
+    else:
+        parts = []
+        if checked.accuracy is not None:
+            found = checked.accuracy
+            parts.append(f"{format_share(found.figure)} {format_interval(found.interval)} right, "
+                         f"at least {found.least:.1%}: {found}")  # fmt: skip
+        if checked.drop is not None:
+            found = checked.drop
+            parts.append(f"{found.figure:+.1%} {format_interval(found.interval, '+')} against "
+                         f"{against}, at most {max_drop:.1%} less: {found}")  # fmt: skip
+        others = {"trained on left out": checked.left_out, "unusable": checked.unusable}
+        more = "".join(f", {count:,} {why}" for why, count in others.items() if count)
+        tell(f"{'; '.join(parts)} ({checked.n:,} images{more})")
+    raise typer.Exit(0 if checked.kept else 1)

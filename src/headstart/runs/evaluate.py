@@ -1,18 +1,21 @@
 """A classifier measured on labelled images."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from headstart.classifier import NONE_OF_THESE, NOT_SURE, Prediction
 from headstart.classifier import load as load_classifier
 from headstart.data.dataset import load
 from headstart.data.item import Item
 from headstart.errors import DatasetError
 from headstart.metrics.classification import Metrics
 from headstart.metrics.comparison import Comparison, compare
+from headstart.metrics.intervals import interval
 from headstart.runs import folder as runs
 from headstart.runs import steps
 from headstart.system.progress import Progress, Recorder
@@ -22,7 +25,7 @@ from headstart.system.progress import Progress, Recorder
 class Evaluated:
     """Metrics by split, with `views` views of each image; against the image alone, and of it.
 
-    The latter two are of images in one class.
+    The latter two are of images in one class. answered: by split, where not all are to be.
     """
 
     metrics: dict[str, Any]
@@ -31,6 +34,36 @@ class Evaluated:
     views: int
     warnings: tuple[str, ...] = ()
     images_per_second: float | None = None
+    answered: Mapping[str, "Answered"] = field(default_factory=dict)
+
+
+@dataclass
+class Answered:
+    """Of labelled images how many were answered, of these rightly, and of the others why not."""
+
+    images: int = 0
+    answered: int = 0
+    right: int = 0
+    not_sure: int = 0
+    none_of_these: int = 0
+
+    def add(self, prediction: Prediction, label: str) -> None:
+        """Count one image of the class."""
+        self.images += 1
+        self.answered += prediction.silence is None
+        self.right += prediction.silence is None and prediction.label == label
+        self.not_sure += prediction.silence == NOT_SURE
+        self.none_of_these += prediction.silence == NONE_OF_THESE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Counts, and each share with its 95% interval."""
+        return {
+            **asdict(self),
+            "accuracy": self.right / self.answered if self.answered else None,
+            "accuracy_interval": interval(self.right, self.answered),
+            "share_interval": interval(self.answered, self.images),
+            "none_of_these_interval": interval(self.none_of_these, self.images),
+        }
 
 
 def evaluate_views(
@@ -38,16 +71,21 @@ def evaluate_views(
     source: str | Path,
     views: int,
     *,
+    accuracy: float | None = None,
+    reject: float | None = None,
     strict: bool = False,
     progress: Progress | None = None,
 ) -> Evaluated:
     """Measure a classifier on labelled images, with at most so many different views of each.
 
+    accuracy, reject: where it is not to answer, as in `Classifier.predict`; metrics are of all.
     Images that a run was trained on are counted and told, for they flatter.
     Raises DatasetError if the images have a class that the classifier does not know.
     """
     progress = Recorder(progress)
     classifier = load_classifier(run)
+    silence = classifier.silence(accuracy, reject)
+    answered: dict[str, Answered] = {}
     dataset = load(source, split=False)
     unknown = [name for name in dataset.classes if name not in classifier.classes]
     if unknown:
@@ -72,8 +110,8 @@ def evaluate_views(
     bad: list[tuple[Item, str]] = []
     count = 1
     with progress.stage("predict", len(dataset.items), "images"):
-        rows = classifier.by_view(dataset.items, views)
-        for item, (_, error, by_view) in zip(dataset.items, rows, strict=True):
+        rows = classifier.look(dataset.items, views, features=reject is not None)
+        for item, (name, error, by_view, features) in zip(dataset.items, rows, strict=True):
             progress.advance()
             if by_view is None:
                 bad.append((item, error or ""))
@@ -84,6 +122,9 @@ def evaluate_views(
             count = len(by_view)
             probabilities.append(np.stack([by_view.mean(axis=0), by_view[0]]))
             items.append(item)
+            if accuracy is not None or reject is not None:
+                said = silence(classifier.decide(name, probabilities[-1][0]), features)
+                answered.setdefault(item.split or "all", Answered()).add(said, item.label)
     steps.refuse(bad, strict, progress, "headstart predict RUN PHOTOS --format csv names all")
     if not predictions:
         raise DatasetError(
@@ -101,7 +142,7 @@ def evaluate_views(
             paired[split] = compare(both[:, 0], both[:, 1], targets)
     seconds = progress.seconds["predict"]
     rate = len(dataset.items) / seconds if seconds else None
-    return Evaluated(metrics, paired, alone, count, tuple(progress.warnings), rate)
+    return Evaluated(metrics, paired, alone, count, tuple(progress.warnings), rate, answered)
 
 
 def evaluate(

