@@ -15,7 +15,7 @@ import pytest
 
 COMMANDS = ["train", "predict", "explain", "evaluate", "demo", "recipe", "augment", "backbones",
             "layers", "audit", "compare", "remedies", "lr", "summary", "runs", "info", "report",
-            "open",
+            "open", "check",
             "weights fetch", "cache info", "cache verify", "cache prune",
             "finetune", "learning-curve", "heads",
 ]  # fmt: skip
