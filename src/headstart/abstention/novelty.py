@@ -197,17 +197,15 @@ def leave_out(
     targets, fold_of: (n,) class and fold numbers of the sample's images. Distances are those of
     the directions themselves, without axes, which hardly change them: it takes no time.
     """
-    distances = 2 - 2 * sample.products
-    foreign = fold_of[:, None] != fold_of
+    distances = 2 - 2 * sample.products.astype(np.float32)
+    foreign = np.where(fold_of[:, None] != fold_of, distances, np.float32(np.inf))
     found = []
     for number, name in enumerate(classes):
         own, others = targets == number, targets != number
         place = int(rate * (int(others.sum()) + 1))
         if not own.any() or not place or len(np.unique(fold_of[others])) < 2:
             continue
-        within = np.where(
-            foreign[np.ix_(others, others)], distances[np.ix_(others, others)], np.inf
-        )
+        within = foreign[np.ix_(others, others)]
         limit = -np.sort(-within.min(axis=1))[place - 1]
         refused = int((distances[np.ix_(own, others)].min(axis=1) > limit).sum())
         found.append(LeftOut(name, refused, int(own.sum())))
