@@ -263,7 +263,7 @@ def test_the_cache_is_told_verified_and_pruned(tiny: Path, tmp_path: Path) -> No
     assert call("train", str(tiny), "--out", str(tmp_path / "run")).returncode == 0
     assert re.search(r"efficientnet_lite0 top_relu +48 vectors", call("cache", "info").stdout)
     assert "whole" in call("cache", "verify").stdout
-    assert "removed 1 features, 1 extractors, " in call("cache", "prune", "--all").stdout
+    assert "removed 2 features, 1 extractors, " in call("cache", "prune", "--all").stdout
     assert "vectors" not in call("cache", "info").stdout
 
 

@@ -349,9 +349,13 @@ def test_layers_on_data(hundreds: Path, call: Call) -> None:
     assert done.code == 0, done.err
     (chosen,) = [line[2:].split("  ")[0] for line in done.out.splitlines() if line[:2] == "* "
                  and "chosen" not in line]  # fmt: skip
-    cuts = chosen.split(",")[0].replace(" + ", "+")
+    first, more = re.split(r" and (?=\d+ more, averaged)", chosen.split("  ")[0])
     assert f"Next: headstart train {hundreds} --size 64" in done.out
-    assert f"--cut {cuts}" in done.out
+    (command,) = (line for line in done.out.splitlines() if line.startswith("Next: "))
+    cuts = command.partition("--cut ")[2].split()[0].split("+")
+    assert cuts[0] == first
+    assert len(cuts) == 1 + int(more.split()[0])
+    assert "--set fusion=late" in command
     assert Path("layers.png").read_bytes()[:4] == PNG
     # Two cuts of the kept features are enough to see the other way of telling.
     measured = result_of(call("layers", *options[:-1], "0s", "--json"))

@@ -69,12 +69,15 @@ def test_every_budget_takes_minutes(name: str, call: Call) -> None:
 
 
 def test_shared_options_are_the_same_everywhere() -> None:
-    """Same letters, same words in the help (but for `--out` and train's own budget)."""
+    """Same letters, same words in the help (but for `--out`, train's own budget, and the objects
+    of `explain`, one an image).
+    """
     seen: dict[str, set[tuple[Any, ...]]] = {}
     for name, command in commands().items():
         for parameter in getattr(command, "params", []):
             option = max(parameter.opts, key=len)
-            if option in ("--out",) or (name, option) == ("train", "--budget"):
+            own = (("train", "--budget"), ("explain", "--json"))
+            if option == "--out" or (name, option) in own:
                 continue
             seen.setdefault(option, set()).add((parameter.metavar, parameter.help, parameter.nargs))
     for option in ("--json", "--quiet", "--groups", "--weights", "--set", "--seed", "--budget",
