@@ -8,6 +8,7 @@ from collections.abc import Callable
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 
 import headstart
 from headstart.errors import ClassifierError
+from headstart.runs import page
 from headstart.runs.folder import Run, write_table
 from headstart.runs.judged import read_judged
 from headstart.runs.page import Effort, write_page
@@ -332,3 +334,18 @@ def test_a_damaged_classifier_is_refused(run: Run, tmp_path: Path) -> None:
     (folder / "classifier" / "classifier.json").write_bytes(b"{")
     with pytest.raises(ClassifierError, match=r"classifier\.json"):
         write_page(Run(folder))
+
+
+@pytest.mark.parametrize(
+    ("record", "rows"),
+    [
+        ({}, []),
+        ({"abstention": None}, []),
+        ({"abstention": {"left_out": [{"class": "a"}]}}, []),
+        ({"abstention": {"left_out": [
+            {"class": "a", "refused": 3, "images": 4, "interval": [0.3, 0.95]}]}},
+         [("a", 0.75, (0.3, 0.95), 4)]),
+    ],
+)  # fmt: skip
+def test_what_was_refused_when_left_out(record: dict[str, Any], rows: list[Any]) -> None:
+    assert page._read_left_out(record) == rows

@@ -133,6 +133,7 @@ def gather(
                        charts.calibration_error(judged, None)],
             "aims": _aim(judged),
             "rows": _describe_classes(judged, measured, training),
+            "left_out": _read_left_out(record),
         }  # fmt: skip
         confidence = judged.probabilities.max(axis=1)
         if not judged.task.multilabel:
@@ -276,6 +277,20 @@ class _Shown:
     def probability(self) -> float:
         """Of the class asked."""
         return float(self.judged.probabilities[self.at, self.asked])
+
+
+def _read_left_out(record: Mapping[str, Any]) -> list[tuple[str, float, tuple[float, float], int]]:
+    """Of each class, when it was left out of the training: name, share that was refused as none of
+    these, its interval, images. Of an older run, or one that somebody edited, nothing.
+    """
+    try:
+        return [
+            (str(row["class"]), row["refused"] / row["images"],
+             (float(row["interval"][0]), float(row["interval"][1])), int(row["images"]))
+            for row in (record.get("abstention") or {}).get("left_out", ())
+        ]  # fmt: skip
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError):
+        return []
 
 
 def _find_worst(judged: Judged) -> list[int]:
