@@ -3,8 +3,8 @@
 Four kinds, each on a cold cache: quick, with a search for the cut, with a neural head, with
 fine-tuning that pays. Half of them are killed at a time drawn between start and end, by SIGKILL,
 SIGTERM or SIGINT, half before a drawn change of a file (see _dies.py). Then the same command is
-typed again, or what its error says to type. The run must be equal but for run.json, the run and
-the cache without leftovers, the cache whole.
+typed again, or what its error says to type. The run must be equal but for run.json and its page,
+the run and the cache without leftovers, the cache whole.
 """
 
 import os
@@ -39,7 +39,8 @@ SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 ENDS = (0, 130, *(-number for number in SIGNALS))
 TWICE = 0.25  # share that is killed once more
 DAY = 86400
-UNEQUAL = ("run.json", "model.keras")  # seconds and cache counts; times in a zip
+# Seconds and cache counts; times in a zip; when it was trained and how long it took.
+UNEQUAL = ("run.json", "model.keras", "report.html")
 SECONDS = "history.csv"  # in whose last column
 BESIDES = ("started.json", "checkpoint.safetensors", "best.safetensors", "stages", "folds")
 # A cheap kind is tried more often.
