@@ -83,6 +83,7 @@ def search(
     recipe: Recipe | None = None,
     picture: Picture | None = None,
     count: int = COUNT,
+    classes: int = 2,
     thorough: bool = False,
     budget: float = 1e9,
     **amiss: tuple[str, ...],
@@ -93,7 +94,7 @@ def search(
     values = np.zeros((count, 1, 1), "f4")
     board.best = fake.score(values, CutScore(CUTS, {}, 1, 1, 0, (0, 1), values, values, values), {})
     board.on_all.append(board.best)
-    labels = examples(values, np.arange(count) % 2)
+    labels = examples(values, np.arange(count) % classes, classes)
     variations = Variations(
         [picture or Picture()] * count, labels, recipe or load_recipe("quick"), thorough,
         count, fake.measure, fake.score,
@@ -182,6 +183,11 @@ def test_of_many_images_there_are_no_more_views() -> None:
 def test_few_images_are_not_halved() -> None:
     _, fake = search({}, count=300)
     assert {number for _, number in fake.measured} == {300}
+
+
+def test_few_of_each_class_are_not_halved() -> None:
+    _, fake = search({}, count=MANY, classes=100)
+    assert {number for _, number in fake.measured} == {400}
 
 
 def test_without_time_what_was_not_tried_is_noted() -> None:

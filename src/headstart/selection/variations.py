@@ -80,7 +80,10 @@ class Variations:
         not worth the other half.
         """
         count = len(values) if self.thorough else min(VARIED, len(values))
-        half = count if self.thorough or self.are_few else count // 2
+        half = count // 2
+        told = are_enough(self.labels.take(np.arange(half)), LEAST)  # not with hundreds of classes
+        if self.thorough or self.are_few or not told:
+            half = count
         # Resizing in another way costs nothing, more views do, and of many images a larger size.
         new = changes.keys() - best.changes.keys()
         dearer = "views" in new or ("size" in new and not self.are_few)
