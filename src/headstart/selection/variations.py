@@ -12,7 +12,7 @@ from headstart.features.extract import Features
 from headstart.heads.examples import Labels
 from headstart.recipe import Recipe
 from headstart.selection.board import Board, Variation
-from headstart.selection.score import CutScore
+from headstart.selection.score import CutScore, are_enough
 
 VARIED = 400  # images for what needs another pass of the backbone
 LEAST = 100  # images below which measuring tells nothing
