@@ -41,6 +41,7 @@ TWICE = 0.25  # share that is killed once more
 DAY = 86400
 # Seconds and cache counts; times in a zip; when it was trained and how long it took.
 UNEQUAL = ("run.json", "model.keras", "report.html")
+DRAWN = "charts"  # with the page, once the run is whole: `headstart report` makes both again
 SECONDS = "history.csv"  # in whose last column
 BESIDES = ("started.json", "checkpoint.safetensors", "best.safetensors", "stages", "folds")
 # A cheap kind is tried more often.
@@ -178,7 +179,10 @@ def cache_of(out: Path) -> dict[str, str]:
 
 def content(run: Path) -> dict[str, bytes]:
     """The bytes of every file of a run that two equal ones share."""
-    files = sorted(path for path in run.rglob("*") if path.is_file() and path.name not in UNEQUAL)
+    files = sorted(
+        path for path in run.rglob("*")
+        if path.is_file() and path.name not in UNEQUAL and path.parent.name != DRAWN
+    )  # fmt: skip
     found = {str(path.relative_to(run)): path.read_bytes() for path in files}
     if SECONDS in found:
         found[SECONDS] = re.sub(b",[^,\n]*\n", b"\n", found[SECONDS])
