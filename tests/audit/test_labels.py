@@ -119,3 +119,14 @@ def test_the_ranking_beats_cleanlab_on_the_same_probabilities() -> None:
 def average_precision(scores: np.ndarray, wrong: np.ndarray) -> float:
     hits = wrong[np.argsort(-scores, kind="stable")]
     return float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
+
+
+def test_labels_that_a_person_has_found_right_are_not_listed() -> None:
+    vectors, targets, probabilities, _ = made_up(20)
+    before = rank_labels(vectors, targets, probabilities, TWO)
+    settled = np.zeros(1000, bool)
+    settled[before.order[:5]] = True
+    after = rank_labels(vectors, targets, probabilities, TWO, settled=settled)
+    assert not set(after.order.tolist()) & set(before.order[:5].tolist())
+    assert after.listed <= before.listed
+    assert after.share is None or before.share is None or after.share <= before.share + 0.1

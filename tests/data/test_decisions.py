@@ -73,3 +73,16 @@ def test_another_table_of_that_name_and_dropping_all_are_errors(photos: Path) ->
            *(f"bees/{i}.jpg,drop," for i in (4, 5)))  # fmt: skip
     with pytest.raises(DatasetError, match="expected images that are not dropped"):
         load(photos)
+
+
+def test_a_class_that_is_decided_away_is_told(photos: Path) -> None:
+    (photos / "wasps").mkdir()
+    (photos / "wasps" / "6.jpg").write_text("6")
+    decide(photos, "wasps/6.jpg,drop,")
+    assert f"{NAME} leaves no image of wasps" in load(photos).warnings
+
+
+def test_a_cell_without_end_is_refused(photos: Path) -> None:
+    decide(photos, "x" * 200_000 + ",drop,")
+    with pytest.raises(DatasetError, match=r"expected a table in UTF-8, found: field larger"):
+        load(photos)

@@ -4,10 +4,13 @@ All is made of what is in the cache, or is put there: features of the frozen net
 images look like, and what heads say of images that they have not seen.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
+
+import numpy as np
 
 from headstart.audit.balance import find_few, find_imbalance
 from headstart.audit.duplicates import find_copies, find_leaks, find_near_copies
@@ -49,8 +52,9 @@ class Audit:
         rows: dict[str, tuple[str, str, str]] = {}
         for finding in self.findings:
             if finding.kind == "label":
-                path = self.paths[finding.items[0]]
-                rows.setdefault(path, (path, "relabel", finding.details["suggested"]))
+                path, suggested = self.paths[finding.items[0]], finding.details["suggested"]
+                decision = "relabel" if suggested else "drop"  # its one label is the doubted one
+                rows.setdefault(path, (path, decision, suggested))
             elif finding.kind in ("blank", "duplicate"):
                 same = len({item.label for item in finding.items}) == 1
                 for item in finding.items[finding.kind == "duplicate" :] if same else ():
@@ -89,9 +93,10 @@ def audit(
         progress.warn(warning)
     with progress.stage("features", len(dataset.items), "images"):
         features = extract_features(dataset.items, open_extractor(chosen), chosen, progress)
-    if not features.items:
+    if len(features.items) < 2:
+        first = f". The first that is not: {features.bad[0][1]}" if features.bad else ""
         raise DatasetError(
-            f"expected usable images in {source}, found none. The first: {features.bad[0][1]}"
+            f"expected two usable images or more in {source}, found {len(features.items)}{first}"
         )
     with progress.stage("audit"):
         looks, values = look(features.items, progress), features.values[:, 0]
@@ -109,7 +114,10 @@ def judge(
 ) -> tuple[tuple[Finding, ...], Ranking]:
     """All that is found, and the ranking of the labels. bad: unusable images with their reasons."""
     items, task, targets = evidence.items, evidence.task, evidence.targets
-    ranking = rank_labels(evidence.vectors, targets, opinions.probabilities, task)
+    settled = np.array([item.path in dataset.kept for item in items], bool)
+    ranking = rank_labels(
+        evidence.vectors, targets, opinions.probabilities, task, settled=settled
+    )  # fmt: skip
     findings = [
         *(_unreadable(item, reason) for item, reason in bad),
         *find_leaks(items, evidence.pairs, opinions.right),
@@ -139,5 +147,5 @@ def _unreadable(item: Item, reason: str) -> Finding:
 
 def relative_paths(dataset: Dataset, source: str | Path) -> dict[Item, str]:
     """Where each image lies below the folder that was given; else as table or archive have it."""
-    root = Path(source).expanduser()
+    root = Path(os.path.expanduser(source))  # which leaves an unknown "~name" as it is
     return {item: locate(item, root) for item in dataset.items}

@@ -46,11 +46,11 @@ def find_few(items: Sequence[Item], classes: Sequence[str]) -> list[Finding]:
             )  # fmt: skip
         if judging[name] < TELL:
             seen = judging[name]
-            low, high = interval(0.9 * seen, seen) or (0.0, 1.0)
+            ends = interval(0.9 * seen, seen)
+            told = f": 90% found of them may be {ends[0]:.0%} to {ends[1]:.0%}" if ends else ""
             findings.append(
                 Finding("few", "note", (), 1 - seen / TELL,
-                        f"{seen:,} images judge {name}: 90% found of them may be {low:.0%} to "
-                        f"{high:.0%}",
+                        f"{seen or 'no'} validation images judge {name}{told}",
                         f"add validation images of {name}, or read cross-validation instead",
                         {"class": name, "split": "validation"})
             )  # fmt: skip

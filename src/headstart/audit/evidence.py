@@ -41,7 +41,7 @@ class Evidence:
         """As the task makes them."""
         return self.task.targets([item.labels for item in self.items])
 
-    @property
+    @cached_property
     def groups(self) -> np.ndarray:
         """(N,) numbers, alike for images of one group and for those that show the same."""
         given = group_numbers(self.items)
@@ -99,7 +99,7 @@ def ask_heads(evidence: Evidence, values: np.ndarray, folds: int, seed: int) -> 
     def right() -> Mapping[Item, bool]:
         return _try_on_others(evidence, values, folds, seed)
 
-    if len(targets) < LEAST or len(np.unique(groups)) < folds:
+    if len(targets) < LEAST or len(np.unique(groups)) < 2:
         nothing = np.full((len(targets), len(task.classes)), np.nan)
         return Opinions(nothing, right)
     examples = Examples(values=values[:, None], targets=targets, task=task, groups=groups)
@@ -119,7 +119,7 @@ def _try_on_others(
         values=values[training, None], targets=evidence.targets[training], task=evidence.task,
         groups=evidence.groups[training],
     )  # fmt: skip
-    if examples.group_count < folds:
+    if examples.group_count < 2:
         return {}
     head = linear.fit(examples, folds=folds, seed=seed).head()
     others = np.flatnonzero(~training)

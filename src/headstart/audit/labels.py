@@ -84,8 +84,10 @@ def rank_labels(
     probabilities: np.ndarray,
     task: Task,
     seed: int = 0,
+    settled: np.ndarray | None = None,
 ) -> Ranking:
     """vectors: (N, D) of length one. probabilities: (N, C) by heads that have not seen the image.
+    settled: (N,) of which labels a person has said that they are right: they are not listed.
 
     A flipped label is held against the probabilities as they are: the head that judges an image has
     not seen its label, and 2% of the others move it little (measured: the same shares come out).
@@ -99,6 +101,8 @@ def rank_labels(
     everybody = _join([actual, *planted])
     scores, of_planted = _score(actual, everybody), _score(_join(planted), everybody)
     order = np.argsort(-scores, kind="stable")
+    if settled is not None:
+        order = order[~settled[order]]
     listed, expected = _estimate(scores[order], of_planted)
     recovered = int((of_planted >= scores[order][listed - 1]).sum()) if listed else 0
     return Ranking(order, scores, listed, expected, len(of_planted), recovered)
@@ -151,10 +155,8 @@ def _score(evidence: _Evidence, among: _Evidence) -> np.ndarray:
         return share
 
     doubt = rank(-evidence.belief, -among.belief)
-    score: np.ndarray = (
-        WEIGHT * doubt + rank(evidence.distance, among.distance)
-    ) / (WEIGHT + 1)  # fmt: skip
-    return score
+    score = (WEIGHT * doubt + rank(evidence.distance, among.distance)) / (WEIGHT + 1)
+    return np.where(np.isnan(evidence.belief), 0, score)  # no head has said anything of it
 
 
 def _estimate(scores: np.ndarray, planted: np.ndarray) -> tuple[int, float]:

@@ -80,7 +80,7 @@ def look(items: Sequence[Item], progress: Progress, some: np.ndarray | None = No
                     rows[place], known[place] = row, True
             space = _keep(space, [i for i in part if known[i]], keys, rows, progress)
     thumbs = np.ascontiguousarray(rows[:, len(NUMBERS) :]).view(np.uint8)
-    return Looks(rows[:, : len(NUMBERS)], thumbs.reshape(-1, THUMB, THUMB), known)
+    return Looks(rows[:, : len(NUMBERS)].copy(), thumbs.reshape(-1, THUMB, THUMB), known)
 
 
 def _open(progress: Progress) -> Space | None:

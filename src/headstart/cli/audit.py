@@ -71,7 +71,7 @@ def audit(
     else:
         _print(found, quiet)
         if written:
-            tell("", *written)
+            tell(*([] if quiet else [""]), *written)
     if any(found.of(kind) for kind in failing):
         raise typer.Exit(1)
 

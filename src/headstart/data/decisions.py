@@ -54,14 +54,13 @@ def read_decisions(file: Path) -> list[Decision]:
     not, and a label where none may be or that is missing.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        rows = list(csv.reader(file.read_text(encoding="utf-8-sig").splitlines()))
     except FileNotFoundError:
         return []
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(
             cannot_read(file, error, "a table in UTF-8", "Save it anew, or remove it")
         ) from error
-    rows = list(csv.reader(text.splitlines()))
     header = tuple(cell.strip().lower() for cell in rows[0]) if rows else ()
     if header != HEADER:
         raise DatasetError(
@@ -134,6 +133,9 @@ def apply_decisions(
         warnings.append(
             f"{NAME}: {counts['relabel']:,} images relabelled, {counts['drop']:,} dropped"
         )
+    lost = classes - {name for item in decided for name in item.labels}
+    if lost:
+        warnings.append(f"{NAME} leaves no image of {', '.join(sorted(lost, key=natural_key))}")
     if unused:
         warnings.append(
             f"{len(unused):,} rows of {NAME} are about no image here: {list_first(list(unused))}"

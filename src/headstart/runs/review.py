@@ -12,9 +12,11 @@ import numpy as np
 from headstart.audit.audit import Audit, judge, relative_paths
 from headstart.audit.evidence import Evidence, Opinions, ask_heads, examine_in_brief
 from headstart.audit.findings import KINDS
+from headstart.audit.neighbours import MOST as WIDE
+from headstart.audit.neighbours import normalise
 from headstart.data.item import Item
 from headstart.heads.fit import Trained
-from headstart.runs.steps import Inputs
+from headstart.runs.steps import Inputs, find_deepest
 from headstart.system.progress import Progress
 
 MOST = 5000  # images; a whole audit of more takes more than a tenth of their training
@@ -35,8 +37,11 @@ def review(
         progress.say(f"{len(items):,} images are not looked through here. Type: headstart audit")
         return None
     with progress.stage("audit"):
-        first = inputs.extractor.slices[inputs.extractor.cuts[0]]  # the most telling of several
-        vectors = np.concatenate([part.values[:, 0, first] for part in parts])
+        deepest = find_deepest(inputs.extractor) or slice(None)
+        values = [part.values[:, 0, deepest] for part in parts]
+        if values[0].shape[1] > WIDE:  # they lie in a file: projected they fit in memory
+            values = [normalise(part) for part in values]
+        vectors = np.concatenate(values)
         evidence = examine_in_brief(items, inputs.task, vectors, progress)
         if trained is None or trained.out_of_fold is None:
             opinions = ask_heads(evidence, vectors, inputs.recipe.folds, inputs.recipe.seed)

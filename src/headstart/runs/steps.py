@@ -364,7 +364,7 @@ def learn_abstention(inputs: Inputs, trained: Trained, progress: Progress) -> Do
         abstention, left_out = learn(
             examples.values[:, 0], examples.targets, trained.out_of_fold,
             examples.folds(FOLDS, recipe.seed), examples.task.classes, seed=recipe.seed,
-            columns=_deepest(inputs.extractor), frozen=not trained.tuned,
+            columns=find_deepest(inputs.extractor), frozen=not trained.tuned,
         )  # fmt: skip
     told: dict[str, Any] = {"temperature": trained.temperature}
     if trained.temperature is not None:
@@ -387,7 +387,7 @@ def learn_abstention(inputs: Inputs, trained: Trained, progress: Progress) -> Do
     return Doubts(abstention, told)
 
 
-def _deepest(extractor: Extractor) -> slice | None:
+def find_deepest(extractor: Extractor) -> slice | None:
     """Where the features of the deepest of several cuts stand, which tells best what images show:
     beside earlier ones it refused 72% of a class left out, together with five of these 20%.
     """
