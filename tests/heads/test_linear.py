@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -213,6 +214,8 @@ def test_large_problems_try_fewer_folds(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(linear, "WORK", 2.5 * 20 * 4 * 100 * 20 * len(linear.STRENGTHS))
     logits = linear.cross_validate(examples(values, labels)).logits
     assert (~np.isnan(logits[:, 0])).mean() == pytest.approx(0.4)  # two folds of five
+    parts = replace(examples(values, labels), parts=(slice(0, 20), slice(0, 2)))
+    assert linear._affordable_folds(parts, linear.STRENGTHS, 5) == 2  # of a narrow part no more
 
 
 @pytest.mark.parametrize(("count", "dimensions"), [(60, 150), (150, 40)])

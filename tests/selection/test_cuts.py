@@ -197,3 +197,8 @@ def test_a_time_that_is_none_is_refused() -> None:
 def test_cuts_that_make_no_sense_are_refused(cut: str) -> None:
     with pytest.raises(RecipeError, match="cut: expected"):
         load_recipe("quick", cut=cut)
+
+
+def test_flattened_maps_are_not_averaged() -> None:
+    assert selection.can_average(load_recipe("quick"))
+    assert not selection.can_average(load_recipe("quick", pooling="flatten"))

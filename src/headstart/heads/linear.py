@@ -100,9 +100,10 @@ def fit(examples: Examples, *, folds: int = 5, seed: int = 0) -> LinearFit:
     """
     _check(examples)
     parts: list[_Part] = []
+    tried = _affordable_folds(examples, STRENGTHS, folds)
     for part in examples.split_parts():
         near = parts[0].search.strength if parts else None
-        parts.append(_fit_part(part, folds, seed, near))
+        parts.append(_fit_part(part, folds, seed, near, tried))
     searches = [part.search for part in parts]
     shares = weigh([search.log_loss for search in searches])
     logits = average([search.logits for search in searches], shares)
@@ -129,14 +130,17 @@ def cross_validate(
     """What `fit` would choose and how well it does, without the final head; arguments as there.
 
     strengths: to choose from. near: for each part one that served it before, beside which its own
-    is sought.
+    is sought; else, as in `fit`, beside the first part's.
     """
     _check(examples)
-    searches = []
+    searches: list[_Search] = []
+    tried = _affordable_folds(examples, strengths, folds)
     for number, part in enumerate(examples.split_parts()):
         problem = _Problem.of(part, folds, seed, needs_weights=False)
-        beside = _strengths_beside(near[number], strengths) if near else tuple(strengths)
-        searches.append(_choose_strength(problem, beside))
+        beside = tuple(strengths)
+        if near or searches:
+            beside = _strengths_beside(near[number] if near else searches[0].strength, beside)
+        searches.append(_choose_strength(problem, beside, tried))
     shares = weigh([search.log_loss for search in searches])
     logits = average([search.logits for search in searches], shares)
     return _crossed(searches, shares, logits, examples.views)
@@ -158,10 +162,10 @@ class _Part:
     iterations: int
 
 
-def _fit_part(examples: Examples, folds: int, seed: int, near: float | None) -> _Part:
+def _fit_part(examples: Examples, folds: int, seed: int, near: float | None, tried: int) -> _Part:
     problem = _Problem.of(examples, folds, seed, needs_weights=True)
     strengths = STRENGTHS if near is None else _strengths_beside(near, STRENGTHS)
-    search = _choose_strength(problem, strengths)
+    search = _choose_strength(problem, strengths, tried)
     row_weights = problem.weights
     final, iterations = solve(
         problem.data, problem.targets, (row_weights / row_weights.sum())[None],
@@ -255,16 +259,19 @@ def _check(examples: Examples) -> None:
         )
 
 
-def _affordable_folds(problem: _Problem, strengths: int) -> int:
-    """How many of the folds are tried."""
-    rows, dimensions = problem.data.features.shape
-    cost = 20 * 4.0 * rows * dimensions * problem.columns * strengths
-    return int(np.clip(WORK // max(cost, 1), 1, int(problem.fold_of.max()) + 1))
+def _affordable_folds(examples: Examples, strengths: Sequence[float], folds: int) -> int:
+    """How many of the folds are tried, the same of all parts: else their heads would be averaged on
+    what only some have said something of.
+    """
+    dimensions = max(part.dimensions for part in examples.split_parts())
+    columns = examples.task.loss.columns(len(examples.task.classes))
+    cost = 20 * 4.0 * len(examples) * examples.views * dimensions * columns * len(strengths)
+    return int(np.clip(WORK // max(cost, 1), 1, folds))
 
 
-def _choose_strength(problem: _Problem, strengths: tuple[float, ...]) -> _Search:
-    """From the strongest down, until weaker ones only get worse."""
-    folds = _affordable_folds(problem, len(strengths))
+def _choose_strength(problem: _Problem, strengths: tuple[float, ...], folds: int) -> _Search:
+    """From the strongest down, until weaker ones only get worse. folds: of which, the first."""
+    folds = min(folds, int(problem.fold_of.max()) + 1)
     fold_of, loss = problem.fold_of, problem.task.loss
     masks = np.stack([problem.weights * (fold_of != fold) for fold in range(folds)])
     masks /= masks.sum(axis=1, keepdims=True)

@@ -186,8 +186,10 @@ def _keep(file: Path, selection: Selection) -> None:
 
 
 def can_average(recipe: Recipe) -> bool:
-    """Whether each cut is to have a head of its own: linear ones cost nothing more together."""
-    return recipe.head == "linear" and not recipe.finetune
+    """Whether each cut is to have a head of its own: linear ones cost nothing more together, but
+    flattened maps are too many numbers to have several.
+    """
+    return recipe.head == "linear" and not recipe.finetune and recipe.pooling != "flatten"
 
 
 def list_candidates(recipe: Recipe) -> list[tuple[Cut, Layer, float]]:

@@ -103,7 +103,9 @@ def learning_curve(examples: Examples, *, seed: int = 0) -> LearningCurve:
     sizes = np.unique(np.geomspace(min(least, most), most, SIZES).astype(int))
     right = np.zeros((REPEATS, len(targets), len(sizes)), bool)
     parts = [standardise(part.values[:, 0]) for part in examples.split_parts()]
-    heads = list(zip(parts, map(Preconditioner, parts), crossed.strengths, strict=True))
+    # A head without a share has no say.
+    used = np.flatnonzero(crossed.shares).tolist()
+    heads = [(parts[k], Preconditioner(parts[k]), crossed.strengths[k]) for k in used]
     loss = examples.task.loss
     columns = loss.columns(len(classes))
     for repeat, fold_of in enumerate(drawn):
@@ -120,7 +122,7 @@ def learning_curve(examples: Examples, *, seed: int = 0) -> LearningCurve:
                         preconditioner, loss=loss, tolerance=TOLERANCE,
                     )  # fmt: skip
                     scores.append(linear.predict_out_of_fold(data, fold_of, weights, len(weights)))
-                logits = loss.expand(average(scores, crossed.shares))
+                logits = loss.expand(average(scores, crossed.shares[used]))
                 mean_loss = float(loss.of_logits(logits, targets).mean())
                 if mean_loss < best:
                     best, hits = mean_loss, logits.argmax(axis=1) == targets
