@@ -133,7 +133,8 @@ def test_it_is_made_again_and_says_so_where_images_are_gone(tiny: Path, tmp_path
     whole = (run.folder / "report.html").stat().st_size
     judged = read_judged(run)
     assert judged is not None
-    (photos / judged.names[0]).write_bytes(b"another file")
+    copy = photos / judged.names[0]
+    copy.write_bytes(b"another file")
     assert "1 of" in check(write_page(run)).text
     shutil.rmtree(photos)
     page = check(write_page(Run(run.folder)))
@@ -285,6 +286,17 @@ def test_runs_side_by_side_have_a_page(run: Run, tiny: Path, tmp_path: Path) -> 
     assert "pooling" in page.text
 
 
+def test_runs_without_common_images_say_so(run: Run, tiny: Path, tmp_path: Path) -> None:
+    photos = shutil.copytree(tiny, tmp_path / "photos")
+    for path in photos.rglob("*.*"):
+        Image.open(path).rotate(90).save(path.with_suffix(".png"))
+        if path.suffix != ".png":
+            path.unlink()
+    other = headstart.train(photos, out=tmp_path / "other", **CUT)
+    (tmp_path / "page.html").write_text(draw_compared(headstart.compare(run, other)))
+    assert "have no images in common" in check(tmp_path / "page.html").text
+
+
 def rewrite_predictions(run: Run, folder: Path, change: Callable[[list[list[str]]], None]) -> Run:
     """A copy of the run whose table of predictions has other rows."""
     shutil.copytree(run.folder, folder)
@@ -349,3 +361,24 @@ def test_a_damaged_classifier_is_refused(run: Run, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_was_refused_when_left_out(record: dict[str, Any], rows: list[Any]) -> None:
     assert page._read_left_out(record) == rows
+
+
+def test_one_of_two_copies_may_be_gone(tiny: Path, tmp_path: Path) -> None:
+    photos = shutil.copytree(tiny, tmp_path / "photos")
+    run = headstart.train(photos, out=tmp_path / "first", **CUT)
+    judged = read_judged(run)
+    assert judged is not None
+    for name in judged.names:  # whichever is shown
+        shutil.copy(photos / name, (photos / name).with_name(f"copy-{Path(name).name}"))
+    run = headstart.train(photos, out=tmp_path / "run", **CUT)
+    for path in photos.rglob("copy-*"):
+        path.unlink()
+    check(write_page(run))
+
+
+def test_a_neural_ensemble_is_no_linear_head(run: Run, tmp_path: Path) -> None:
+    copy = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    assert page._judge_linear(copy) is not None
+    recipe = copy.folder / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace('head = "linear"', 'head = "neural"'))
+    assert page._judge_linear(Run(copy.folder)) is None

@@ -12,7 +12,7 @@ from headstart.abstention.novelty import LeftOut, Novelty, Sample, leave_out
 from headstart.abstention.selective import OutOfFold
 from headstart.errors import ClassifierError
 
-AGAIN = "Train again with this version: headstart train PHOTOS"
+AGAIN = "Type: headstart train PHOTOS"
 RATE = 0.05  # false alarms at which a training says what "none of these" is worth
 FOLDS = 10  # of who is judged by whom: the fewer, the more false alarms are expected than come
 MANY = 20  # classes above which none is left out: it takes a while for each
@@ -34,7 +34,7 @@ class Abstention:
             raise ClassifierError(
                 "expected a classifier that knows where its answers are right, found one of an "
                 "earlier version, of several classes an image or without cross-validation (neural "
-                f"or fine-tuned), which cannot say. {AGAIN} and a linear head"
+                f"or fine-tuned), which cannot say. {AGAIN}, with a linear head"
             )
         return self.out_of_fold
 

@@ -80,7 +80,6 @@ class OutOfFold:
         they have enough together.
         """
         thresholds = np.full(self.classes, np.inf, np.float32)
-        answered = np.zeros(len(self.confidence), bool)
         for group in self._groups(accuracy):
             inside = np.isin(self.predicted, group)
             thresholds[group] = _least(self.confidence[inside], self.right[inside], accuracy)

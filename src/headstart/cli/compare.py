@@ -25,6 +25,8 @@ from headstart.cli.output import (
 )
 from headstart.cli.usage import whole
 
+PAGES = (".html", ".htm")  # names of what is written as a page
+
 if TYPE_CHECKING:
     from headstart.runs.compare import Compared
     from headstart.runs.folder import Run
@@ -65,7 +67,7 @@ def compare(
     compared = compare_runs(*runs, repeats=repeats or 0, progress=progress)
     picture = None
     if out is not None:
-        if out.suffix.lower() in (".html", ".htm"):
+        if out.suffix.lower() in PAGES:
             from headstart.runs.page_compare import draw_compared
 
             content = draw_compared(compared).encode()
@@ -224,7 +226,7 @@ def remedies(
     tried, missed = outcome
     rows: list[Any] = [(r.name, r.metrics.accuracy, r.metrics.accuracy_interval) for r in tried]
     drawn = dots_picture("Remedies, by cross-validation", rows, "accuracy, 95% interval")
-    is_page = out is not None and out.suffix.lower() == ".html"
+    is_page = out is not None and out.suffix.lower() in PAGES
     beside = claim_free(out.with_suffix(".png")) if out is not None and is_page else out
     picture = write_picture(beside, "remedies.png", drawn, folder=run)
     page = picture.with_suffix(".html")

@@ -149,6 +149,7 @@ def write_picture(out: Path | None, name: str, content: bytes, folder: Path | No
 
 def claim_free(path: Path) -> Path:
     """`path`, or the first free one of NAME-2, NAME-3 ..., claimed by an empty file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     number, free = 1, path
     while True:
         try:

@@ -270,6 +270,11 @@ def check(
             f"expected what to check, found none. Type: headstart check {run} {photos} "
             "--min-accuracy 0.95"
         )
+    if max_drop and against is None:
+        raise RecipeError(
+            f"expected an older run with --max-drop, found none. Type: --against RUN --max-drop "
+            f"{max_drop:g}"
+        )
     checked = check_run(run, photos, least=min_accuracy, against=against, most_drop=max_drop)
     if as_json:
         print_json(checked.to_dict())

@@ -6,9 +6,10 @@ Letters: N images, C classes.
 """
 
 import json
+import shlex
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -102,6 +103,7 @@ def gather(
     drawn: dict[str, Chart] = {}
     content: dict[str, Any] = {
         "title": run.folder.resolve().name,
+        "typed": shlex.quote(str(run.folder)),
         "record": {"groups": 0, "dataset": "not kept", "headstart": "", **record},
         "classes": record["classes"],
         "multi": record["multi"],
@@ -147,7 +149,8 @@ def gather(
         shown = [_Shown(judged, at, gallery) for at in [*worst, *unsure]]
         content |= {"worst": shown[: len(worst)], "unsure": shown[len(worst) :]}
         content |= _confuse(judged, gallery)
-    content["findings"] = _read_audit(run.folder, record["source"], gallery)
+    known = {row[1] for row in training} | set(judged.contents if judged else ())
+    content["findings"] = _read_audit(run.folder, record["source"], gallery, known)
     _map_features(run, training, gallery, drawn, content)
     gallery.fetch()
     _explain(run, shown, judged, gallery, effort, content)
@@ -194,6 +197,8 @@ def _guess(judged: Judged, training: Sequence[Sequence[str]]) -> tuple[float, st
 
 def _judge_linear(run: Run) -> str | None:
     """In words what training, cross-validation and validation say of a linear head."""
+    if run.recipe.head != "linear":
+        return None
     crossed, train = run.metrics.get("cross_validation"), run.metrics.get("train")
     if not (crossed and crossed.n and train and train.n):
         return None
@@ -423,8 +428,12 @@ def _aim(judged: Judged) -> list[tuple[str, list[curves.Aim]]]:
     ]  # fmt: skip
 
 
-def _read_audit(folder: Path, source: str, gallery: Gallery) -> list[dict[str, Any]] | None:
-    """The findings of an audit that lies in the run, with the pictures of the first images."""
+def _read_audit(
+    folder: Path, source: str, gallery: Gallery, known: Collection[str]
+) -> list[dict[str, Any]] | None:
+    """The findings of an audit that lies in the run, with the pictures of the first images; not of
+    files with another content than any of the `known` ones, which the run has seen.
+    """
     try:
         found = json.loads((folder / "audit.json").read_text(encoding="utf-8"))["findings"]
         # An audit names images by where they lie below the source, a table perhaps otherwise.
@@ -438,7 +447,7 @@ def _read_audit(folder: Path, source: str, gallery: Gallery) -> list[dict[str, A
             for name in images[:AUDITED]:
                 item = gallery.places.get(name) or below.get(name)
                 content = item.content_hash.hex() if item else ""
-                shown.append((name, gallery.want(name, content) if content else None))
+                shown.append((name, gallery.want(name, content) if content in known else None))
             said = {key: str(finding.get(key) or "") for key in FINDING}
             findings.append({**said, "shown": shown, "count": len(images)})
         kinds = Counter(finding["kind"] for finding in findings)
@@ -493,7 +502,9 @@ def _explain(
     if chart_of_map:
         content["mapped"] = [row for row in chart_of_map if row[3] in gallery.pictures]
     content["looks"] = []
-    there = [one for one in shown if one.picture in gallery.pictures]
+    # Of two copies one may be gone: pictures go by content, places by name.
+    there = [one for one in shown
+             if one.picture in gallery.pictures and one.name in gallery.places]  # fmt: skip
     if not (there and judged is not None):
         return
     explainer = open_explainer(run)
@@ -518,12 +529,18 @@ def _choose_looked(judged: Judged, gallery: Gallery, looked: int) -> list[tuple[
     chosen = []
     for c in sorted(common.tolist()):
         inside = [at for at in np.flatnonzero(right[:, c]).tolist()
-                  if judged.names[at] in gallery.places]  # fmt: skip
+                  if _is_as_judged(gallery.places.get(judged.names[at]), judged.contents[at])
+                  ]  # fmt: skip
         if inside:
             kept = np.unique(np.linspace(0, len(inside) - 1, each).astype(int))
             items = [gallery.places[judged.names[inside[place]]] for place in kept.tolist()]
             chosen.append((judged.classes[c], items))
     return chosen
+
+
+def _is_as_judged(item: Item | None, content: str) -> bool:
+    """Whether the image is there, and has not changed since."""
+    return item is not None and item.content_hash.hex() == content
 
 
 def _list_lacks(run: Run, content: Mapping[str, Any], drawn: Mapping[str, Chart]) -> list[str]:

@@ -20,9 +20,15 @@ def draw_compared(compared: Compared) -> str:
         for split in SPLITS
         if split in run.metrics and run.metrics[split].accuracy is not None
     ]
+    short = {str(run.folder): run.folder.name for run in compared.runs}
+    if len(set(short.values())) < len(short):
+        short = {name: name for name in names}
+    several = len({split for _, split, _ in measured}) > 1
     chart = _chart_rows(
-        "Accuracy of each run", [(f"{name}, {split}", figures) for name, split, figures in measured]
-    )
+        "Accuracy of each run",
+        [(f"{short[name]}, {split}" if several else short[name], figures)
+         for name, split, figures in measured],
+    )  # fmt: skip
     pairs, notes = [], []
     for name, pair in zip(names[1:], compared.pairs, strict=True):
         if pair is None:

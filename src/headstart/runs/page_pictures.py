@@ -124,6 +124,8 @@ def average_maps(
         values = np.zeros((geometry.height, geometry.width))
         mean = np.zeros((geometry.height, geometry.width, 3))
         count = 0
+        if time.perf_counter() > until:
+            break
         explained = explainer.explain(items, [name] * len(items))
         for item, explanation in zip(items, explained, strict=True):
             if time.perf_counter() > until:
