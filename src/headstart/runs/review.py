@@ -1,10 +1,12 @@
 """The audit in brief that every training has: of what the training knows anyway, and of how a
 sample of the images and the nearest pairs look.
 
-A linear head's own out-of-fold probabilities judge the labels. Other heads take minutes, so their
-images are looked through before them, by a linear head of the audit's own.
+Who shows the same is seen before a head is trained, so that copies are in one fold. Then a linear
+head's own out-of-fold probabilities judge the labels. Other heads take minutes, so their images are
+judged before them, by a linear head of the audit's own.
 """
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +25,30 @@ MOST = 5000  # images; a whole audit of more takes more than a tenth of their tr
 TOLD = ("error", "warning")  # severities that a training tells; audit.json has all
 
 
-def review(
-    inputs: Inputs, source: Path, progress: Progress, trained: Trained | None = None
-) -> Audit | None:
-    """What is wrong with the images of a training, told in a line a kind; None for too many.
-
-    trained: a head with out-of-fold probabilities, if there is one already.
+@dataclass(frozen=True)
+class Examined:
+    """What is known of the N images of a training before anything is said of them. values: (N, D)
+    features, as heads of the audit's own are asked on.
     """
+
+    evidence: Evidence
+    values: np.ndarray
+
+    def hold_together(self, inputs: Inputs) -> Inputs:
+        """With training images that show the same in one group, as those of one content are: a head
+        that has seen the copy of an image has seen the image.
+        """
+        training = np.array([item.split == "train" for item in self.evidence.items])
+        groups = self.evidence.groups[training]
+        if not self.evidence.pairs or len(np.unique(groups)) < 2:
+            return inputs
+        return replace(inputs, groups=groups)
+
+
+def examine(inputs: Inputs, progress: Progress) -> Examined | None:
+    """Who shows the same as whom, seen on a sample; None for too many images."""
     parts = list(inputs.features.values())
     items = [item for part in parts for item in part.items]
-    bad = [row for part in parts for row in part.bad]
     if len(items) > MOST:
         progress.say(f"{len(items):,} images are not looked through here. Type: headstart audit")
         return None
@@ -42,9 +58,25 @@ def review(
         if values[0].shape[1] > WIDE:  # they lie in a file: projected they fit in memory
             values = [normalise(part) for part in values]
         vectors = np.concatenate(values)
-        evidence = examine_in_brief(items, inputs.task, vectors, progress)
+        return Examined(examine_in_brief(items, inputs.task, vectors, progress), vectors)
+
+
+def review(
+    inputs: Inputs,
+    source: Path,
+    examined: Examined,
+    progress: Progress,
+    trained: Trained | None = None,
+) -> Audit:
+    """What is wrong with the images of a training, told in a line a kind.
+
+    trained: a head with out-of-fold probabilities, if there is one already.
+    """
+    evidence = examined.evidence
+    bad = [row for part in inputs.features.values() for row in part.bad]
+    with progress.stage("audit"):
         if trained is None or trained.out_of_fold is None:
-            opinions = ask_heads(evidence, vectors, inputs.recipe.folds, inputs.recipe.seed)
+            opinions = ask_heads(evidence, examined.values, inputs.recipe.folds, inputs.recipe.seed)
         else:
             opinions = _ask(inputs, evidence, trained, trained.out_of_fold)
         findings, ranking = judge(inputs.dataset, evidence, opinions, bad)

@@ -103,13 +103,15 @@ def _name_cuts(recipe: Recipe, extractor: Extractor) -> str:
 @dataclass(frozen=True)
 class Inputs:
     """What a training works on: the labelled images, every choice, the frozen network, and what it
-    says of the images, by split.
+    says of the images, by split. groups: (N,) of the training images, where more is known to belong
+    together than the images themselves say.
     """
 
     dataset: Dataset
     recipe: Recipe
     extractor: Extractor
     features: dict[str, Features]
+    groups: np.ndarray | None = None
 
     @property
     def task(self) -> Task:
@@ -120,7 +122,10 @@ class Inputs:
         """The usable images of a split with their features, as heads learn from them."""
         features = self.features[split]
         parts = list_parts(self.recipe, self.extractor)
-        return label(features.items, self.task, self.recipe).with_features(features.values, parts)
+        labels = label(features.items, self.task, self.recipe)
+        if split == "train" and self.groups is not None:
+            labels = replace(labels, groups=self.groups)
+        return labels.with_features(features.values, parts)
 
 
 def prepare(dataset: Dataset, recipe: Recipe, progress: Progress, strict: bool) -> Inputs:

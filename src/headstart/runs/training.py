@@ -14,7 +14,7 @@ from headstart.recipe import Choices, Recipe, check_heeded, load_recipe
 from headstart.runs import folder as runs
 from headstart.runs import record, steps
 from headstart.runs.folder import Run, as_run
-from headstart.runs.review import review
+from headstart.runs.review import examine, review
 from headstart.system.progress import Progress, Recorder
 
 
@@ -126,6 +126,9 @@ def _carry_out(
         runs.check_unchanged(folder, dataset.fingerprint())
     selection = steps.choose_cut(dataset, recipe, progress)
     inputs = steps.prepare(dataset, selection.recipe, progress, strict)
+    examined = examine(inputs, progress)
+    if examined is not None:
+        inputs = examined.hold_together(inputs)
     inputs, heads = steps.choose_head(inputs, progress)
     if folder is not None:
         choices = runs.started(folder)["choices"]
@@ -133,10 +136,12 @@ def _carry_out(
         choices = record.describe_choices(selection, heads)
         folder = runs.start(source, inputs.recipe, strict, out, dataset.fingerprint(), choices)
         held.enter_context(runs.alone_in(folder))
-    found = None if inputs.recipe.head == "linear" else review(inputs, source, progress)
+    linear, found = inputs.recipe.head == "linear", None
+    if examined is not None and not linear:  # it takes minutes: what is wrong is told before
+        found = review(inputs, source, examined, progress)
     trained = steps.train_head(inputs, folder, progress, resumed=resumed, callbacks=callbacks)
-    if inputs.recipe.head == "linear":
-        found = review(inputs, source, progress, trained)
+    if examined is not None and linear:
+        found = review(inputs, source, examined, progress, trained)
     tuning = steps.tune(inputs, folder, progress, resumed=resumed)
     if tuning is not None and tuning.head is not None:
         trained = Trained(tuning.head, history=tuning.history, tuned=True)
