@@ -53,6 +53,33 @@ def within_interval(draws: Draws) -> dict[str, np.ndarray]:
     return {key: np.array(values) for key, values in outcomes.items()}
 
 
+@claim("interval of the accuracy of answers", (0.93, 1.0), repeats=100)
+def covered(draws: Draws) -> dict[str, np.ndarray]:
+    """What is told of the answers and what new images say of them differ by no more than both
+    intervals allow (Newcombe 1998, method 10).
+    """
+    outcomes: dict[str, list[bool]] = {}
+    for name, seed, seen, unseen in _trainings(draws):
+        fit = linear.fit(seen, seed=seed)
+        known = OutOfFold.of(fit.out_of_fold, seen.targets)
+        said = fit.head().probabilities(unseen.values[:, 0])
+        predicted, confidence = said.argmax(axis=1), said.max(axis=1)
+        for accuracy in ACCURACIES:
+            told = known.answer(accuracy)
+            answered = confidence >= told.thresholds[predicted]
+            right = int((answered & (predicted == unseen.targets)).sum())
+            new = interval(right, int(answered.sum()))
+            if told.accuracy_interval is None or new is None:
+                continue
+            share, found = told.right / told.answered, right / answered.sum()
+            (low, high), (low_new, high_new) = told.accuracy_interval, new
+            below = np.hypot(share - low, high_new - found)
+            above = np.hypot(high - share, found - low_new)
+            held = -below <= found - share <= above
+            outcomes.setdefault(f"{accuracy:.0%} of {name}", []).append(bool(held))
+    return {key: np.array(values) for key, values in outcomes.items()}
+
+
 @claim("accuracy of answers on average", (0.0, 0.1), repeats=40)
 def on_average(draws: Draws) -> dict[str, np.ndarray]:
     """By how much the answers to new images are more often right than was asked for, over trainings

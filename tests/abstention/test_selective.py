@@ -5,6 +5,7 @@ import pytest
 
 from headstart.abstention.selective import OutOfFold, check_accuracy
 from headstart.errors import ClassifierError
+from headstart.metrics.intervals import CROSSED, interval
 
 
 def out_of_fold(predicted: list[int], right: list[bool], classes: int = 2) -> OutOfFold:
@@ -82,3 +83,11 @@ def test_the_best_that_can_be_vouched_for_is_told() -> None:
 def test_what_cannot_be_asked_for_is_refused(accuracy: float) -> None:
     with pytest.raises(ClassifierError, match=r"expected an accuracy from 0\.5 to below 1, found"):
         check_accuracy(accuracy)
+
+
+def test_the_answers_are_told_with_the_interval_of_how_many_are_right() -> None:
+    found = out_of_fold([0] * 46, [True] * 40 + [False] + [True] * 5, classes=1).answer(0.95)
+    assert found.answered == 46
+    assert found.accuracy_interval == interval(45, 46, worth=CROSSED)
+    assert str(found) == "100% of images (90% to 100%) at 0.95 right (85.9% to 99.7%)"
+    assert out_of_fold([], [], classes=1).answer(0.9).accuracy_interval is None

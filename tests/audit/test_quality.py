@@ -85,3 +85,13 @@ def test_sizes_and_camera_are_those_of_the_file() -> None:
     ]  # fmt: skip
     assert read_camera(file.getvalue()) == "Maker Model 7"
     assert read_camera(b"\xff\xd8Exif\0\0II*\0" + b"\xff" * 20) == ""
+
+
+def test_an_outlier_is_told_beside_how_many_it_was_looked_at() -> None:
+    for count, near in ((40, 5), (160, 10), (1000, 25)):
+        remote = np.full(count, 0.1) + np.arange(count) * 1e-5
+        remote[3] = 0.9
+        items = [Item(Path(f"{i}"), f"{i}") for i in range(count)]
+        (finding, *_) = find_outliers(items, remote)
+        assert finding.items == (items[3],)
+        assert finding.evidence.startswith(f"its {near} nearest images are up to 0.90 away")

@@ -39,9 +39,21 @@ class Answers:
         """Its 95% interval, for new images."""
         return interval(self.answered, self.images, worth=CROSSED) or (0.0, 1.0)
 
+    @property
+    def accuracy_interval(self) -> Interval | None:
+        """The 95% interval of how many answers to new images are right; None where none is given.
+
+        What is asked for is kept on average over trainings, not by each of them.
+        """
+        return interval(self.right, self.answered, worth=CROSSED)
+
     def __str__(self) -> str:
         low, high = self.share_interval
-        return f"{self.share:.0%} of images ({low:.0%} to {high:.0%}) at {self.accuracy:.4g} right"
+        text = f"{self.share:.0%} of images ({low:.0%} to {high:.0%}) at {self.accuracy:.4g} right"
+        if self.accuracy_interval is None:
+            return text
+        low, high = self.accuracy_interval
+        return f"{text} ({low:.1%} to {high:.1%})"
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,17 @@ import numpy as np
 
 NEAREST = 10  # images of a class that stand for it
 # An image is as far from the others as from its 25th neighbour: 20 strangers of one kind do not
-# hide each other.
-FAR = 25
+# hide each other. Of few images a nearer one, a sixteenth of them.
+FAR, LEAST = 25, 5
 MOST = 4096  # numbers of a vector; more are projected at random to so many (Johnson-Lindenstrauss)
 CELLS = 2**24  # similarities in memory at a time
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Of each image: near (N, 5) numbers of the nearest, remote (N,) the distance to the FAR-th."""
+    """Of each image: near (N, 5) numbers of the nearest, remote (N,) the distance to the
+    last of those that `count_far` gives.
+    """
 
     near: np.ndarray
     remote: np.ndarray
@@ -34,10 +36,15 @@ def normalise(values: np.ndarray) -> np.ndarray:
     return (values / np.maximum(length, 1e-12)).astype(np.float32)
 
 
+def count_far(count: int) -> int:
+    """How many of `count` images are an image's neighbourhood."""
+    return int(np.clip(count // 16, min(LEAST, count - 1), FAR))
+
+
 def find_neighbours(vectors: np.ndarray, most: int = 5) -> Neighbours:
     """Of (N, D) vectors of length one."""
     count = len(vectors)
-    far = int(np.clip(count // 16, min(most, count - 1), FAR))
+    far = count_far(count)
     near, remote = np.empty((count, min(most, count - 1)), int), np.empty(count, np.float32)
     for rows in blocks(count, count):
         similar = vectors[rows] @ vectors.T

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from headstart.audit.findings import Finding
+from headstart.audit.neighbours import count_far
 from headstart.audit.pixels import Looks
 from headstart.data.item import Item
 
@@ -34,7 +35,7 @@ def find_outliers(items: Sequence[Item], remote: np.ndarray) -> list[Finding]:
         Finding(
             "outlier", "warning" if distance[i] > PLAINLY else "note", (items[i],),
             float(remote[i]),
-            f"its {'nearest' if len(items) < 100 else '25 nearest'} images are up to "
+            f"its {count_far(len(items))} nearest images are up to "
             f"{remote[i]:.2f} away, in an ordinary place up to {np.median(remote):.2f}",
             "look whether it belongs here; if not, drop it in headstart-decisions.csv",
         )

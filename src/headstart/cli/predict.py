@@ -110,7 +110,8 @@ def _tell_silence(
         answers = out_of_fold.answer(accuracy)
         low, high = answers.share_interval
         tell(f"answers {answers.share:.1%} ({low:.1%} to {high:.1%}) of images like those "
-             f"trained on, where {accuracy:.4g} of them are right", to=sys.stderr)  # fmt: skip
+             f"trained on, where {accuracy:.4g} of them are right "
+             f"{format_interval(answers.accuracy_interval)}".rstrip(), to=sys.stderr)  # fmt: skip
         if not answers.answered:
             tell(f"{answers.images:,} training images cannot vouch for more than "
                  f"--accuracy {out_of_fold.best:.3f}", to=sys.stderr)  # fmt: skip

@@ -377,7 +377,12 @@ def learn_abstention(inputs: Inputs, trained: Trained, progress: Progress) -> Do
     if abstention.out_of_fold is not None:
         answers = [abstention.out_of_fold.answer(accuracy) for accuracy in TOLD_ACCURACIES]
         told["answers"] = [
-            {"accuracy": a.accuracy, "share": a.share, "interval": a.share_interval}
+            {
+                "accuracy": a.accuracy,
+                "share": a.share,
+                "interval": a.share_interval,
+                "accuracy_interval": a.accuracy_interval,
+            }
             for a in answers
         ]
         progress.say(f"answers {', '.join(map(str, answers))}, else \"not sure\" "
