@@ -29,6 +29,7 @@ ARROW: dict[str, set[str]] = {
     "explain": {"classifier", "features", "heads", "images", "system"},
     "runs": {*LEFT, "report", "selection", "tuning", "audit", "saved", "classifier", "explain"}
     | {"abstention"},
+    "export": {"classifier", "backbones", "features", "heads", "images", "system", "tuning"},
     "estimator": {*LEFT, "abstention", "report", "selection", "tuning", "classifier", "runs"},
     "demo": {*LEFT, "report", "selection", "tuning", "classifier", "runs"},
     "cli": {
@@ -41,6 +42,7 @@ ARROW: dict[str, set[str]] = {
         "classifier",
         "explain",
         "runs",
+        "export",
         "demo",
     },
     "__main__": {"cli"},
@@ -57,6 +59,7 @@ ONLY = {
     ("saved", "features"): {"engine"},
     ("classifier", "heads"): {"head"},
     ("classifier", "features"): {"engine"},
+    ("export", "tuning"): {"keras_model"},
     ("explain", "heads"): {"head"},
     ("explain", "features"): {"engine"},
 }

@@ -1,0 +1,190 @@
+"""headstart export and verify."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headstart.cli.app import WORK, app, command
+from headstart.cli.options import AsJson, Quiet, RunFolder, parse_path
+from headstart.cli.output import print_json, reporter, tell
+
+if TYPE_CHECKING:
+    from headstart.classifier import Classifier
+    from headstart.export.folder import Exported
+
+CHECKED = 100  # photos on which an export is compared, evenly over those of the run
+
+
+@app.command(
+    "export", rich_help_panel=WORK, epilog="Example: headstart export runs/photos-1 --to onnx"
+)
+@command
+def export_run(
+    run: RunFolder,
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="FORMAT", help="onnx, openvino, keras, savedmodel or litert."),
+    ],
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="PRECISION", help="f32 or f16 (half the size).")
+    ] = "f32",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            parser=parse_path,
+            metavar="FOLDER",
+            help="The new folder. Default: one in this folder, named after run and format.",
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            parser=parse_path,
+            metavar="PHOTOS",
+            help="Check on these photos, of which six travel with it, not on those of the run.",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the classifier in another format, checked in that format's own runtime: kept only if it
+    predicts the same.
+    """
+    from headstart.classifier import load
+    from headstart.cli.output import claim_free_folder
+    from headstart.export.folder import check_new, export
+    from headstart.export.formats import Subject, find_format
+    from headstart.system.progress import Progress
+
+    find_format(to, precision)
+    if out is not None:
+        check_new(out)
+    classifier = load(run)
+    photos = find_photos(run, classifier, images)
+    claimed = out is None
+    if out is None:
+        out = claim_free_folder(Path(f"{run.resolve().name}-{to}"))
+    progress = Progress() if quiet else reporter(quiet, as_json)
+    try:
+        exported = export(
+            Subject(classifier, keras_maker(run)), to, out, precision=precision, images=photos,
+            origin=describe_origin(run), progress=progress,
+        )  # fmt: skip
+    except BaseException:
+        if claimed:
+            out.rmdir()
+        raise
+    if as_json:
+        print_json({"export": str(out), **exported.record})
+    elif quiet:
+        tell(out)
+    else:
+        tell_export(exported, out)
+
+
+def tell_export(exported: "Exported", out: Path) -> None:
+    size = sum(file.stat().st_size for file in (out).rglob("*") if file.is_file()
+               and "golden" not in file.parts)  # fmt: skip
+    tell(f"{exported.record['model']}, {exported.record['precision']}, {size / 1e6:.1f} MB")
+    tell(f"checked by its own runtime on {exported.parity}")
+    if exported.own is not None:
+        tell(
+            "compared with the classifier in f32; in "
+            f"{exported.record['provenance']['precision']}, "
+            f"as it runs here, it differs from that by up to {exported.own.difference:.1e} itself"
+        )
+    tell(f"Export: {out}")
+    tell(f"Next: headstart verify {out}, or without headstart: python {out / 'run.py'} PHOTO")
+
+
+def find_photos(run: Path, classifier: "Classifier", images: Path | None) -> list[Path]:
+    """Up to CHECKED files: of `images`, or the run's own where they still are, those it was not
+    trained on first.
+    """
+    import numpy as np
+
+    from headstart.data import dataset
+
+    if images is not None:
+        paths = [item.path for item in dataset.images_in([images])]
+    else:
+        paths = own_photos(run)
+        if not paths:
+            tell("checked on drawn pictures alone, for the run's photos are not where they were. "
+                 "To check on others, type: --images PHOTOS", to=sys.stderr)  # fmt: skip
+    places: Any = np.unique(np.linspace(0, len(paths) - 1, CHECKED).astype(int)) if paths else []
+    return [paths[place] for place in places]
+
+
+def own_photos(run: Path) -> list[Path]:
+    """Of the run's images the test ones, else the validation ones, else what it was trained on, as
+    far as they are where they were; none for a classifier alone.
+    """
+    from headstart.errors import HeadstartError
+    from headstart.runs.folder import Run
+    from headstart.runs.judged import read_judged
+    from headstart.runs.page_pictures import find_images
+
+    try:
+        judged = read_judged(Run(run))
+        places = find_images(Run(run))
+    except (HeadstartError, OSError):
+        judged = None
+    if judged is None:
+        return []
+    found = [places[name].path for name in judged.names if name in places]
+    return [path for path in found if path.is_file()]
+
+
+def keras_maker(run: Path) -> Any:
+    """What makes the run's Keras model and tells how its input is normalised."""
+
+    def make() -> tuple[Any, Any]:
+        from headstart.runs.folder import Run
+        from headstart.tuning.keras_model import normalisation_of
+
+        opened = Run(run)
+        return opened.keras_model(), normalisation_of(opened.recipe)
+
+    return make if (run / "recipe.toml").is_file() else None
+
+
+def describe_origin(run: Path) -> dict[str, Any]:
+    """Name of the run and digest of its classifier's description, which seals all of it."""
+    from headstart.system.digest import digest_file
+
+    inner = run / "classifier" / "classifier.json"
+    file = inner if inner.is_file() else run / "classifier.json"
+    return {"run": run.resolve().name, "classifier": digest_file(file)}
+
+
+@app.command(rich_help_panel=WORK, epilog="Example: headstart verify photos-1-onnx")
+@command
+def verify(
+    folder: Annotated[
+        Path,
+        typer.Argument(parser=parse_path, metavar="EXPORT", help="The folder that export printed."),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Check that an export is whole and predicts here what it predicted where it was made. Exit
+    code 1 if it does not.
+    """
+    from headstart.export.folder import verify as check
+
+    told = check(folder)
+    good = not told["beyond"]
+    if as_json:
+        print_json({"export": str(folder), "verified": good, **told})
+    else:
+        tell(
+            f"{told['images']} golden images: largest difference of a probability "
+            f"{told['difference']:.1e}, allowed {told['tolerance']:g}"
+        )
+        tell(*(f"beyond: {row}" for row in told["beyond"]), "verified" if good else "not verified")
+    if not good:
+        raise typer.Exit(1)

@@ -1,0 +1,239 @@
+"""Classifies image files with the model beside it, without headstart.
+
+    python run.py PHOTO...           class and probability of each
+    python run.py --json PHOTO...    one JSON object a line, all probabilities
+    python run.py --golden           the images in golden/ again, against what they gave at export
+
+Needs numpy, opencv-python-headless, pillow and what export.json names as `runtime`; pillow-heif for
+HEIC. Every pixel is made as it was made in training: that is why this file is more than two lines.
+"""
+
+import json
+import os
+import struct
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+with suppress(ImportError):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+Image.MAX_IMAGE_PIXELS = 300_000_000
+HERE = Path(__file__).parent
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+def read(path: "str | Path", height: int, width: int, interpolation: str) -> np.ndarray:
+    """The upright RGB pixels (H, W, 3) of a file; large ones reduced by 2, 4 or 8 on the way."""
+    least = (2500, 2500) if interpolation == "nearest" else (2 * height, 2 * width)
+    with Image.open(path) as image:
+        kind, full = image.format, image.size
+        turn = orientation(image.info.get("exif"))
+        if turn in (5, 6, 7, 8):
+            least = least[::-1]
+        factor = next((f for f in (8, 4, 2) if -(-full[1] // f) >= least[0]
+                       and -(-full[0] // f) >= least[1]), 1)  # fmt: skip
+        if kind == "JPEG" and image.mode in ("L", "RGB") and factor > 1:
+            image.draft(image.mode, (full[0] // factor, full[1] // factor))
+        image.load()
+        pixels = to_rgb(image, 1.0 if kind == "TIFF" else 255.0)
+    if turn in (2, 3):
+        pixels = pixels[:, ::-1]
+    if turn in (3, 4):
+        pixels = pixels[::-1]
+    if turn in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if turn in (6, 7):
+        pixels = pixels[:, ::-1]
+    if turn in (7, 8):
+        pixels = pixels[::-1]
+    if image.size == full and factor > 1:  # no JPEG: the mean of blocks
+        size = -(-pixels.shape[1] // factor), -(-pixels.shape[0] // factor)
+        pixels = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(pixels)
+
+
+def orientation(exif: Any) -> int:
+    """EXIF's 1 to 8; 1 where there is none or it makes no sense."""
+    with suppress(KeyError, struct.error, TypeError):
+        tiff = exif.removeprefix(b"Exif\0\0") if isinstance(exif, bytes) else b""
+        order = {b"II": "<", b"MM": ">"}[tiff[:2]]
+        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(f"{order}HH", tiff, entry)
+            if tag == 0x0112:
+                (turn,) = struct.unpack_from(order + {3: "H", 4: "I"}[kind], tiff, entry + 8)
+                return turn if 1 <= turn <= 8 else 1
+    return 1
+
+
+def to_rgb(image: Any, float_range: float) -> np.ndarray:
+    """Any mode as RGB: transparency over white, 16 bits and floats by their range."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image)
+        top = float_range if image.mode == "F" else 65535.0
+        within = np.clip(np.nan_to_num(values.astype(np.float32), posinf=top, neginf=0.0), 0, top)
+        grey = np.rint(within * (255.0 / top)).astype(np.uint8)
+        if isinstance(image.info.get("transparency"), int):
+            grey[values == image.info["transparency"]] = 255
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode == "LAB":
+        from PIL import ImageCms
+
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        image = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    image = image.convert("LA") if image.mode == "La" else image
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (255,) * 4), image)
+    return np.array(image.convert("RGB"))
+
+
+def resize(
+    pixels: np.ndarray, height: int, width: int, resize: str, interpolation: str
+) -> np.ndarray:
+    """The network's input (height, width, 3): squashed, cut from the middle, or padded in black."""
+    h, w = pixels.shape[:2]
+    inner = height, width
+    if resize == "crop" and h * width > w * height:
+        rows = max(1, round(w * height / width))
+        pixels = pixels[(h - rows) // 2 :][:rows]
+    elif resize == "crop":
+        columns = max(1, round(h * width / height))
+        pixels = pixels[:, (w - columns) // 2 :][:, :columns]
+    elif resize == "pad":
+        scale = min(height / h, width / w)
+        inner = (min(height, max(1, round(h * scale))), min(width, max(1, round(w * scale))))
+    pixels = interpolate(pixels, *inner, interpolation)
+    canvas = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+    canvas[top : top + inner[0], left : left + inner[1]] = pixels
+    return canvas
+
+
+def interpolate(pixels: np.ndarray, height: int, width: int, how: str) -> np.ndarray:
+    """By area averaging where it shrinks and linearly where it grows, unless told otherwise."""
+    h, w = pixels.shape[:2]
+    if (h, w) == (height, width):
+        return pixels
+    if how == "nearest":  # as Pillow picks: the steps are added up one by one
+        picks = []
+        for size, count in ((h, height), (w, width)):
+            steps = np.full(count, size / count)
+            steps[0] *= 0.5
+            picks.append(np.minimum(np.cumsum(steps).astype(np.intp), size - 1))
+        return pixels[picks[0][:, None], picks[1]]
+    flag = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}.get(how, cv2.INTER_AREA)
+    if how == "antialias" and not (h >= height and w >= width):
+        flag = cv2.INTER_LINEAR
+        if h > height or w > width:  # one side shrinks and the other grows
+            first = min(w, width), min(h, height)
+            pixels = cv2.resize(pixels, first, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=flag))
+
+
+def open_model(folder: Path, record: dict[str, Any]) -> Predict:
+    """(H, W, 3) uint8 to (C,) probabilities."""
+    path, kind = str(folder / record["model"]), record["kind"]
+    if kind == "onnx":
+        import onnxruntime
+
+        onnxruntime.set_default_logger_severity(3)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return lambda pixels: session.run(["probabilities"], {"image": pixels[None]})[0][0]
+    if kind == "openvino":
+        import openvino
+
+        hint = {"INFERENCE_PRECISION_HINT": "f32"}
+        compiled = openvino.Core().compile_model(path, "CPU", hint)
+        return lambda pixels: np.array(compiled(pixels[None])[0][0])
+    if kind == "keras":
+        import keras
+
+        keras_model = keras.models.load_model(path)
+        return lambda pixels: np.asarray(keras_model.predict_on_batch(pixels[None]))[0]
+    if kind == "savedmodel":
+        import tensorflow
+
+        serve = tensorflow.saved_model.load(path).signatures["serve"]
+        return lambda pixels: serve(image=tensorflow.constant(pixels[None]))["probabilities"][
+            0
+        ].numpy()
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=path, num_threads=2)
+    signature = interpreter.get_signature_runner()
+    return lambda pixels: signature(image=pixels[None])["probabilities"][0]
+
+
+def predict(model: Predict, record: dict[str, Any], paths: "list[str]") -> "list[np.ndarray | str]":
+    """(C,) probabilities of each file, or why it could not be used."""
+    rows: list[np.ndarray | str] = []
+    for path in paths:
+        try:
+            how = record["geometry"]
+            size = how["height"], how["width"]
+            pixels = read(path, *size, how["interpolation"])
+            rows.append(model(resize(pixels, *size, how["resize"], how["interpolation"])))
+        except Exception as error:  # whatever a decoder makes of a file
+            rows.append(f"{type(error).__name__}: {error}")
+    return rows
+
+
+def name(record: dict[str, Any], row: np.ndarray) -> str:
+    """The class, or the classes above their thresholds where an image may be in several."""
+    classes, thresholds = record["classes"], record["thresholds"]
+    if thresholds is None:
+        return str(classes[int(row.argmax())])
+    return ";".join(c for c, p, least in zip(classes, row, thresholds, strict=True) if p >= least)
+
+
+def replay(model: Predict, record: dict[str, Any]) -> int:
+    """The golden images again; exit code 1 where one differs by more than the tolerance."""
+    golden = json.loads((HERE / "golden.json").read_text(encoding="utf-8"))
+    paths = [str(HERE / "golden" / file) for file in golden]
+    worst, bad = 0.0, []
+    rows = predict(model, record, paths)
+    for (file, known), row in zip(golden.items(), rows, strict=True):
+        difference = 1.0 if isinstance(row, str) else float(np.abs(row - np.array(known)).max())
+        worst = max(worst, difference)
+        if not difference <= record["tolerance"]:
+            bad.append(f"{file} ({row if isinstance(row, str) else f'{difference:.2g}'})")
+    told = {"images": len(golden), "difference": worst, "tolerance": record["tolerance"]}
+    print(json.dumps({**told, "beyond": bad}))
+    return int(bool(bad))
+
+
+def main(arguments: "list[str]") -> int:
+    record = json.loads((HERE / "export.json").read_text(encoding="utf-8"))
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    model = open_model(HERE, record)
+    if arguments[0] == "--golden":
+        return replay(model, record)
+    paths = [path for path in arguments if path != "--json"]
+    rows = predict(model, record, paths)
+    for path, row in zip(paths, rows, strict=True):
+        if "--json" in arguments:
+            content = {"error": row} if isinstance(row, str) else {"probabilities": row.tolist()}
+            print(json.dumps({"image": path, **content}))
+        elif isinstance(row, str):
+            print(f"{path}  cannot be used: {row}")
+        else:
+            print(f"{path}  {name(record, row)} {row.max():.1%}")
+    return int(any(isinstance(row, str) for row in rows))
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.exit(main(sys.argv[1:]))

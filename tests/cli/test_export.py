@@ -1,0 +1,43 @@
+"""headstart export and verify."""
+
+import json
+from pathlib import Path
+
+import pytest
+from cli.conftest import Call
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+OLD = Path(__file__).parents[1] / "data_of_old_runs" / "0.1.0"
+
+
+def test_export_and_verify(call: Call, tiny: Path) -> None:
+    done = call("export", OLD / "linear", "--to", "onnx", "--images", tiny)
+    assert done.code == 0, done.err
+    assert "largest difference of a probability" in done.out
+    assert "same class 100.0%" in done.out
+    folder = next(line.split()[-1] for line in done.out.splitlines() if line.startswith("Export:"))
+    assert folder == "linear-onnx"
+    assert len(list(Path(folder, "golden").glob("photo-*"))) == 6
+    verified = call("verify", folder)
+    assert verified.code == 0
+    assert verified.out.endswith("verified\n")
+    assert json.loads(call("verify", folder, "--json").out)["verified"] is True
+    again = call("export", OLD / "linear", "--to", "onnx", "--out", folder)
+    assert again.code == 2
+    assert "--out with another name" in again.err
+
+
+def test_export_as_json_and_half(call: Call) -> None:
+    done = call("export", OLD / "several_classes", "--to", "onnx", "--precision", "f16", "--json")
+    told = json.loads(done.out)
+    assert told["tolerance"] == 0.01
+    assert told["parity"]["difference"] < 0.01
+    assert "the run's photos are not where they were" in done.err
+
+
+def test_refused_formats_leave_nothing(call: Call) -> None:
+    done = call("export", OLD / "linear", "--to", "tfjs")
+    assert done.code == 2
+    assert "onnxruntime-web" in done.err
+    assert list(Path.cwd().iterdir()) == []

@@ -1,0 +1,71 @@
+"""The page of code that an export brings along makes headstart's pixels."""
+
+import io
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headstart.errors import BadImage
+from headstart.export import runner
+from headstart.export.golden import draw, make_odd
+from headstart.images.geometry import Geometry, prepare
+
+SHAPES = (224, 224), (60, 90)
+GEOMETRIES = [
+    Geometry(height, width, resize, how)
+    for (height, width), resize, how in itertools.product(
+        SHAPES, ("squash", "crop", "pad"), ("antialias", "nearest", "bilinear", "bicubic")
+    )
+]
+
+
+def seen(file: Any, geometry: Geometry) -> np.ndarray:
+    size = geometry.height, geometry.width
+    pixels = runner.read(file, *size, geometry.interpolation)
+    return runner.resize(pixels, *size, geometry.resize, geometry.interpolation)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_odd_images_become_the_same_pixels(geometry: Geometry) -> None:
+    for name, content in make_odd(None, Geometry(100, 80)):
+        expected = prepare(content, geometry)
+        assert np.array_equal(seen(io.BytesIO(content), geometry), expected), name
+
+
+@pytest.mark.parametrize("turn", range(10))
+def test_every_orientation(turn: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    for kind in ("JPEG", "WEBP", "TIFF"):
+        for factor in (1, 9):  # as it is, and large enough to be reduced
+            picture = Image.fromarray(draw()[::3, ::2])
+            picture = picture.resize((picture.width * factor, picture.height * factor))
+            buffer = io.BytesIO()
+            picture.save(buffer, kind, exif=exif)
+            geometry = Geometry(60, 90, "crop")
+            expected = prepare(buffer.getvalue(), geometry)
+            assert np.array_equal(seen(buffer, geometry), expected), (kind, factor)
+
+
+# JPEGs damaged in places where headstart leaves the reduction to the mean of blocks.
+DAMAGED = {"hopper_bad_exif.jpg", "junk_jpeg_header.jpg"}
+
+
+def test_odd_images_found_in_the_wild(photos: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    count = 0
+    for path in sorted((photos / "odd_images").iterdir()):
+        for geometry in (Geometry(224, 224, "crop"), Geometry(60, 90)):
+            try:
+                expected = prepare(path.read_bytes(), geometry)
+            except BadImage:
+                continue
+            if path.name in DAMAGED and geometry.height == 60:
+                continue
+            count += 1
+            assert np.array_equal(seen(path, geometry), expected), path.name
+    assert count > 40
