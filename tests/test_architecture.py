@@ -27,6 +27,7 @@ ARROW: dict[str, set[str]] = {
     "saved": {"backbones", "heads", "features", "images", "system"},
     "classifier": {*LEFT, "abstention", "saved"} - {"errors", "backbones", "recipe"},
     "explain": {"classifier", "features", "heads", "images", "system"},
+    "predictions": {"classifier", "data", "images", "system"},
     "runs": {*LEFT, "report", "selection", "tuning", "audit", "saved", "classifier", "explain"}
     | {"abstention"},
     "export": {"classifier", "backbones", "features", "heads", "images", "system", "tuning"},
@@ -41,6 +42,7 @@ ARROW: dict[str, set[str]] = {
         "audit",
         "classifier",
         "explain",
+        "predictions",
         "runs",
         "export",
         "demo",

@@ -3,6 +3,7 @@
 A classifier is a folder (see `saved.folder`). Nothing in it is code; loading one runs none.
 """
 
+import hashlib
 import json
 import os
 import shlex
@@ -248,6 +249,14 @@ class Classifier:
                 given += 1
             for name, error in names[given:]:
                 yield name, error, None, None
+
+    def fingerprint(self) -> str:
+        """Of all that decides what it says: classes, preprocessing, network's description, head."""
+        told = [self.classes, str(self.geometry), self.precision, self.description]
+        content = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
+        for name, array in sorted(self.head.arrays().items()):
+            content.update(name.encode() + np.ascontiguousarray(array).data)
+        return content.hexdigest()[:24]
 
     def graph(self) -> Any:
         """An OpenVINO model of its own for who asks, from uint8 image to probabilities.

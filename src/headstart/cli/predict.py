@@ -1,12 +1,18 @@
 """headstart predict, evaluate, check."""
 
+import contextlib
+import functools
 import sys
+import time
+from collections.abc import Iterable
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headstart.cli.app import WORK, app, command
+from headstart.cli.explain import explain_all, open_explainer, read_neighbours
 from headstart.cli.options import (
     Accuracy,
     AsJson,
@@ -21,26 +27,71 @@ from headstart.cli.options import (
 )
 from headstart.cli.output import format_interval, format_share, print_json, reporter, tell
 from headstart.cli.usage import whole
-from headstart.system.text import escape
 
 if TYPE_CHECKING:
     from headstart.classifier import Classifier, Prediction
+    from headstart.data.item import Item
+    from headstart.predictions.output import Output
+    from headstart.predictions.rows import Form
+
+
+AHEAD = 1000  # images whose names tell how wide the printed table is
 
 
 @app.command(
     rich_help_panel=WORK,
-    epilog="Example: headstart predict runs/photos-1 new/ --format csv > labels.csv",
+    epilog="Example: headstart predict runs/photos-1 new/ --out labels.csv --resume",
 )
 @command
 def predict(
     run: RunFolder,
     photos: Annotated[
-        list[Path],
-        typer.Argument(parser=parse_path, metavar="PHOTOS", help="Images, folders or archives."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="PHOTOS",
+            help="Images, folders, patterns, archives, tables, lists of paths; - for such a list.",
+        ),
+    ] = None,
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|jsonl", help="How to print.")
     ] = "table",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            parser=parse_path,
+            metavar="FILE",
+            help="Write there as it goes: .csv, .jsonl or .parquet.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with --out FILE: what has a row is done.")
+    ] = False,
+    sort_into: Annotated[
+        Path | None,
+        typer.Option(
+            "--sort-into",
+            parser=parse_path,
+            metavar="FOLDER",
+            help="Links to the images go into a folder there for each class.",
+        ),
+    ] = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="With --sort-into: copies instead of links.")
+    ] = False,
+    watch: Annotated[
+        Path | None,
+        typer.Option(
+            "--watch",
+            parser=parse_path,
+            metavar="FOLDER",
+            help="Images of this folder as they come, until Ctrl-C.",
+        ),
+    ] = None,
+    camera: Annotated[
+        str | None,
+        typer.Option("--camera", metavar="N|VIDEO", help="A camera's pictures, or a video's."),
+    ] = None,
     top_k: Annotated[
         int, typer.Option(parser=whole(1, 1_000_000), metavar="N", help="How many classes to name.")
     ] = 1,
@@ -58,52 +109,168 @@ def predict(
     ] = None,
 ) -> None:
     """Say which class each image belongs to. Exit code 1 if an image could not be used."""
-    from headstart.classifier import NONE_OF_THESE, NOT_SURE, load
-    from headstart.cli.explain import explain_all, find_images, open_explainer, read_neighbours
+    from headstart.classifier import load
+    from headstart.predictions.flow import predict_into
+    from headstart.predictions.folders import Sorter
+    from headstart.predictions.once import Done
+    from headstart.predictions.output import open_output
+    from headstart.predictions.rows import Form, Tally
+    from headstart.system.progress import Progress
+
+    sources = photos or []
+    _check_options(run, sources, form, out, resume, sort_into, copy, watch, camera, explain)
+    first, batches = _list_images(run, sources, watch, camera)
+    classifier = load(run)
+    classifier.silence(accuracy, reject)  # refused before anything is printed
+    explained = _Explained(classifier) if explain else None
+    asked = accuracy is not None or reject is not None
+    rows = Form(min(top_k, len(classifier.classes)), asked, classifier.task.multilabel)
+    tally, done = Tally(), Done()
+    progress = reporter(quiet=False, as_json=False) if out else Progress()
+    sorter = Sorter(sort_into, classifier.classes, copies=copy) if sort_into else None
+
+    ask = functools.partial(classifier.stream, views=tta, accuracy=accuracy, reject=reject)
+    also = [sorter.place] if sorter else []
+    also += [explained.note] if explained else []
+    began = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        output: Output
+        if out is None:
+            output = _PRINTERS[form](rows, [item.name for item in first])
+        else:
+            about = {"classifier": classifier.fingerprint(), "top_k": rows.top_k, "tta": tta,
+                     "accuracy": accuracy, "reject": reject}  # fmt: skip
+            output, before = stack.enter_context(open_output(out, rows, about, resume=resume))
+            done = Done(tally.note(before))
+        kept = tally.images
+        stack.enter_context(progress.stage("predict", None, "images"))
+        try:
+            predict_into(output, ask, batches, done=done, tally=tally, also=also,
+                         progress=progress)  # fmt: skip
+        except KeyboardInterrupt:  # the one end of what has none
+            if watch is None and camera is None:
+                if out is not None:
+                    tell(f"\n{tally.images:,} images are in {out}: to go on, type the same with "
+                         "--resume", to=sys.stderr)  # fmt: skip
+                raise
+    if explained is not None and explain is not None:
+        count = explained.draw(run, explain)
+        tell(f"{count:,} explained: pictures in {explain}", to=sys.stderr)
+    if out is not None:
+        new, seconds = tally.images - kept, time.perf_counter() - began
+        tell(f"{new:,} images{f' and {kept:,} before' if kept else ''}, "
+             f"{new / seconds:,.0f} a second: {out}")  # fmt: skip
+    if asked:
+        _tell_silence(classifier, accuracy, reject, tally.usable)
+    if tally.failed:
+        unusable = f"{tally.failed:,} of {tally.images:,} images could not be used"
+        tell(f"{unusable}: their rows say why", to=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _check_options(
+    run: Path, sources: list[str], form: str, out: Path | None, resume: bool,
+    sort_into: Path | None, copy: bool, watch: Path | None, camera: str | None,
+    explain: Path | None,
+) -> None:  # fmt: skip
+    """Raises HeadstartError for options that do not go together."""
     from headstart.errors import HeadstartError
 
-    printers: dict[str, type[Any]] = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}
-    if form not in printers:
+    ways = [*(["PHOTOS"] if sources else []), *(["--watch"] if watch else []),
+            *(["--camera"] if camera is not None else [])]  # fmt: skip
+    if not ways:
+        raise HeadstartError("expected PHOTOS, found none. Type: headstart predict RUN PHOTOS")
+    if len(ways) > 1:
+        raise HeadstartError(
+            f"expected one of PHOTOS, --watch and --camera, found {' and '.join(ways)}. Type: "
+            f"headstart predict {run} {ways[0]}"
+        )
+    for source in sources:
+        parse_path(source)
+    if form not in _PRINTERS:
         raise HeadstartError(
             f"expected --format table, csv or jsonl, found {form!r}. Type: --format csv"
         )
-    items = find_images(photos, f"headstart predict {run}")
-    classifier = load(run)
-    explainer = open_explainer(classifier) if explain else None
-    top_k = min(top_k, len(classifier.classes))
-    classifier.silence(accuracy, reject)  # refused before anything is printed
-    asked = accuracy is not None or reject is not None
-    printer = printers[form](top_k, [item.name for item in items], asked)
-    failed, said, silent = 0, [], dict.fromkeys((None, NOT_SURE, NONE_OF_THESE), 0)
-    for prediction in classifier.stream(items, tta, accuracy=accuracy, reject=reject):
-        printer.show(prediction)
-        failed += prediction.error is not None
-        silent[prediction.silence] += prediction.error is None
-        said.append(next(iter(prediction.probabilities), None))
-    if explainer is not None:
-        near = read_neighbours(run, classifier)
-        rows = explain_all(explainer, items, said, near, explain)
-        count = sum(picture is not None for *_, picture in rows)
-        tell(f"{count:,} explained: pictures in {explain}", to=sys.stderr)
-    if asked:
-        _tell_silence(classifier, accuracy, reject, silent)
-    if failed:
-        unusable = f"{failed:,} of {len(items):,} images could not be used"
-        tell(f"{unusable}: their rows say why", to=sys.stderr)
-        raise typer.Exit(1)
+    if out is not None and form != "table":
+        raise HeadstartError(
+            f"expected a format by the name of --out {out}, found --format {form} beside it. "
+            "Type: --out labels.csv, labels.jsonl or labels.parquet"
+        )
+    if resume and out is None:
+        raise HeadstartError("expected the file to go on with, found none. Type: --out labels.csv")
+    if copy and sort_into is None:
+        raise HeadstartError("expected a folder for the copies, found none. Type: --sort-into DIR")
+    if camera is not None and sort_into is not None:
+        raise HeadstartError(
+            "expected files to sort, found pictures of a camera. Type: it without --sort-into"
+        )
+    if explain is not None and (watch or camera is not None or resume):
+        raise HeadstartError(
+            "expected images to explain that come in one call, found --watch, --camera or "
+            f"--resume. Type: headstart explain {run} PHOTOS"
+        )
+
+
+def _list_images(
+    run: Path, sources: list[str], watched: Path | None, camera: str | None
+) -> "tuple[list[Item], Iterable[Iterable[Item]]]":
+    """The first images, of those that are there, and all of them: as many at a time as there are.
+
+    Raises DatasetError if there are none.
+    """
+    from headstart.data.source import stream_items
+    from headstart.errors import DatasetError
+
+    if watched is not None:
+        from headstart.predictions.watch import watch
+
+        return [], watch(watched)
+    if camera is not None:
+        from headstart.predictions.frames import is_device, read_frames
+
+        frames = read_frames(camera)
+        return [], ([frame] for frame in frames) if is_device(camera) else [frames]
+    items = stream_items(sources)
+    first = list(islice(items, AHEAD))
+    if not first:
+        raise DatasetError(
+            f"expected images in {' '.join(sources)}, found none. Type: headstart predict {run} "
+            "PHOTOS with images, or folders and archives that hold some"
+        )
+    return first, [chain(first, items)]
+
+
+class _Explained:
+    """The images that are to be explained, and what was said of each."""
+
+    def __init__(self, classifier: "Classifier") -> None:
+        self.explainer = open_explainer(classifier)
+        self.items: list[Item] = []
+        self.said: list[str | None] = []
+
+    def note(self, item: "Item", prediction: "Prediction") -> None:
+        """One more image."""
+        self.items.append(item)
+        self.said.append(next(iter(prediction.probabilities), None))
+
+    def draw(self, run: Path, folder: Path) -> int:
+        """A picture of each in the folder; how many there are."""
+        near = read_neighbours(run, self.explainer.classifier)
+        rows = explain_all(self.explainer, self.items, self.said, near, folder)
+        return sum(picture is not None for *_, picture in rows)
 
 
 def _tell_silence(
     classifier: "Classifier",
     accuracy: float | None,
     reject: float | None,
-    silent: dict[str | None, int],
+    silent: dict[str, int],
 ) -> None:
     """What was answered of these images, and what was to be expected of images like those trained
     on.
     """
     total = sum(silent.values())
-    answered, *others = (f"{count:,} {name or 'answered'}" for name, count in silent.items())
+    answered, *others = (f"{count:,} {name}" for name, count in silent.items())
     tell(f"{answered} of {total:,}, {', '.join(others)}", to=sys.stderr)
     if accuracy is not None:
         out_of_fold = classifier.abstention.answers()
@@ -130,62 +297,48 @@ def _classes(prediction: "Prediction", top_k: int) -> list[tuple[str, float]]:
 
 
 class _Table:
-    def __init__(self, top_k: int, names: list[str], asked: bool) -> None:
-        self.top_k = top_k
+    def __init__(self, form: "Form", names: list[str]) -> None:
+        self.form = form
         self.width = min(60, max((len(name) for name in names), default=0))
 
-    def show(self, prediction: "Prediction") -> None:
-        words = [f"{name} {share:.1%}" for name, share in _classes(prediction, self.top_k)]
+    def write(self, prediction: "Prediction") -> None:
+        words = [f"{name} {share:.1%}" for name, share in _classes(prediction, self.form.top_k)]
         if prediction.silence is not None:
             words = [f"{prediction.silence} ({', '.join(words)})"]
         if prediction.error is not None:
             words = [f"left out: {prediction.error}"]
         tell(f"{prediction.name:<{self.width}}  {'  '.join(words)}")
 
+    def flush(self) -> None:
+        """Each line is told at once."""
+
 
 class _Csv:
-    def __init__(self, top_k: int, _: list[str], asked: bool) -> None:
-        import csv
+    def __init__(self, form: "Form", _: list[str]) -> None:
+        from headstart.predictions.output import write_csv
 
-        self.top_k, self.writer = top_k, csv.writer(sys.stdout, lineterminator="\n")
-        self.asked = asked
-        more = [f"{part}_{k}" for k in range(2, top_k + 1) for part in ("label", "probability")]
-        answer = ["answer"] if asked else []
-        self.writer.writerow(["image", *answer, "label", "probability", *more, "error"])
+        self.form, self.format = form, write_csv
+        sys.stdout.write(write_csv(form.columns))
 
-    def show(self, prediction: "Prediction") -> None:
-        cells: list[Any] = []
-        if prediction.labels is not None:
-            cells = [prediction.label or "", ""]
-        else:
-            for name, probability in prediction.top(self.top_k):
-                cells += [name, f"{probability:.6f}"]
-        if prediction.silence is not None:
-            cells[0] = ""  # the class that was not said
-        cells += [""] * (2 * self.top_k - len(cells))
-        said = "" if prediction.error else prediction.silence or "answered"
-        row = [prediction.name, *[said] * self.asked, *cells, prediction.error or ""]
-        self.writer.writerow(map(escape, row))
+    def write(self, prediction: "Prediction") -> None:
+        sys.stdout.write(self.format(self.form.cells(prediction)))
+
+    def flush(self) -> None:
+        sys.stdout.flush()
 
 
 class _JsonLines:
-    def __init__(self, top_k: int, _: list[str], asked: bool) -> None:
-        self.top_k, self.asked = top_k, asked
+    def __init__(self, form: "Form", _: list[str]) -> None:
+        self.form = form
 
-    def show(self, prediction: "Prediction") -> None:
-        row: dict[str, Any] = {"image": prediction.name, "label": prediction.label}
-        if prediction.error is None:
-            if self.asked:
-                row["answer"] = prediction.silence or "answered"
-            if prediction.typicality is not None:
-                row["typicality"] = prediction.typicality
-            row["probability"] = prediction.probability
-            if prediction.labels is not None:
-                row["labels"] = list(prediction.labels)
-            row["probabilities"] = dict(prediction.top(max(self.top_k, 1)))
-        else:
-            row["error"] = prediction.error
-        print_json(row)
+    def write(self, prediction: "Prediction") -> None:
+        print_json(self.form.describe(prediction))
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+_PRINTERS: dict[str, Any] = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}
 
 
 @app.command(rich_help_panel=WORK, epilog="Example: headstart evaluate runs/photos-1 photos/")

@@ -87,7 +87,7 @@ def load(
     (see decisions) holds.
     Raises DatasetError if there is nothing to learn from, saying how images are to be arranged.
     """
-    path = _resolve_source(source)
+    path = resolve_source(source)
     items, warnings = _list(path, groups)
     if not items:
         raise DatasetError(f"expected images in {path}, found none. {ARRANGE}")
@@ -119,7 +119,7 @@ def list_items(source: str | Path, groups: str | None = None) -> list[Item]:
 
     Raises DatasetError as `load` does.
     """
-    return _list(_resolve_source(source), groups)[0]
+    return _list(resolve_source(source), groups)[0]
 
 
 def _list(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
@@ -147,7 +147,7 @@ def images_in(sources: Iterable[str | Path]) -> list[Item]:
     """
     items: list[Item] = []
     for source in sources:
-        path = _resolve_source(source)
+        path = resolve_source(source)
         if is_archive(path):
             unpacked = unpack(path)
             for file in files_in(unpacked.folder):
@@ -160,7 +160,8 @@ def images_in(sources: Iterable[str | Path]) -> list[Item]:
     return items
 
 
-def _resolve_source(source: str | Path) -> Path:
+def resolve_source(source: str | Path) -> Path:
+    """The place of a source. Raises DatasetError if nothing is there, naming what is near."""
     if source == "":  # which Path would take for the current folder
         raise DatasetError(
             "expected a folder, table or archive, found an empty name. Type: . for the folder here"

@@ -20,7 +20,7 @@ ARRANGE = (
 
 def folder_items(path: Path) -> tuple[list[Item], list[str]]:
     folders = [entry for entry in entries_in(path) if entry.is_dir()]
-    loose = [entry for entry in entries_in(path) if entry.is_file() and _is_candidate(entry)]
+    loose = [entry for entry in entries_in(path) if entry.is_file() and is_candidate(entry)]
     # An archive or a download often wraps all in one folder more.
     if len(folders) == 1 and not loose and _is_wrapper(folders[0]):
         return folder_items(folders[0])
@@ -48,7 +48,7 @@ def folder_items(path: Path) -> tuple[list[Item], list[str]]:
 
 def _is_wrapper(folder: Path) -> bool:
     inside = [entry for entry in entries_in(folder) if entry.is_dir()]
-    loose = [entry for entry in entries_in(folder) if entry.is_file() and _is_candidate(entry)]
+    loose = [entry for entry in entries_in(folder) if entry.is_file() and is_candidate(entry)]
     return bool(inside) and not loose and folder.name.lower() not in SPLIT_NAMES
 
 
@@ -74,12 +74,7 @@ def entries_in(folder: Path) -> list[Path]:
     try:
         entries = list(folder.iterdir())
     except OSError as error:
-        raise DatasetError(
-            cannot_read(
-                folder, error, "a folder that may be listed",
-                f"Allow it (chmod u+rx {folder}) or give another folder",
-            )
-        ) from error  # fmt: skip
+        raise cannot_list(folder, error) from error
     visible = [
         entry
         for entry in entries
@@ -88,7 +83,14 @@ def entries_in(folder: Path) -> list[Path]:
     return sorted(visible, key=lambda entry: natural_key(entry.name))
 
 
-def _is_candidate(file: Path) -> bool:
+def cannot_list(folder: Path, error: OSError) -> DatasetError:
+    """The error for a folder that may not be listed."""
+    advice = f"Allow it (chmod u+rx {folder}) or give another folder"
+    return DatasetError(cannot_read(folder, error, "a folder that may be listed", advice))
+
+
+def is_candidate(file: Path) -> bool:
+    """Whether its name does not say that it is something beside the images."""
     return file.suffix.lower() not in SIDE_FILES
 
 
@@ -104,5 +106,5 @@ def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
     for entry in entries_in(folder):
         if entry.is_dir():
             yield from _walk(entry, above | {real})
-        elif _is_candidate(entry):
+        elif is_candidate(entry):
             yield entry

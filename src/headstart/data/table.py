@@ -3,7 +3,7 @@
 import csv
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ COLUMNS = {
     "split": ("split", "subset", "set", "partition"),
 }
 ROWS = "Correct the rows, such as path 1.jpg and label cats"
+BATCH = 4096  # rows of Parquet read at a time
 MISSING = {"nan", "none", "null", "n/a", "na", "<na>"}  # as libraries of tables write no label
 
 
@@ -48,7 +49,7 @@ def read_table(path: Path, groups: str | None = None) -> list[Row]:
     Raises DatasetError for a missing column, path, label or group, and for a cell that is no text
     and no number.
     """
-    records = _records(path)
+    records = list(_records(path))
     if not records:
         raise DatasetError(f"expected rows in {path}, found none. {ROWS}")
     columns = _names(records)
@@ -103,19 +104,39 @@ def _column(part: str, columns: list[str], path: Path) -> str | None:
     )
 
 
-def _records(path: Path) -> list[tuple[int, Mapping[str, Any]]]:
+def stream_paths(path: Path) -> Iterator[str]:
+    """The paths that a table names, row by row; no more of it is held than a few rows.
+
+    Raises DatasetError as `read_table` does, where the row stands; labels are not asked for.
+    """
+    column: str | None = None
+    for line, record in _records(path):
+        if column is None:
+            column = _column("path", _names([(line, record)]), path) or ""  # never None for paths
+        where = f"line {line} of {path}"
+        cell = _text(record.get(column), "path", where)
+        if not cell:
+            raise DatasetError(f"expected a path in {where}, found none. {ROWS}")
+        yield cell
+
+
+def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Each row with its number, read as it is asked for."""
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
-            return list(enumerate(_parquet(path), 1))
+            yield from enumerate(_parquet(path), 1)
+            return
         with path.open(encoding="utf-8-sig", newline="") as file:
             if suffix in (".jsonl", ".ndjson"):
-                return _json_lines(file, path)
+                yield from _json_lines(file, path)
+                return
             sample = file.read(4096)
             file.seek(0)
             delimiter = "\t" if suffix == ".tsv" else _delimiter(sample)
             reader = csv.DictReader(file, delimiter=delimiter)
-            return [(reader.line_num, row) for row in reader]
+            for row in reader:
+                yield reader.line_num, row
     except UnicodeDecodeError as error:
         raise DatasetError(
             cannot_read(path, error, "text in UTF-8", "Save the table in UTF-8 and try again")
@@ -132,8 +153,7 @@ def _delimiter(sample: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _json_lines(file: Iterable[str], path: Path) -> list[tuple[int, Mapping[str, Any]]]:
-    records: list[tuple[int, Mapping[str, Any]]] = []
+def _json_lines(file: Iterable[str], path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for number, text in enumerate(file, 1):
         if not text.strip():
             continue
@@ -151,22 +171,22 @@ def _json_lines(file: Iterable[str], path: Path) -> list[tuple[int, Mapping[str,
                 f"expected an object in line {number} of {path}, found {text.strip()[:40]}. "
                 'Correct that line: {"path": "1.jpg", "label": "cats"}'
             )
-        records.append((number, record))
-    return records
+        yield number, record
 
 
-def _parquet(path: Path) -> list[Mapping[str, Any]]:
+def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise MissingExtra("reading Parquet", "parquet") from error
     try:
-        rows: list[Mapping[str, Any]] = parquet.read_table(path).to_pylist()
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH):
+                yield from batch.to_pylist()
     except Exception as error:  # pyarrow's own
         raise DatasetError(
             cannot_read(path, error, "a whole Parquet file", "Save it anew, or as CSV")
         ) from error
-    return rows
 
 
 def table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:

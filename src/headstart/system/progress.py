@@ -8,6 +8,8 @@ from typing import Any
 
 from headstart.system.text import escape
 
+LINES = 60  # seconds between two lines
+
 
 class Progress:
     """Whoever does long work tells it to one of these. This one passes over everything."""
@@ -64,8 +66,26 @@ class Recorder(Progress):
         self.progress.warn(text)
 
 
+class _Lines:
+    """What a stage tells where no bar can be shown: a line a minute."""
+
+    def __init__(self, name: str, total: int | None, unit: str) -> None:
+        self.name, self.of, self.unit = name, "" if total is None else f" of {total:,}", unit
+        self.count, self.began = 0, time.monotonic()
+        self.told = self.began
+
+    def advance(self, count: int) -> str | None:
+        self.count += count
+        now = time.monotonic()
+        if now - self.told < LINES:
+            return None
+        self.told = now
+        speed = self.count / (now - self.began)
+        return f"{self.name}: {self.count:,}{self.of} {self.unit}, {speed:,.0f} a second"
+
+
 class Terminal(Progress):
-    """Bars with images per second and time left on a terminal; plain lines when piped."""
+    """Bars with images per second and time left on a terminal; when piped a line a minute."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -73,12 +93,20 @@ class Terminal(Progress):
         # Standard output carries results alone, so that it can be piped.
         self.console = Console(file=sys.stderr, highlight=False)
         self.bar: Any = None
+        self.lines: _Lines | None = None
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[None]:
         """A bar while the stage runs, if it counts something and this is a terminal."""
-        if not total or not self.console.is_terminal:
+        if not unit or total == 0:
             yield
+            return
+        if not self.console.is_terminal:
+            self.lines = _Lines(name, total, unit)
+            try:
+                yield
+            finally:
+                self.lines = None
             return
         with self._progress(unit) as progress:
             self.bar = progress, progress.add_task(escape(name), total=total)
@@ -94,10 +122,15 @@ class Terminal(Progress):
             def render(self, task: Any) -> str:
                 return f"{task.speed:,.0f} {unit}/s" if task.speed else ""
 
+        class Count(rich.ProgressColumn):
+            def render(self, task: Any) -> str:
+                of = "" if task.total is None else f"/{task.total:,}"
+                return f"{task.completed:,}{of}"
+
         columns = (
             rich.TextColumn("{task.description}", markup=False),
             rich.BarColumn(),
-            rich.MofNCompleteColumn(),
+            Count(),
             Speed(),
             rich.TimeRemainingColumn(compact=True),
         )
@@ -108,6 +141,8 @@ class Terminal(Progress):
         if self.bar:
             progress, task = self.bar
             progress.advance(task, count)
+        elif self.lines and (line := self.lines.advance(count)):
+            self.say(line)
 
     def say(self, text: str) -> None:
         """A line above the bar."""

@@ -1,0 +1,171 @@
+"""Images without end: what is to be predicted, listed as it is asked for and never all at once.
+
+A source is an image, a folder, a pattern (`photos/**/*.jpg`), an archive, a table with a column of
+paths, a text file with a path a line, or "-" for such lines on standard input.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatch
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from headstart.data.archive import is_archive, unpack
+from headstart.data.dataset import resolve_source
+from headstart.data.folder import PASSED_OVER, cannot_list, is_candidate
+from headstart.data.item import Item, natural_key, to_printable
+from headstart.data.table import TABLES, stream_paths
+from headstart.system.files import BLOCK
+
+LISTS = {".txt", ".list"}
+STANDARD_INPUT = "-"
+SORTED = 10_000  # entries of a folder up to which it is listed in natural order
+
+
+def stream_items(sources: Iterable[str | Path], given: BinaryIO | None = None) -> Iterator[Item]:
+    """An item for each image of the sources, unlabelled, in order; duplicates stay.
+
+    Of a folder at most SORTED names are held: a larger one comes in the order of the file system.
+    Paths in a table or list are relative to its folder, those on standard input to the current
+    one; where no file is, there is an item all the same, which cannot be read.
+    given: what stands for standard input.
+    Raises DatasetError for a source that does not exist and for a table that cannot be read, where
+    that is met.
+    """
+    for source in sources:
+        if str(source) == STANDARD_INPUT:
+            yield from _listed(given or sys.stdin.buffer, Path())
+        elif is_pattern(source):
+            yield from match(Path(source))
+        else:
+            yield from _stream(resolve_source(source))
+
+
+def _stream(path: Path) -> Iterator[Item]:
+    suffix = path.suffix.lower()
+    if is_archive(path):
+        unpacked = unpack(path)
+        for file in walk(unpacked.folder):
+            name = f"{path}/{file.relative_to(unpacked.folder).as_posix()}"
+            yield Item(file, to_printable(name), hold=unpacked.hold)
+    elif path.is_dir():
+        yield from map(_item, walk(path))
+    elif suffix in TABLES:
+        for cell in stream_paths(path):
+            yield Item(path.parent / cell, to_printable(cell))
+    elif suffix in LISTS:
+        with path.open("rb") as lines:
+            yield from _listed(lines, path.parent)
+    else:
+        yield _item(path)
+
+
+def _item(path: Path) -> Item:
+    return Item(path, to_printable(str(path)))
+
+
+def walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Every candidate image below a folder; links are followed, loops are not.
+
+    Raises DatasetError for a folder that may not be listed.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    for entry in _scan(folder, _is_visible):
+        path = folder / entry.name
+        if entry.is_dir():
+            yield from walk(path, above | {real})
+        elif is_candidate(path):
+            yield path
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in PASSED_OVER
+
+
+def _scan(folder: Path, wanted: Callable[[str], bool]) -> Iterator[os.DirEntry[str]]:
+    """The entries of a folder whose names are wanted: in natural order if they are not too many."""
+    try:
+        with os.scandir(folder) as scanned:
+            entries = (entry for entry in scanned if wanted(entry.name))
+            first = list(islice(entries, SORTED))
+            following = next(entries, None)
+            if following is None:
+                first.sort(key=lambda entry: natural_key(entry.name))
+            yield from first
+            if following is not None:
+                yield following
+                yield from entries
+    except OSError as error:
+        raise cannot_list(folder, error) from error
+
+
+# --- patterns -----------------------------------------------------------------------------
+def is_pattern(source: str | Path) -> bool:
+    """Whether a name has `*`, `?` or `[` in it and no file or folder is called so."""
+    return any(letter in str(source) for letter in "*?[") and not os.path.lexists(source)
+
+
+def match(pattern: Path) -> Iterator[Item]:
+    """The images that a pattern names, `**` any folders between; folders stand for theirs.
+
+    As a shell does it, hidden names are matched only by a pattern that begins with a dot.
+    """
+    pattern = Path(os.path.expanduser(pattern))
+    start = Path(pattern.anchor)
+    parts = pattern.parts[1:] if pattern.anchor else pattern.parts
+    for path in _match(start, parts):
+        if path.is_dir():
+            yield from map(_item, walk(path))
+        elif is_candidate(path):
+            yield _item(path)
+
+
+def _match(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
+    part, *others = parts
+    rest = tuple(others)
+    if part == "**":
+        yield from _match(folder, rest) if rest else [folder]
+        if rest:
+            for entry in _scan(folder, _is_visible):
+                if entry.is_dir(follow_symlinks=False):  # a loop has no end
+                    yield from _match(folder / entry.name, parts)
+        return
+    if not any(letter in part for letter in "*?["):
+        path = folder / part
+        if path.is_dir() if rest else path.exists():
+            yield from _match(path, rest) if rest else [path]
+        return
+
+    def wanted(name: str) -> bool:
+        return fnmatch(name, part) and (part.startswith(".") or _is_visible(name))
+
+    for entry in _scan(folder, wanted):
+        path = folder / entry.name
+        if not rest:
+            yield path
+        elif entry.is_dir():
+            yield from _match(path, rest)
+
+
+# --- lists --------------------------------------------------------------------------------
+def _listed(file: BinaryIO, base: Path) -> Iterator[Item]:
+    """A path a line; lines end with a zero where the first block has one (`find -print0`)."""
+    for line in _split(file):
+        name = os.fsdecode(line)
+        if name.strip():
+            yield Item(base / os.path.expanduser(name), to_printable(name))
+
+
+def _split(file: BinaryIO) -> Iterator[bytes]:
+    read = getattr(file, "read1", file.read)  # which gives what a pipe has by now
+    rest, end = b"", None
+    while block := read(BLOCK):
+        end = end or (b"\0" if b"\0" in block else b"\n")
+        *lines, rest = (rest + block).split(end)
+        for line in lines:
+            yield line.removesuffix(b"\r") if end == b"\n" else line
+    yield rest

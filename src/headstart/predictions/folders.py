@@ -1,0 +1,93 @@
+"""Images sorted into a folder for each class: links or copies, nothing overwritten."""
+
+import filecmp
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from headstart.classifier import NONE_OF_THESE, NOT_SURE, Prediction
+from headstart.data.item import Item
+from headstart.system.atomic import cannot_write, sibling
+
+NONE = "none"  # where an image may be in several classes: those in none of them
+LONGEST = 200  # bytes of a folder's name
+_REFUSED = re.compile(r'[/\\:*?"<>|\x00-\x1f]')  # by one file system or another
+
+
+class Sorter:
+    """Puts images below `folder`, in a folder for each class, one for those it is not sure of and
+    one for none of these. A class with a name that no folder can have gets the nearest one.
+
+    copies: whether files are copied; else links to them are made.
+    """
+
+    def __init__(self, folder: Path, classes: Sequence[str], *, copies: bool = False) -> None:
+        self.folder, self.copies = folder, copies
+        own = [NOT_SURE, NONE_OF_THESE, NONE]
+        names = name_folders([*own, *classes])
+        self.silences = dict(zip(own, names[:3], strict=True))
+        self.classes = dict(zip(classes, names[3:], strict=True))
+
+    def place(self, item: Item, prediction: Prediction) -> None:
+        """Put an image where its prediction says; one that could not be used is left alone.
+
+        Raises StorageError.
+        """
+        if prediction.error is not None:
+            return
+        if prediction.silence is not None:
+            places = [self.silences[prediction.silence]]
+        elif prediction.labels is not None:
+            places = [self.classes[label] for label in prediction.labels] or [self.silences[NONE]]
+        else:
+            places = [self.classes[str(prediction.label)]]
+        for name in places:
+            try:
+                self._put(item, self.folder / name)
+            except OSError as error:
+                raise cannot_write(self.folder / name / item.path.name, 0, error) from error
+
+    def _put(self, item: Item, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        source = item.path.absolute()
+        copied = self.copies or item.hold is not None  # an unpacked archive may be gone tomorrow
+        own = item.content_hash if copied else hashlib.blake2b(os.fsencode(source)).digest()
+        for name in (source.name, f"{source.stem}-{own.hex()[:16]}{source.suffix}"):
+            target = folder / name
+            if os.path.lexists(target):
+                if _same(source, target, copied):
+                    return
+                continue  # another image of that name
+            if copied:
+                temporary = sibling(target)
+                shutil.copyfile(source, temporary)
+                os.rename(temporary, target)
+            else:
+                os.symlink(source, target)
+            return
+
+
+def _same(source: Path, target: Path, copied: bool) -> bool:
+    if copied:
+        return filecmp.cmp(source, target, shallow=False)
+    return target.is_symlink() and os.readlink(target) == str(source)
+
+
+def name_folders(names: Sequence[str]) -> list[str]:
+    """A folder's name for each, no two alike on any file system."""
+    taken: set[str] = set()
+    given = []
+    for name in names:
+        safe = _REFUSED.sub("_", name).rstrip(". ")
+        safe = safe.encode()[:LONGEST].decode(errors="ignore") or "_"
+        safe = f"_{safe[1:]}" if safe.startswith(".") else safe
+        number, folder = 1, safe
+        while folder.casefold() in taken:
+            number += 1
+            folder = f"{safe}-{number}"
+        taken.add(folder.casefold())
+        given.append(folder)
+    return given

@@ -1,0 +1,161 @@
+"""headstart predict at scale: files gone on with, class folders, watched folders, videos."""
+
+import csv
+import functools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import headstart
+from headstart.predictions import watch as watching
+
+Call = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scale") / "run"
+    return headstart.train(tiny, out=folder, cut="block2b_add", size=64).folder
+
+
+@pytest.fixture
+def table(tiny: Path, tmp_path: Path) -> Path:
+    """7,000 rows of few images, one of them gone."""
+    names = [f"red/{n}.jpg" for n in range(0, 48, 6)] + [f"blue/{n}.jpg" for n in range(3, 48, 6)]
+    shutil.copytree(tiny, tmp_path / "photos")
+    names += ["gone.jpg"]
+    path = tmp_path / "photos" / "rows.csv"
+    path.write_text("path\n" + "".join(f"{names[n % len(names)]}\n" for n in range(7000)))
+    return path
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_was_killed_is_gone_on_with_and_every_line_is_there_once(
+    run: Path, table: Path, tmp_path: Path, call: Call
+) -> None:
+    command = [sys.executable, "-m", "headstart", "predict", run, "-", "--out", "labels.csv"]
+    process = subprocess.Popen(
+        list(map(str, command)), cwd=table.parent, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert process.stdin is not None
+    lines = [f"{row['path']}\n".encode() for row in rows_of(table)]
+    process.stdin.write(b"".join(lines[:6000]))  # and then it waits for more, as a slow pipe
+    process.stdin.flush()
+    out = table.parent / "labels.csv"
+    patience = time.monotonic() + 60
+    while (not out.exists() or out.stat().st_size < 40) and time.monotonic() < patience:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdin.close()
+    begun = out.read_text()
+    assert 1 < begun.count("\n") < 6001
+    out.write_text(begun + "red/0.j")  # half a row
+    done = call("predict", run, table, "--out", out, "--resume")
+    assert done.code == 1
+    assert f"and {begun.count(chr(10)) - 1:,} before" in done.out
+    assert "411 of 7,000 images could not be used" in done.err
+    assert out.read_text().startswith(begun)
+    assert [row["image"] for row in rows_of(out)] == [row["path"] for row in rows_of(table)]
+    whole = tmp_path / "whole.csv"
+    call("predict", run, table, "--out", whole)
+    assert whole.read_text() == out.read_text()
+    assert rows_of(whole)[0]["label"] == "red"
+    assert "cannot be read: No such file" in rows_of(whole)[16]["error"]
+
+
+def test_options_combine_with_a_file(run: Path, tiny: Path, tmp_path: Path, call: Call) -> None:
+    asked = ("--accuracy", 0.9, "--reject", 0.1, "--top-k", 2)
+    done = call("predict", run, tiny / "red", "--out", "l.jsonl", "--explain", "why", *asked)
+    assert done.code == 0, done.err
+    rows = [json.loads(line) for line in (tmp_path / "l.jsonl").read_text().splitlines()]
+    assert len(rows) == len(list((tmp_path / "why").iterdir())) == 24
+    assert {"answer", "typicality", "probabilities"} <= set(rows[0])
+    assert "24 images, " in done.out
+    assert "answered of 24" in done.err
+    again = call("predict", run, tiny / "red", "--out", "l.jsonl", "--resume", *asked)
+    assert "0 images and 24 before" in again.out
+    assert "answered of 24" in again.err
+    other = call("predict", run, tiny / "red", "--out", "l.jsonl", "--resume", "--top-k", 2)
+    assert (other.code, "accuracy 0.9, not None" in other.err) == (2, True)
+
+
+def test_images_are_sorted_into_class_folders(
+    run: Path, tiny: Path, tmp_path: Path, call: Call
+) -> None:
+    call("predict", run, tiny, "--sort-into", "sorted")
+    for name in ("red", "blue"):
+        links = sorted(path.resolve() for path in (tmp_path / "sorted" / name).iterdir())
+        assert links == sorted(path.resolve() for path in (tiny / name).iterdir())
+    done = call("predict", run, tiny, "--sort-into", "unsure", "--copy", "--accuracy", 0.999)
+    assert done.code == 0, done.err
+    assert len(list((tmp_path / "unsure" / "not sure").iterdir())) == 48
+
+
+def test_a_watched_folder_until_it_is_stopped(
+    run: Path, tiny: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(tiny / "red" / "0.jpg", tmp_path / "in" / "a.jpg")
+    looks = 0
+
+    def sleep(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            shutil.copy(tiny / "blue" / "1.png", tmp_path / "in" / "b.png")
+        if looks == 6:
+            raise KeyboardInterrupt
+
+    clock = functools.partial(lambda: time.time() + 10 * looks)
+    monkeypatch.setattr(watching, "watch", functools.partial(
+        watching.watch, sleep=sleep, clock=clock))  # fmt: skip
+    done = call("predict", run, "--watch", "in", "--out", "in.csv")
+    assert done.code == 0, done.err
+    assert [row["label"] for row in rows_of(tmp_path / "in.csv")] == ["red", "blue"]
+    assert "2 images, " in done.out
+
+
+def test_a_video(run: Path, tmp_path: Path, call: Call) -> None:
+    writer = cv2.VideoWriter(
+        str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48)
+    )
+    rng = np.random.default_rng(0)
+    for colour in [(60, 60, 200)] * 3 + [(200, 60, 60)] * 3:
+        writer.write(np.clip(colour + rng.normal(0, 40, (48, 64, 3)), 0, 255).astype(np.uint8))
+    writer.release()
+    done = call("predict", run, "--camera", "clip.avi", "--format", "csv")
+    assert done.code == 0, done.err
+    rows = list(csv.DictReader(done.out.splitlines()))
+    assert [row["label"] for row in rows] == ["red"] * 3 + ["blue"] * 3
+    assert rows[0]["image"].startswith("clip.avi#1 ")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [("photos --watch photos", "expected one of PHOTOS, --watch and --camera, found PHOTOS and"),
+     ("photos --resume", "expected the file to go on with, found none. Type: --out labels.csv"),
+     ("photos --copy", "expected a folder for the copies, found none. Type: --sort-into DIR"),
+     ("photos --out a.csv --format csv", "expected a format by the name of --out a.csv"),
+     ("--camera 0 --sort-into x", "expected files to sort, found pictures of a camera"),
+     ("--watch x --explain y", "expected images to explain that come in one call")],
+)  # fmt: skip
+def test_what_does_not_go_together_is_told(words: str, text: str, call: Call) -> None:
+    done = call("predict", "run", *words.split())
+    assert (done.code, done.out) == (2, "")
+    assert text in done.err
