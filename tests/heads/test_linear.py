@@ -270,12 +270,10 @@ print(hashlib.sha256(head.weight.tobytes() + head.bias.tobytes()).hexdigest())
     not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
     reason="needs two cores that a process can be kept from",
 )
-def test_with_one_thread_the_head_is_the_same_on_any_number_of_cores() -> None:
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+def test_a_head_of_few_images_is_the_same_on_any_number_of_cores() -> None:
     one, two = (
         subprocess.run(
-            [sys.executable, "-c", HEAD_OF_1000, cores], env=environment, check=True,
-            capture_output=True, text=True,
+            [sys.executable, "-c", HEAD_OF_1000, cores], check=True, capture_output=True, text=True
         ).stdout
         for cores in "12"
     )  # fmt: skip

@@ -4,9 +4,11 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
-from headstart.system.threads import map_ahead
+from headstart.system.threads import SMALL, algebra_for, map_ahead
 
 
 def test_results_come_in_order_however_long_each_takes() -> None:
@@ -45,3 +47,18 @@ def test_an_exception_comes_where_its_result_would_stand() -> None:
         assert [next(results), next(results)] == [0, 1]
         with pytest.raises(ValueError, match="third"):
             next(results)
+
+
+def test_linear_algebra_of_small_matrices_has_one_thread() -> None:
+    def threads() -> list[int]:
+        return [library["num_threads"] for library in threadpool_info()
+                if library["user_api"] == "blas"]  # fmt: skip
+
+    np.ones((2, 2)) @ np.ones((2, 2))
+    before = threads()
+    assert before
+    with algebra_for(SMALL):
+        assert set(threads()) == {1}
+    assert threads() == before
+    with algebra_for(SMALL + 1):
+        assert threads() == before

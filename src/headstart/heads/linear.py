@@ -29,6 +29,7 @@ from headstart.heads.solver import (
 )
 from headstart.metrics.task import Task
 from headstart.system.memory import iterate_blocks
+from headstart.system.threads import algebra_for
 
 STRENGTHS = tuple(float(10.0**k) for k in np.arange(1, -4.01, -0.5))
 CHOOSING, FINAL = 3e-2, 1e-3  # tolerances: a choice needs less than a result
@@ -103,7 +104,8 @@ def fit(examples: Examples, *, folds: int = 5, seed: int = 0) -> LinearFit:
     tried = _affordable_folds(examples, STRENGTHS, folds)
     for part in examples.split_parts():
         near = parts[0].search.strength if parts else None
-        parts.append(_fit_part(part, folds, seed, near, tried))
+        with algebra_for(part.values.size):
+            parts.append(_fit_part(part, folds, seed, near, tried))
     searches = [part.search for part in parts]
     shares = weigh([search.log_loss for search in searches])
     logits = average([search.logits for search in searches], shares)
@@ -136,11 +138,12 @@ def cross_validate(
     searches: list[_Search] = []
     tried = _affordable_folds(examples, strengths, folds)
     for number, part in enumerate(examples.split_parts()):
-        problem = _Problem.of(part, folds, seed, needs_weights=False)
         beside = tuple(strengths)
         if near or searches:
             beside = _strengths_beside(near[number] if near else searches[0].strength, beside)
-        searches.append(_choose_strength(problem, beside, tried))
+        with algebra_for(part.values.size):
+            problem = _Problem.of(part, folds, seed, needs_weights=False)
+            searches.append(_choose_strength(problem, beside, tried))
     shares = weigh([search.log_loss for search in searches])
     logits = average([search.logits for search in searches], shares)
     return _crossed(searches, shares, logits, examples.views)
