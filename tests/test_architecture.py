@@ -28,6 +28,7 @@ ARROW: dict[str, set[str]] = {
     "classifier": {*LEFT, "abstention", "saved"} - {"errors", "backbones", "recipe"},
     "explain": {"classifier", "features", "heads", "images", "system"},
     "predictions": {"classifier", "data", "images", "system"},
+    "serve": {"abstention", "classifier", "explain", "images", "system"},
     "runs": {*LEFT, "report", "selection", "tuning", "audit", "saved", "classifier", "explain"}
     | {"abstention"},
     "export": {"classifier", "backbones", "features", "heads", "images", "system", "tuning"},
@@ -43,6 +44,7 @@ ARROW: dict[str, set[str]] = {
         "classifier",
         "explain",
         "predictions",
+        "serve",
         "runs",
         "export",
         "demo",

@@ -152,6 +152,10 @@ def try_line(words: Sequence[str]) -> str | None:
     from headstart.cli.app import main
 
     webbrowser.open = lambda *_, **__: False  # no window is to be opened
+    with contextlib.suppress(ImportError):  # and nothing served until somebody comes
+        import headstart.serve.server
+
+        headstart.serve.server.run = lambda *_: None
     said, told = io.StringIO(), io.StringIO()
     sys.argv = ["headstart", *words]
     code: Any = 0

@@ -217,7 +217,7 @@ class Classifier:
         self, sources: Iterable[Any], views: int = 1, *, features: bool = False
     ) -> Iterator[tuple[str, str | None, np.ndarray | None, np.ndarray | None]]:
         """As `by_view`, and the (D,) features of the image itself where they are asked for."""
-        engine = self._watched if features else self._engine
+        engine = self.engine(features=features)
         augmentation = _read_augmentation(self.description.get("augmentation"))
         count = min(views, augment.distinct_views(augmentation) or views)
         names: list[tuple[str, str | None]] = []
@@ -268,6 +268,13 @@ class Classifier:
                 "expected a classifier with a network, found a head alone. Open one with load"
             )
         return self._model.clone()
+
+    def engine(self, *, features: bool = False) -> OpenVinoEngine:
+        """What runs the network, compiled once: (1, C) probabilities, and (1, D) features if asked.
+
+        Raises ClassifierError where the graph does not name its features.
+        """
+        return self._watched if features else self._engine
 
     @cached_property
     def _engine(self) -> OpenVinoEngine:

@@ -109,6 +109,15 @@ class OpenVinoEngine:
         for request in self._finish(images):
             yield [_copy(tensor) for tensor in request.output_tensors]
 
+    def request(self) -> Any:
+        """For a thread of its own, which hands it to `infer`."""
+        return self.compiled.create_infer_request()
+
+    def infer(self, request: Any, image: np.ndarray) -> list[np.ndarray]:
+        """What every output says of one image, as soon as one of the streams has computed it."""
+        request.infer({0: image[None]}, share_inputs=False)
+        return [_copy(tensor) for tensor in request.output_tensors]
+
     def _finish(self, images: Iterable[np.ndarray]) -> Iterator[Any]:
         """A request for each image, in order, computed; the next images may use it again."""
         # Two requests a stream: while one is computed the next one waits, ready.
