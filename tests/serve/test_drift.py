@@ -22,9 +22,9 @@ def test_the_p_value_is_that_of_the_textbook() -> None:
 def learned() -> tuple[Novelty, np.ndarray]:
     rng = np.random.default_rng(1)
     features = np.maximum(rng.normal(size=(6000, 8)) @ rng.normal(size=(8, 32)), 0).astype("f4")
-    novelty = Sample(features[:300], 0).learn(np.arange(300) % 2)
+    novelty = Sample(features[:200], 0).learn(np.arange(200) % 10)
     assert novelty is not None
-    return novelty, features[300:]
+    return novelty, features[200:]
 
 
 def test_few_alarms_without_drift_and_one_with_it(learned: tuple[Novelty, np.ndarray]) -> None:
