@@ -31,7 +31,16 @@ ARROW: dict[str, set[str]] = {
     "serve": {"abstention", "classifier", "explain", "images", "system"},
     "runs": {*LEFT, "report", "selection", "tuning", "audit", "saved", "classifier", "explain"}
     | {"abstention"},
-    "export": {"classifier", "backbones", "features", "heads", "images", "system", "tuning"},
+    "export": {
+        "classifier",
+        "saved",
+        "backbones",
+        "features",
+        "heads",
+        "images",
+        "system",
+        "tuning",
+    },
     "estimator": {*LEFT, "abstention", "report", "selection", "tuning", "classifier", "runs"},
     "demo": {*LEFT, "report", "selection", "tuning", "classifier", "runs"},
     "cli": {

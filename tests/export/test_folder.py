@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino
 import pytest
+from export.conftest import OLD
 
 from headstart.classifier import Classifier, load
+from headstart.cli.export import keras_maker
 from headstart.errors import ClassifierError, EngineError, HeadstartError, MissingExtra
 from headstart.export import to_onnx as writer
 from headstart.export.folder import export, read_record, verify
@@ -42,6 +45,38 @@ def test_an_export_predicts_the_same_without_headstart(old_run: Path, tmp_path: 
     assert json.loads(kept["classes"]) == list(classifier.classes)
     assert json.loads(kept["provenance"])["run"] == "r"
     assert {"licence", "geometry", "preprocessing", "golden"} <= set(kept)
+
+
+def test_openvino_says_what_its_model_api_reads(linear: Path, tmp_path: Path) -> None:
+    classifier = load(linear)
+    for precision in ("f32", "f16"):
+        folder = tmp_path / precision
+        done = export(Subject(classifier), "openvino", folder, precision=precision)
+        assert done.parity.difference <= (1e-6 if precision == "f32" else 1e-2)
+    model = openvino.Core().read_model(folder / "model.xml")
+    about = {k: model.get_rt_info(["model_info", k]).astype(str) for k in ("model_type", "labels")}
+    assert about == {"model_type": "Classification", "labels": " ".join(classifier.classes)}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("kind", "precision"), [("keras", "f32"), ("savedmodel", "f32"), ("litert", "f16")]
+)
+def test_what_keras_makes_predicts_the_same(kind: str, precision: str, tmp_path: Path) -> None:
+    """Of the head for two classes that gives one number: both come out."""
+    pytest.importorskip("tensorflow")
+    if kind == "litert":
+        pytest.importorskip("ai_edge_litert")
+    neural = OLD / "neural"
+    subject = Subject(load(neural), keras_maker(neural))
+    done = export(subject, kind, tmp_path / "out", precision=precision)
+    assert done.parity.difference < (1e-4 if precision == "f32" else 1e-2)
+
+
+def test_keras_needs_the_run(linear: Path, tmp_path: Path) -> None:
+    with pytest.raises(ClassifierError, match="a classifier alone"):
+        export(Subject(load(linear)), "keras", tmp_path / "out")
 
 
 def test_the_readme_runs(linear: Path, tmp_path: Path) -> None:

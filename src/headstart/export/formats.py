@@ -50,6 +50,10 @@ FORMATS = {
     row.kind: row
     for row in (
         Format("onnx", "ONNX", "model.onnx", ("onnxruntime>=1.14",), ("f32", "f16")),
+        Format("openvino", "OpenVINO", "model.xml", ("openvino>=2025.3",), ("f32", "f16")),
+        Format("keras", "Keras", "model.keras", ("keras>=3.12", "tensorflow-cpu>=2.18"), ("f32",)),
+        Format("savedmodel", "SavedModel", "model", ("tensorflow-cpu>=2.18",), ("f32",)),
+        Format("litert", "LiteRT", "model.tflite", ("ai-edge-litert>=2.0",), ("f32", "f16")),
     )
 }  # fmt: skip
 REFUSED = {

@@ -100,12 +100,7 @@ class _Writer:
         """The name of an array; large ones are stored in half where that is wanted and possible."""
         name = self._new("array")
         self.values[name] = values
-        if (
-            self.half
-            and values.dtype == np.float32
-            and values.size >= HALVED
-            and np.abs(values).max() <= np.finfo(np.float16).max
-        ):
+        if self.half and can_be_halved(values):
             stored = f"{name}_half"
             halved = values.astype(np.float16)
             self.arrays.append(self.onnx.numpy_helper.from_array(halved, stored))
@@ -151,6 +146,14 @@ class _Writer:
         kinds = self.onnx.TensorProto
         kind = {"u8": kinds.UINT8, "f32": kinds.FLOAT}[port.get_element_type().get_type_name()]
         return self.onnx.helper.make_tensor_value_info(name, kind, list(port.get_shape()))
+
+
+def can_be_halved(values: np.ndarray) -> bool:
+    """Whether an array is stored in f16 where half the size is wanted: it is large, and its numbers
+    are not.
+    """
+    large = values.dtype == np.float32 and values.size >= HALVED
+    return large and bool(np.abs(values).max() <= np.finfo(np.float16).max)
 
 
 Operation = Callable[[_Writer, Any], str]

@@ -169,7 +169,7 @@ def open_model(folder: Path, record: dict[str, Any]) -> Predict:
         ].numpy()
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=path, num_threads=2)
+    interpreter = Interpreter(model_path=path)
     signature = interpreter.get_signature_runner()
     return lambda pixels: signature(image=pixels[None])["probabilities"][0]
 
