@@ -49,16 +49,28 @@ def test_an_exception_comes_where_its_result_would_stand() -> None:
             next(results)
 
 
-def test_linear_algebra_of_small_matrices_has_one_thread() -> None:
-    def threads() -> list[int]:
-        return [library["num_threads"] for library in threadpool_info()
-                if library["user_api"] == "blas"]  # fmt: skip
+def algebra_threads() -> list[int]:
+    return [library["num_threads"] for library in threadpool_info()
+            if library["user_api"] == "blas"]  # fmt: skip
 
+
+def test_linear_algebra_of_small_matrices_has_one_thread() -> None:
     np.ones((2, 2)) @ np.ones((2, 2))
-    before = threads()
+    before = algebra_threads()
     assert before
     with algebra_for(SMALL):
-        assert set(threads()) == {1}
-    assert threads() == before
+        assert set(algebra_threads()) == {1}
+    assert algebra_threads() == before
     with algebra_for(SMALL + 1):
-        assert threads() == before
+        assert algebra_threads() == before
+
+
+def test_who_leaves_first_does_not_set_the_threads_of_who_is_still_inside() -> None:
+    before = algebra_threads()
+    first, second = algebra_for(1), algebra_for(1)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert set(algebra_threads()) == {1}
+    second.__exit__(None, None, None)
+    assert algebra_threads() == before

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from functools import lru_cache
+from threading import Lock
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -53,13 +53,38 @@ def algebra_for(numbers: int) -> Iterator[None]:
     if numbers > SMALL:
         yield
         return
-    with _libraries().limit(limits=1, user_api="blas"):
+    _ALONE.enter()
+    try:
         yield
+    finally:
+        _ALONE.leave()
 
 
-@lru_cache(maxsize=1)
-def _libraries() -> Any:
-    """Those of linear algebra in this process, looked for once."""
-    from threadpoolctl import ThreadpoolController
+class _Alone:
+    """The number of threads is the process's: the first who enters sets it to one, the last who
+    leaves sets it back.
+    """
 
-    return ThreadpoolController()
+    def __init__(self) -> None:
+        self.lock, self.inside = Lock(), 0
+        self.libraries: Any = None  # of linear algebra, looked for once
+        self.limit: Any = None
+
+    def enter(self) -> None:
+        with self.lock:
+            if not self.inside:
+                if self.libraries is None:
+                    from threadpoolctl import ThreadpoolController
+
+                    self.libraries = ThreadpoolController()
+                self.limit = self.libraries.limit(limits=1, user_api="blas")
+            self.inside += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.limit.restore_original_limits()
+
+
+_ALONE = _Alone()
