@@ -15,7 +15,8 @@ ATTACKS = Path(images.__file__).parent
 
 @pytest.mark.parametrize(
     ("name", "options"), [("images", ["--tried", "700"]), ("tables", ["--tried", "90"]),
-                          ("changed", ["--tried", "2", "--seed", "7"])]
+                          ("changed", ["--tried", "2", "--seed", "7"]),
+                          ("serving", ["--tried", "80"])]
 )  # fmt: skip
 def test_nothing_falls(name: str, options: list[str]) -> None:
     command = [sys.executable, str(ATTACKS / f"{name}.py"), *options]

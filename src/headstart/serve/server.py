@@ -5,6 +5,7 @@ import contextlib
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
@@ -12,6 +13,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headstart.errors import HeadstartError
 from headstart.serve.limits import Limits
+
+OWN_FILES = 128  # that are no connections
 
 
 class Server(uvicorn.Server):
@@ -104,8 +107,23 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
+def allow_files(count: int) -> int:
+    """Let this process have so many files open, or as many as it may; gives how many."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return count
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most
+
+
 def run(app: Any, bound: socket.socket, limits: Limits, told: Callable[[], object]) -> None:
     """Serve until a signal comes, and finish what was accepted. told: called once it listens."""
+    files = allow_files(limits.connections + OWN_FILES)
+    limits = replace(limits, connections=max(1, files - OWN_FILES))
     config = uvicorn.Config(
         app, http=patient(limits), ws="none", log_level="error", access_log=False,
         server_header=False, timeout_keep_alive=min(5, int(limits.upload) or 1),
