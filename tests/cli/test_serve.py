@@ -118,3 +118,11 @@ def test_what_cannot_be_served_is_told(run: Path, tmp_path: Path, call: Call) ->
         done = call("serve", run, "--port", port)
     assert done.code == 2
     assert f"Type: --port {port + 1}" in done.err
+
+
+def test_export_to_a_server(run: Path, tmp_path: Path, call: Call) -> None:
+    done = call("export", run, "--to", "server")
+    assert done.code == 0, done.err
+    assert "Next: cd colours-server && docker compose up --build" in done.out
+    assert (tmp_path / "colours-server" / "compose.yaml").is_file()
+    assert "new folder" in call("export", run, "--to", "server").err

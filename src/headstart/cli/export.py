@@ -1,5 +1,6 @@
 """headstart export and verify."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,7 +26,9 @@ def export_run(
     run: RunFolder,
     to: Annotated[
         str,
-        typer.Option("--to", metavar="FORMAT", help="onnx, openvino, keras, savedmodel or litert."),
+        typer.Option(
+            "--to", metavar="FORMAT", help="onnx, openvino, keras, savedmodel, litert or server."
+        ),
     ],
     precision: Annotated[
         str, typer.Option("--precision", metavar="PRECISION", help="f32 or f16 (half the size).")
@@ -60,6 +63,9 @@ def export_run(
     from headstart.export.formats import Subject, find_format
     from headstart.system.progress import Progress
 
+    if to == "server":
+        export_server(run, out or Path(f"{run.resolve().name}-server"), quiet, as_json)
+        return
     find_format(to, precision)
     if out is not None:
         check_new(out)
@@ -84,6 +90,24 @@ def export_run(
         tell(out)
     else:
         tell_export(exported, out)
+
+
+def export_server(run: Path, out: Path, quiet: bool, as_json: bool) -> None:
+    """A folder that `docker compose up` serves, with what serving needs and no more."""
+    from headstart.serve.bundle import bundle
+
+    made = bundle(run, out)
+    if as_json:
+        print_json({"export": str(made.folder), "bytes": made.size,
+                    "installed_bytes": made.installed,
+                    "requirements": list(made.requirements)})  # fmt: skip
+    elif quiet:
+        tell(out)
+    else:
+        tell(f"{made.size / 1e6:.1f} MB, and {len(made.requirements)} packages of "
+             f"{made.installed / 1e6:,.0f} MB that will be installed beside it\n"
+             f"Export: {out}\n"
+             f"Next: cd {shlex.quote(str(out))} && docker compose up --build")  # fmt: skip
 
 
 def tell_export(exported: "Exported", out: Path) -> None:
