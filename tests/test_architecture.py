@@ -32,6 +32,7 @@ ARROW: dict[str, set[str]] = {
     "runs": {*LEFT, "report", "selection", "tuning", "audit", "saved", "classifier", "explain"}
     | {"abstention"},
     "export": {
+        "metrics",
         "classifier",
         "saved",
         "backbones",

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli.app import WORK, app, command
-from headstart.cli.options import AsJson, Quiet, RunFolder, parse_path
+from headstart.cli.options import AsJson, Quiet, RunFolder, parse_path, parse_share
 from headstart.cli.output import print_json, reporter, tell
 
 if TYPE_CHECKING:
     from headstart.classifier import Classifier
     from headstart.export.folder import Exported
+    from headstart.export.int8 import Examples
 
 CHECKED = 100  # photos on which an export is compared, evenly over those of the run
 
@@ -31,7 +32,10 @@ def export_run(
         ),
     ],
     precision: Annotated[
-        str, typer.Option("--precision", metavar="PRECISION", help="f32 or f16 (half the size).")
+        str,
+        typer.Option(
+            "--precision", metavar="PRECISION", help="f32, f16 (half the size) or int8 (openvino)."
+        ),
     ] = "f32",
     out: Annotated[
         Path | None,
@@ -51,6 +55,15 @@ def export_run(
             help="Check on these photos, of which six travel with it, not on those of the run.",
         ),
     ] = None,
+    max_drop: Annotated[
+        float,
+        typer.Option(
+            "--max-drop",
+            parser=parse_share,
+            metavar="SHARE",
+            help="Of accuracy, that int8 may lose on images not trained on.",
+        ),
+    ] = 0.005,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -71,13 +84,15 @@ def export_run(
         check_new(out)
     classifier = load(run)
     photos = find_photos(run, classifier, images)
+    examples = find_examples(run) if precision == "int8" else None
+    subject = Subject(classifier, keras_maker(run), examples)
     claimed = out is None
     if out is None:
         out = claim_free_folder(Path(f"{run.resolve().name}-{to}"))
     progress = Progress() if quiet else reporter(quiet, as_json)
     try:
         exported = export(
-            Subject(classifier, keras_maker(run)), to, out, precision=precision, images=photos,
+            subject, to, out, precision=precision, most_drop=max_drop, images=photos,
             origin=describe_origin(run), progress=progress,
         )  # fmt: skip
     except BaseException:
@@ -115,6 +130,8 @@ def tell_export(exported: "Exported", out: Path) -> None:
                and "golden" not in file.parts)  # fmt: skip
     tell(f"{exported.record['model']}, {exported.record['precision']}, {size / 1e6:.1f} MB")
     tell(f"checked by its own runtime on {exported.parity}")
+    if exported.cost is not None:
+        tell(exported.cost)
     if exported.own is not None:
         tell(
             "compared with the classifier in f32; in "
@@ -162,6 +179,32 @@ def own_photos(run: Path) -> list[Path]:
         return []
     found = [places[name].path for name in judged.names if name in places]
     return [path for path in found if path.is_file()]
+
+
+def find_examples(run: Path) -> "Examples | None":
+    """Training images drawn by a fixed seed, and all that the run is judged by; None where they are
+    not there any more, or where there is none that was not trained on.
+    """
+    import numpy as np
+
+    from headstart.errors import HeadstartError
+    from headstart.export.int8 import Examples
+    from headstart.runs.folder import TRAINING, Run, read_table
+    from headstart.runs.judged import read_judged
+    from headstart.runs.page_pictures import find_images
+
+    try:
+        judged, places = read_judged(Run(run)), find_images(Run(run))
+        rows = read_table(run / "training.csv", TRAINING)
+    except (HeadstartError, OSError):
+        return None
+    if judged is None or judged.split == "cross_validation":
+        return None
+    training = [places[row[0]].path for row in rows if row[0] in places]
+    order = np.random.default_rng(0).permutation(len(training))
+    known = [place for place, name in enumerate(judged.names) if name in places]
+    paths = [places[judged.names[place]].path for place in known]
+    return Examples([training[place] for place in order], paths, judged.has[known])
 
 
 def keras_maker(run: Path) -> Any:

@@ -24,6 +24,8 @@ from headstart.errors import ClassifierError, EngineError, cannot_read
 from headstart.export import runner
 from headstart.export.formats import PIXELS, Format, Subject, find_format
 from headstart.export.golden import choose, make_odd
+from headstart.export.int8 import GOLDEN as TOLERANCE_OF_INT8
+from headstart.export.int8 import Cost, weigh
 from headstart.export.parity import (
     NAMED,
     TOLERANCE,
@@ -47,13 +49,14 @@ ACCURACIES = (0.9, 0.95, 0.98, 0.99)  # whose thresholds of "not sure" travel
 @dataclass(frozen=True)
 class Exported:
     """An export that was kept. parity: with the classifier in f32, on the files it was checked on.
-    own: how far the classifier itself is from that, where it runs in bf16.
+    own: how far the classifier itself is from that, where it runs in bf16. cost: of 8 bits.
     """
 
     folder: Path
     record: dict[str, Any]
     parity: Parity
     own: Parity | None
+    cost: Cost | None = None
 
 
 def export(
@@ -62,6 +65,7 @@ def export(
     out: Path,
     *,
     precision: str = "f32",
+    most_drop: float = 0.005,
     images: Sequence[Path] = (),
     origin: dict[str, Any] | None = None,
     progress: Progress | None = None,
@@ -69,14 +73,16 @@ def export(
     """Write a classifier in another format to the new folder `out`, kept only if its own runtime
     agrees with it on `images` and on odd ones.
 
-    images: files on which both are compared; a few of them travel with the export. origin: what
-    else is to be told of where it comes from.
+    most_drop: of accuracy, that 8 bits may lose. images: files on which both are compared; a few of
+    them travel with the export. origin: what else is to be told of where it comes from.
     Raises EngineError naming the images that differ beyond the tolerance, HeadstartError for a
     format that there is not, StorageError where it cannot be written.
     """
     progress = progress or Progress()
     form = find_format(kind, precision)
     check_new(out)
+    if precision == "int8":
+        check_examples(subject)
     classifier = subject.classifier
     record = describe(classifier, form, precision, origin or {})
     with folder_atomically(out) as folder:
@@ -95,7 +101,11 @@ def export(
             if classifier.precision != "f32":
                 lower = list(reference(classifier, paths, classifier.precision))
                 own = compare(names, expected, lower, 1.0)
-        check(parity, form, record["tolerance"])
+            check(parity, form, record["tolerance"])
+            cost = None
+            if precision == "int8":
+                cost = weigh_int8(subject, folder, record, golden, most_drop)
+                record["int8"] = cost.to_dict()
         record["parity"] = {**parity.to_dict(), "own": own and own.to_dict()}
         write_readme(folder, record, form)
         parts = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -106,7 +116,38 @@ def export(
         }
         sealed = seal(loads(dumps(record).encode()))
         (folder / RECORD).write_text(dumps(sealed, indent=1) + "\n", encoding="utf-8")
-    return Exported(out, sealed, parity, own)
+    return Exported(out, sealed, parity, own, cost)
+
+
+def check_examples(subject: Subject) -> None:
+    """Raises EngineError without images to calibrate on and to judge by."""
+    examples = subject.examples
+    if examples is None or not examples.training or not examples.judged:
+        raise EngineError(
+            "expected a run whose training images and validation or test images are still where "
+            "they were, to calibrate 8 bits and to judge them by, found none. "
+            "Type: --precision f16"
+        )
+
+
+def weigh_int8(
+    subject: Subject, folder: Path, record: dict[str, Any], golden: Sequence[Path], most_drop: float
+) -> Cost:
+    """What 8 bits cost. From here on the golden images are the export's own answers: they are to be
+    the same elsewhere.
+    """
+    examples = subject.examples
+    assert examples is not None
+    expected = reference(subject.classifier, examples.judged)
+    found = run_export(folder, examples.judged)
+    model = folder / record["model"]
+    cost = weigh(subject.classifier, model, examples, expected, found, most_drop)
+    own = zip(golden, run_export(folder, golden), strict=True)
+    answers = {path.name: row.tolist() for path, row in own if not isinstance(row, str)}
+    (folder / GOLDEN).write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
+    record["golden"] = digest((folder / GOLDEN).read_bytes())
+    record["tolerance"] = TOLERANCE_OF_INT8
+    return cost
 
 
 def check_new(out: Path) -> None:

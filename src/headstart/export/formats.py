@@ -13,16 +13,19 @@ from typing import Any
 
 from headstart.classifier import Classifier
 from headstart.errors import HeadstartError
+from headstart.export.int8 import Examples
 
 
 @dataclass(frozen=True)
 class Subject:
     """What is exported. keras: gives the classifier as a Keras model from normalised pixels to what
     its head gives, and the (mean, std, bgr) of these pixels; None for a classifier without its run.
+    examples: what 8 bits are calibrated and judged on.
     """
 
     classifier: Classifier
     keras: Callable[[], tuple[Any, Any]] | None = None
+    examples: Examples | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ FORMATS = {
     row.kind: row
     for row in (
         Format("onnx", "ONNX", "model.onnx", ("onnxruntime>=1.14",), ("f32", "f16")),
-        Format("openvino", "OpenVINO", "model.xml", ("openvino>=2025.3",), ("f32", "f16")),
+        Format("openvino", "OpenVINO", "model.xml", ("openvino>=2025.3",), ("f32", "f16", "int8")),
         Format("keras", "Keras", "model.keras", ("keras>=3.12", "tensorflow-cpu>=2.18"), ("f32",)),
         Format("savedmodel", "SavedModel", "model", ("tensorflow-cpu>=2.18",), ("f32",)),
         Format("litert", "LiteRT", "model.tflite", ("ai-edge-litert>=2.0",), ("f32", "f16")),

@@ -54,6 +54,7 @@ def write_readme(folder: Path, record: dict[str, Any], form: Format) -> None:
         if own
         else ""
     )
+    allowed = f" (allowed {record['tolerance']:g})" if record["precision"] != "int8" else ""
     text = f"""# An image classifier in {form.title}
 
 From {width} x {height} RGB pixels (uint8, shape (1, {height}, {width}, 3)) to the probabilities of
@@ -90,8 +91,8 @@ probabilities: `run.py` does it as it was done in training.
 ## What was measured
 
 {parity["images"]} files, odd ones among them, by `run.py` in the format's own runtime against the
-classifier in f32: largest difference of a probability {parity["difference"]:.1e} (allowed
-{record["tolerance"]:g}), the same class in {parity["labels"]:.1%}. {itself}
+classifier in f32: largest difference of a probability {parity["difference"]:.1e}{allowed},
+the same class in {parity["labels"]:.1%}. {itself}
 ## Licence and origin
 
 {record["licence"]}. Backbone {record["backbone"]}, cut at {", ".join(record["cuts"])}. Versions and

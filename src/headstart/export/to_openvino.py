@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from headstart.export.formats import Subject
+from headstart.export.int8 import quantise
 from headstart.export.onnx_graph import can_be_halved
 from headstart.saved.folder import name_nodes
 
@@ -21,7 +22,11 @@ def write(subject: Subject, path: Path, precision: str, metadata: Mapping[str, s
     import openvino
 
     classifier = subject.classifier
-    graph = classifier.graph()
+    if precision == "int8":
+        assert subject.examples is not None
+        graph = quantise(classifier, subject.examples.training)
+    else:
+        graph = classifier.graph()
     graph.inputs[0].tensor.set_names({"image"})
     for key, value in metadata.items():
         graph.set_rt_info(value, ["headstart", key])
