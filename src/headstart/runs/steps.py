@@ -26,6 +26,7 @@ from headstart.recipe import Recipe
 from headstart.selection.cuts import Selection, select
 from headstart.selection.heads import LEAST, HeadScore, HeadSelection, select_head
 from headstart.system.progress import Progress
+from headstart.system.threads import algebra_for
 
 if TYPE_CHECKING:
     from headstart.tuning.stages import Tuning
@@ -365,7 +366,7 @@ class Doubts:
 def learn_abstention(inputs: Inputs, trained: Trained, progress: Progress) -> Doubts:
     """From which probabilities on answers are right, and which images are none of the classes."""
     examples, recipe = inputs.examples(), inputs.recipe
-    with progress.stage("abstention"):
+    with progress.stage("abstention"), algebra_for(examples.values.size):
         abstention, left_out = learn(
             examples.values[:, 0], examples.targets, trained.out_of_fold,
             examples.folds(FOLDS, recipe.seed), examples.task.classes, seed=recipe.seed,
