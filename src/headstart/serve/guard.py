@@ -168,7 +168,10 @@ class Guard:
             "ms": round(1000 * seconds, 1),
             **notes,
         }
-        self.log(json.dumps(row) + "\n")
+        try:
+            self.log(json.dumps(row) + "\n")
+        except OSError:  # who read it is gone: no reason to stop answering
+            self.log = None
 
 
 class Gone(Exception):

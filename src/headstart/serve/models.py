@@ -189,7 +189,8 @@ def open_models(runs: Iterable[str]) -> Models:
     """Of RUN or NAME=RUN each. Raises ClassifierError for one that is none, or a name twice."""
     served: dict[str, Served] = {}
     for text in runs:
-        name, _, place = text.rpartition("=")
+        name, _, place = ("", "", text) if Path(text).exists() else text.partition("=")
+        name, place = (name, place) if place else ("", name)
         run = Path(place)
         name = name or run.resolve().name
         if name in served:

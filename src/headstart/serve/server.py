@@ -64,7 +64,8 @@ def patient(limits: Limits) -> type[asyncio.Protocol]:
             self._timer = self.loop.call_later(limits.upload, self._give_up)
 
         def _give_up(self) -> None:
-            if not self.transport.is_closing():
+            answering = self.cycle is not None and not self.cycle.response_complete
+            if not answering and not self.transport.is_closing():
                 self.transport.abort()
 
         def _stop_waiting(self) -> None:
