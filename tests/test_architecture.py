@@ -35,6 +35,7 @@ ARROW: dict[str, set[str]] = {
         "metrics",
         "classifier",
         "saved",
+        "explain",
         "backbones",
         "features",
         "heads",

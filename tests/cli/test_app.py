@@ -17,7 +17,7 @@ COMMANDS = ["train", "predict", "explain", "evaluate", "demo", "recipe", "augmen
             "layers", "audit", "compare", "remedies", "lr", "summary", "runs", "info", "report",
             "open", "check",
             "weights fetch", "cache info", "cache verify", "cache prune",
-            "finetune", "learning-curve", "heads", "export", "verify", "serve", "feedback",
+            "finetune", "learning-curve", "heads", "export", "verify", "fetch", "serve", "feedback",
 ]  # fmt: skip
 
 

@@ -28,7 +28,9 @@ def export_run(
     to: Annotated[
         str,
         typer.Option(
-            "--to", metavar="FORMAT", help="onnx, openvino, keras, savedmodel, litert or server."
+            "--to",
+            metavar="FORMAT",
+            help="onnx, openvino, keras, savedmodel, litert, web or server.",
         ),
     ],
     precision: Annotated[
@@ -64,6 +66,9 @@ def export_run(
             help="Of accuracy, that int8 may lose on images not trained on.",
         ),
     ] = 0.005,
+    single_file: Annotated[
+        bool, typer.Option("--single-file", help="With --to web: the page as one HTML file.")
+    ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -72,14 +77,23 @@ def export_run(
     """
     from headstart.classifier import load
     from headstart.cli.output import claim_free_folder
+    from headstart.errors import HeadstartError
     from headstart.export.folder import check_new, export
     from headstart.export.formats import Subject, find_format
+    from headstart.export.web_runtime import read_runtime
     from headstart.system.progress import Progress
 
     if to == "server":
         export_server(run, out or Path(f"{run.resolve().name}-server"), quiet, as_json)
         return
-    find_format(to, precision)
+    if to != "web":
+        find_format(to, precision)
+        if single_file:
+            raise HeadstartError(f"expected --single-file with --to web, found --to {to}. "
+                                 "Type: --to web --single-file")  # fmt: skip
+    else:
+        find_format("onnx", precision)
+        read_runtime()
     if out is not None:
         check_new(out)
     classifier = load(run)
@@ -90,7 +104,17 @@ def export_run(
     if out is None:
         out = claim_free_folder(Path(f"{run.resolve().name}-{to}"))
     progress = Progress() if quiet else reporter(quiet, as_json)
+    subject = Subject(classifier, keras_maker(run))
     try:
+        if to == "web":
+            from headstart.export.to_web import export_web
+
+            card = export_web(
+                subject, out, precision=precision, single=single_file, images=photos,
+                origin=describe_origin(run), progress=progress,
+            )  # fmt: skip
+            tell_page(card, out, quiet=quiet, as_json=as_json)
+            return
         exported = export(
             subject, to, out, precision=precision, most_drop=max_drop, images=photos,
             origin=describe_origin(run), progress=progress,
@@ -123,6 +147,24 @@ def export_server(run: Path, out: Path, quiet: bool, as_json: bool) -> None:
              f"{made.installed / 1e6:,.0f} MB that will be installed beside it\n"
              f"Export: {out}\n"
              f"Next: cd {shlex.quote(str(out))} && docker compose up --build")  # fmt: skip
+
+
+def tell_page(card: dict[str, Any], out: Path, *, quiet: bool, as_json: bool) -> None:
+    page = out / "index.html"
+    if as_json:
+        print_json({"export": str(out), "page": str(page), **card})
+    elif quiet:
+        tell(page)
+    else:
+        size = sum(file.stat().st_size for file in out.iterdir())
+        parity = card["parity"]
+        tell(f"{card['precision']}, {size / 1e6:.1f} MB in {len(list(out.iterdir()))} files")
+        tell(
+            f"its model, checked by onnxruntime on {parity['images']} images: largest difference "
+            f"of a probability {parity['difference']:.1e}, same class {parity['labels']:.1%}"
+        )
+        tell(f"Page: {page}")
+        tell("Next: open it in any browser, from the disk or from any server; it asks for nothing")
 
 
 def tell_export(exported: "Exported", out: Path) -> None:

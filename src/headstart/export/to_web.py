@@ -1,0 +1,112 @@
+"""A page that classifies photos and the camera's picture in any browser, offline: a folder, or one
+file.
+
+The model, the runtime's script and its WASM lie in the page as text (gzip, base64), for a page that
+is opened from a disk may read no other file; the browser unpacks them (DecompressionStream).
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+import tempfile
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from headstart.export.folder import check_new, export
+from headstart.export.formats import Subject
+from headstart.export.onnx_graph import to_onnx
+from headstart.export.web_maps import add_maps
+from headstart.export.web_runtime import NOTICE, read_runtime
+from headstart.system.atomic import folder_atomically
+from headstart.system.progress import Progress
+
+PAGE = "index.html"
+FILES = ("page.css", "page.js", "pixels.js")
+CARD = ("classes", "thresholds", "not_sure", "geometry", "backbone", "cuts", "licence", "precision",
+        "provenance", "parity")  # fmt: skip
+
+
+def export_web(
+    subject: Subject,
+    out: Path,
+    *,
+    precision: str = "f16",
+    single: bool = False,
+    images: Sequence[Path] = (),
+    origin: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write the page to the new folder `out`; what its card tells. single: as one file there.
+
+    Its model is first exported and checked as ONNX, as `export` does. Raises as that does, and
+    HeadstartError where the runtime has not been fetched.
+    """
+    progress = progress or Progress()
+    check_new(out)
+    script, wasm = read_runtime()
+    with tempfile.TemporaryDirectory() as place:
+        checked = export(
+            subject, "onnx", Path(place) / "onnx", precision=precision, images=images,
+            origin=origin, progress=progress,
+        )  # fmt: skip
+    with progress.stage("write the page"):
+        graph, bias = add_maps(subject.classifier)
+        graph.inputs[0].tensor.set_names({"image"})
+        model = to_onnx(graph, half=precision == "f16").SerializeToString(deterministic=True)
+        card = {key: checked.record[key] for key in CARD} | {"bias": bias, "runtime": NOTICE}
+        data = {"model": model, "script": script, "wasm": wasm}
+        with folder_atomically(out) as folder:
+            write_page(folder, card, data, single=single)
+    return card
+
+
+def write_page(folder: Path, card: dict[str, Any], data: dict[str, bytes], *, single: bool) -> None:
+    """index.html and, unless it is the only file, what it loads."""
+    texts = {name: read_text(name) for name in FILES}
+    packed = {name: base64.b64encode(gzip.compress(part, 9, mtime=0)).decode("ascii")
+              for name, part in data.items()}  # fmt: skip
+    scripts = {
+        "card.js": f"self.headstartCard = {_embed(card)};\n",
+        **{f"{name}.js": f'(self.headstartData ??= {{}}).{name} = "{text}";\n'
+           for name, text in packed.items()},
+        "pixels.js": texts["pixels.js"],
+        "page.js": texts["page.js"],
+    }  # fmt: skip
+    page = read_text(PAGE)
+    if single:
+        styles = f"<style>{texts['page.css']}</style>"
+        loaded = "\n".join(f"<script>{text}</script>" for text in scripts.values())
+        allowed = " ".join(_digest(text) for text in scripts.values())
+        style = _digest(texts["page.css"])
+    else:
+        for name, text in {**scripts, "page.css": texts["page.css"]}.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        styles = '<link rel="stylesheet" href="page.css">'
+        loaded = "\n".join(f'<script src="{name}"></script>' for name in scripts)
+        allowed = style = "'self'"
+    policy = (
+        f"default-src 'none'; script-src {allowed} 'wasm-unsafe-eval' blob:; style-src {style}; "
+        "img-src blob: data:; media-src blob:; connect-src blob:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    for mark, text in (("<!--policy-->", policy), ("<!--styles-->", styles),
+                       ("<!--scripts-->", loaded)):  # fmt: skip
+        page = page.replace(mark, text, 1)
+    (folder / PAGE).write_text(page, encoding="utf-8")
+
+
+def read_text(name: str) -> str:
+    """One of the page's own files."""
+    return (resources.files("headstart.export") / "web" / name).read_text(encoding="utf-8")
+
+
+def _embed(value: Any) -> str:
+    """JSON that may stand within a script, whatever a class is called."""
+    return json.dumps(value, ensure_ascii=True).replace("<", "\\u003c")
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
