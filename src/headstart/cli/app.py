@@ -21,7 +21,8 @@ STOPPED = 130  # what a shell expects of a program ended by Ctrl-C
 RESUMABLE = ("train", "finetune")
 # In the order of the help, whose headings follow.
 MODULES = ("train", "predict", "explain", "serve", "runs", "report", "compare", "audit",
-           "catalogue", "layers", "measure", "look", "export", "fetch", "weights", "cache")  # fmt: skip
+           "catalogue", "layers", "measure", "look", "export", "fetch", "weights",
+           "cache")  # fmt: skip
 WORK, RUNS, MEASURE, MORE = "Train and use", "Runs", "Measure before training", "More"
 
 app = typer.Typer(

@@ -104,7 +104,6 @@ def export_run(
     if out is None:
         out = claim_free_folder(Path(f"{run.resolve().name}-{to}"))
     progress = Progress() if quiet else reporter(quiet, as_json)
-    subject = Subject(classifier, keras_maker(run))
     try:
         if to == "web":
             from headstart.export.to_web import export_web

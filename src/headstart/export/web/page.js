@@ -174,7 +174,8 @@
           map.side * pcolumns / input.width, map.side * prows / input.height,
           left * scale, top * scale, columns * scale, rows * scale);
       });
-      const button = make("button", "", "What spoke for it");
+      const button = make("button", "small", "Why?");
+      button.setAttribute("aria-label", `Why ${answer.top[0][0]}? Show what spoke for it`);
       button.type = "button";
       button.setAttribute("aria-pressed", "false");
       button.addEventListener("click", () => {
@@ -218,6 +219,7 @@
     return new Promise((give) => canvas.toBlob(give, "image/png"));
   }
   async function look() {
+    let last = null;
     while (stream) {
       const video = $("video");
       if (video.videoWidth) {
@@ -225,6 +227,7 @@
           const answer = data ? await classifyHere(headstartPixels.read(video, video.videoWidth, video.videoHeight))
             : await classify(await snap());
           $("seen").replaceChildren(make("div", "answer", say(answer)), bars(answer));
+          if (say(answer) !== last) tell(`Camera: ${last = say(answer)}`); // not each picture is read out
         } catch (error) { $("seen").textContent = error.message; }
       }
       await new Promise((go) => setTimeout(go, CAMERA));
