@@ -25,6 +25,9 @@ from headstart.system.progress import Progress
 
 PAGE = "index.html"
 FILES = ("page.css", "page.js", "pixels.js")
+# What stands in the page as the server gives it out, where an export has its own.
+POLICY, STYLES = "<!--policy-->", '<link rel="stylesheet" href="page.css">'
+SCRIPTS = '<script src="page.js"></script>'
 CARD = ("classes", "thresholds", "not_sure", "geometry", "backbone", "cuts", "licence", "precision",
         "provenance", "parity")  # fmt: skip
 
@@ -84,7 +87,7 @@ def write_page(folder: Path, card: dict[str, Any], data: dict[str, bytes], *, si
     else:
         for name, text in {**scripts, "page.css": texts["page.css"]}.items():
             (folder / name).write_text(text, encoding="utf-8")
-        styles = '<link rel="stylesheet" href="page.css">'
+        styles = STYLES
         loaded = "\n".join(f'<script src="{name}"></script>' for name in scripts)
         allowed = style = "'self'"
     policy = (
@@ -92,15 +95,17 @@ def write_page(folder: Path, card: dict[str, Any], data: dict[str, bytes], *, si
         "img-src blob: data:; media-src blob:; connect-src blob:; base-uri 'none'; "
         "form-action 'none'"
     )
-    for mark, text in (("<!--policy-->", policy), ("<!--styles-->", styles),
-                       ("<!--scripts-->", loaded)):  # fmt: skip
-        page = page.replace(mark, text, 1)
+    told = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+    for mark, text in ((POLICY, told), (STYLES, styles), (SCRIPTS, loaded)):
+        before, found, behind = page.partition(mark)
+        assert found, mark
+        page = before + text + behind
     (folder / PAGE).write_text(page, encoding="utf-8")
 
 
 def read_text(name: str) -> str:
-    """One of the page's own files."""
-    return (resources.files("headstart.export") / "web" / name).read_text(encoding="utf-8")
+    """One of the page's own files, which `headstart serve` gives out too."""
+    return (resources.files("headstart.serve") / "static" / name).read_text(encoding="utf-8")
 
 
 def _embed(value: Any) -> str:
