@@ -127,7 +127,10 @@ def measure(port: int, path: str, bodies: str, images: Path, clients: int, secon
     """By clients in a process of their own, as they would be."""
     command = [sys.executable, __file__, "--client", str(port), path, bodies, str(images),
                str(clients), str(seconds)]  # fmt: skip
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit("the clients did not come to their end")
+    return json.loads(done.stdout)
 
 
 def run_client(port: str, path: str, bodies: str, images: str, clients: str, seconds: str) -> None:

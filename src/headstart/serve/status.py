@@ -27,7 +27,8 @@ def draw_status(status: dict[str, Any]) -> str:
     queue = status["queue"]
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>headstart: status</title>'
-        '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="page.css">'
+        '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
+        '<link rel="stylesheet" href="page.css">'
         "<main><h1>Status</h1><table><thead><tr>"
         '<th scope="col">Model</th><th scope="col">Version</th><th scope="col">Drift</th></tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table>"
