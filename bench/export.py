@@ -41,12 +41,15 @@ def measure_formats(runs: list[Path]) -> None:
             for precision in form.precisions:
                 with tempfile.TemporaryDirectory() as scratch:
                     row = {"run": run.name, "format": kind, "precision": precision}
-                    subject = Subject(classifier, command.keras_maker(run))
+                    examples = command.find_examples(run) if precision == "int8" else None
+                    subject = Subject(classifier, command.keras_maker(run), examples)
                     start = time.perf_counter()
                     try:
                         out = Path(scratch) / "out"
                         done = export(subject, kind, out, precision=precision, images=photos)
                         row |= replace(done.parity, beyond=()).to_dict()
+                        if done.cost is not None:
+                            row["int8"] = str(done.cost)
                         files = [p for p in out.glob("model*/**/*") if p.is_file()]
                         files += [p for p in out.glob("model*") if p.is_file()]
                         row["megabytes"] = round(sum(p.stat().st_size for p in files) / 1e6, 1)
