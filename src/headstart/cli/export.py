@@ -195,9 +195,12 @@ def find_photos(run: Path, classifier: "Classifier", images: Path | None) -> lis
         paths = [item.path for item in dataset.images_in([images])]
     else:
         paths = own_photos(run)
-        if not paths:
-            tell("checked on drawn pictures alone, for the run's photos are not where they were. "
-                 "To check on others, type: --images PHOTOS", to=sys.stderr)  # fmt: skip
+    if not paths:
+        where = "the run's photos are not where they were" if images is None else (
+            f"there are none in {images}"
+        )  # fmt: skip
+        tell(f"checked on drawn pictures alone, for {where}. To check on others, type: --images "
+             "PHOTOS", to=sys.stderr)  # fmt: skip
     places: Any = np.unique(np.linspace(0, len(paths) - 1, CHECKED).astype(int)) if paths else []
     return [paths[place] for place in places]
 
