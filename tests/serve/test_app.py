@@ -181,6 +181,8 @@ def test_without_a_key_little_is_told(models: Models, red: bytes, tmp_path: Path
     assert ask(app, "GET", "/v1/models", headers={"x-api-key": "abcdefghijklmnop"}).status == 200
     assert ask(app, "GET", "/v1/models", headers={"x-api-key": "abcdefghijklmnoq"}).status == 401
     assert "security" in ask(app, "GET", "/openapi.json", headers=bearer).json
+    with pytest.raises(HeadstartError, match=r"keys, one a line, found: .*Type: python3 -c"):
+        Keys(tmp_path)
     file.write_text("short\n")
     with pytest.raises(HeadstartError, match="at least 16 letters"):
         Keys(file)

@@ -5,7 +5,7 @@ import os
 import stat
 from pathlib import Path
 
-from headstart.errors import HeadstartError
+from headstart.errors import HeadstartError, cannot_read
 from headstart.system.digest import digest
 from headstart.system.files import read_regular
 
@@ -30,12 +30,15 @@ class Keys:
         """Read the file again where it has changed. Raises HeadstartError if it holds no keys."""
         if self.file is None:
             return
-        status = os.stat(self.file)
-        seen = status.st_mtime_ns, status.st_size
-        if seen == self._seen:
-            return
         try:
+            status = os.stat(self.file)
+            seen = status.st_mtime_ns, status.st_size
+            if seen == self._seen:
+                return
             text = read_regular(self.file, MOST).decode("ascii")
+        except OSError as error:
+            expected = "a file with keys, one a line"
+            raise HeadstartError(cannot_read(self.file, error, expected, _MAKE)) from error
         except UnicodeDecodeError:
             raise HeadstartError(
                 f"expected keys of plain letters and digits in {self.file}, found others. {_MAKE}"
