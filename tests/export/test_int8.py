@@ -44,6 +44,7 @@ def test_eight_bits_are_judged_by_accuracy(
     assert done.cost.speed > 0
     assert "in the place of 100.0%" in str(done.cost)
     assert done.record["tolerance"] == 0.05
+    assert done.record["not_sure"] == {}
     assert verify(tmp_path / "out")["beyond"] == []
 
 

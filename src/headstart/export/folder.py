@@ -168,7 +168,8 @@ def describe(
     entry = CATALOGUE.get(backbone)
     answers = classifier.abstention.out_of_fold
     not_sure = {}
-    if answers is not None and len(answers.confidence):
+    # Thresholds learned from probabilities of f32 promise nothing of 8 bits.
+    if answers is not None and len(answers.confidence) and precision != "int8":
         for accuracy in ACCURACIES:
             least = answers.answer(accuracy).thresholds
             not_sure[str(accuracy)] = [float(x) if np.isfinite(x) else 2.0 for x in least]
@@ -212,8 +213,10 @@ def versions() -> dict[str, str]:
 
 def metadata(record: dict[str, Any]) -> dict[str, str]:
     """What goes into the model's own metadata, as texts."""
-    kept = ("classes", "thresholds", "not_sure", "geometry", "input", "output", "backbone", "cuts",
-            "licence", "provenance", "precision", "golden")  # fmt: skip
+    kept = ["classes", "thresholds", "not_sure", "geometry", "input", "output", "backbone", "cuts",
+            "licence", "provenance", "precision", "golden"]  # fmt: skip
+    if record["precision"] == "int8":  # whose golden answers come after the model is written
+        kept.remove("golden")
     texts = {key: record[key] if isinstance(record[key], str) else dumps(record[key])
              for key in kept}  # fmt: skip
     names = ", ".join(record["classes"][:8]) + (", ..." if len(record["classes"]) > 8 else "")
