@@ -231,7 +231,7 @@ def _list_images(
         frames = read_frames(camera)
         return [], ([frame] for frame in frames) if is_device(camera) else [frames]
     items = stream_items(sources)
-    first = list(islice(items, AHEAD))
+    first = list(islice(items, 1 if "-" in sources else AHEAD))  # who pipes may be slow
     if not first:
         raise DatasetError(
             f"expected images in {' '.join(sources)}, found none. Type: headstart predict {run} "

@@ -8,7 +8,6 @@ import csv
 import io
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +24,6 @@ from headstart.system.text import escape
 ABOUT = ".about.json"
 PARTS = ".parts"
 PART = 8192  # rows of a part of Parquet: what a kill can cost
-EVERY = 1.0  # seconds after which written rows are handed to the system
 
 
 class Output(Protocol):
@@ -145,7 +143,6 @@ class _Text:
     def __init__(self, path: Path, form: Form) -> None:
         self.path, self.form = path, form
         self.file: BinaryIO | None = None
-        self.flushed = 0.0
 
     def exists(self) -> bool:
         return self.path.exists()
@@ -187,13 +184,11 @@ class _Text:
     def write(self, prediction: Prediction) -> None:
         assert self.file is not None
         self.file.write(self.line(prediction).encode())
-        if time.monotonic() - self.flushed > EVERY:
-            self.flush()
+        self.file.flush()  # microseconds: what a kill finds is all that was said
 
     def flush(self) -> None:
         assert self.file is not None
         self.file.flush()
-        self.flushed = time.monotonic()
 
     def close(self, *, whole: bool) -> None:
         if self.file is None and whole and not self.exists():
