@@ -140,7 +140,7 @@ def run_client(port: str, path: str, bodies: str, images: str, clients: str, sec
     requests = []
     for file in sorted(Path(images).iterdir()):
         body = as_form(file.read_bytes()) if bodies == "form" else file.read_bytes()
-        head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\n"
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
         requests.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     print(json.dumps(uvloop.run(load(int(port), requests, int(clients), float(seconds)))))
 

@@ -122,7 +122,7 @@ def attack_bodies(server: Server, bodies: Iterator[tuple[str, bytes, dict[str, s
 
 def stall(server: Server, good: bytes, fallen: list[str]) -> None:
     """Uploads of which some stop, some are cut off, some never have a whole header."""
-    head = b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/jpeg\r\n"
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
     held = []
     for number in range(STALLED):
         connection = socket.create_connection(("127.0.0.1", server.port))
@@ -137,7 +137,7 @@ def stall(server: Server, good: bytes, fallen: list[str]) -> None:
 
 def crowd(server: Server, good: bytes, fallen: list[str], seen: Counter[int]) -> None:
     """More clients at once than there is room for: each is answered, or told to come again."""
-    head = b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/jpeg\r\n"
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
     whole = head + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(good) + good
     opened = []
     for _ in range(CROWD):

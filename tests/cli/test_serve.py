@@ -79,7 +79,7 @@ def test_it_answers_and_finishes_what_it_accepted(
     assert server.ask("POST", "/v1/feedback?label=green", image, JPEG)[0] == 200
     # A request whose body is still coming when the server is told to stop.
     slow = socket.create_connection(("127.0.0.1", server.port), timeout=20)
-    head = "POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+    head = "POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
     head += f"Content-Length: {len(image)}\r\n\r\n"
     slow.sendall(head.encode() + image[:100])
     idle = socket.create_connection(("127.0.0.1", server.port), timeout=20)

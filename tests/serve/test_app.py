@@ -188,6 +188,17 @@ def test_without_a_key_little_is_told(models: Models, red: bytes, tmp_path: Path
         Keys(file)
 
 
+def test_the_server_is_called_by_its_names_alone(models: Models, red: bytes) -> None:
+    app = make_app(models, hosts={"localhost", "127.0.0.1", "::1"})
+    for host in ("localhost:8000", "127.0.0.1:1", "[::1]:8000", "LOCALHOST"):
+        assert ask(app, "POST", "/v1/predict", red, {**JPEG, "host": host}).status == 200, host
+    for host in ("evil.example:8000", "", "localhost.evil.example", "evil@localhost.b", "[::"):
+        got = ask(app, "POST", "/v1/predict", red, {**JPEG, "host": host})
+        assert got.status == 403, host
+        assert "--allow-host NAME" in got.json["error"]
+    assert ask(app, "GET", "/", headers={"host": "evil.example"}).status == 403
+
+
 def test_other_sites_cannot_ask(app: Guard, red: bytes) -> None:
     for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "http://a.b", "host": "me:1"}):
         assert ask(app, "POST", "/v1/predict", red, {**JPEG, **headers}).status == 403

@@ -47,6 +47,13 @@ def serve(
             help="Keep images sent back with their label there.",
         ),
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Another name that requests may call this server by, behind a proxy.",
+        ),
+    ] = None,
     access_log: Annotated[
         bool, typer.Option("--access-log/--no-access-log", help="A JSON line a request.")
     ] = True,
@@ -77,7 +84,9 @@ def serve(
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(line_buffering=True)  # of the log, whoever follows it
         log = sys.stdout.write if access_log else None
-        application = make_app(models, limits, keys, kept, log)
+        # Who listens to this computer alone is called by its names alone.
+        own = None if host not in LOCAL or keys else LOCAL | set(allow_host or [])
+        application = make_app(models, limits, keys, kept, log, own)
         address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
 
         def told() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from importlib.resources import files
 from typing import Annotated, Any
 
@@ -52,8 +52,9 @@ def make_app(
     keys: Keys | None = None,
     feedback: Feedback | None = None,
     log: Callable[[str], object] | None = None,
+    hosts: Collection[str] | None = None,
 ) -> Guard:
-    """The server as an ASGI application, for uvicorn or another."""
+    """The server as an ASGI application, for uvicorn or another. hosts: see Guard."""
     limits, keys = limits or Limits(), keys or Keys()
     service = Service(models, limits)
 
@@ -80,7 +81,7 @@ def make_app(
     if feedback is not None:
         _add_feedback(app, service, feedback)
     documents.complete(app, bool(keys))
-    return Guard(app, limits, keys, log, service.metrics.observe)
+    return Guard(app, limits, keys, log, service.metrics.observe, hosts)
 
 
 def _refresh(keys: Keys) -> None:

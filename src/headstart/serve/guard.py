@@ -12,7 +12,7 @@ import secrets
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 from headstart.serve.bodies import Refused
@@ -40,10 +40,15 @@ HEADERS = [
     (b"cache-control", b"no-store"),
 ]
 _ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+_HOST = re.compile(r"([\w.-]+|\[[\da-f:]+\])(?::\d+)?", re.ASCII)  # and a port
 
 
 class Guard:
-    """An ASGI application around another. log: takes the line of each request; None for none."""
+    """An ASGI application around another. log: takes the line of each request; None for none.
+
+    hosts: names by which requests may call the server, without a port; None for any. A page of
+    another site whose name is made to lead to this computer (DNS rebinding) calls it by its own.
+    """
 
     def __init__(
         self,
@@ -52,8 +57,9 @@ class Guard:
         keys: Keys,
         log: Callable[[str], object] | None = None,
         observe: Callable[[str, int, float], None] = lambda route, status, seconds: None,
+        hosts: Collection[str] | None = None,
     ) -> None:
-        self.app, self.limits, self.keys = app, limits, keys
+        self.app, self.limits, self.keys, self.hosts = app, limits, keys, hosts
         self.log, self.observe = log, observe
         self.held = 0  # bytes of bodies, of all requests
 
@@ -94,6 +100,11 @@ class Guard:
 
     def _admit(self, scope: Scope, headers: dict[bytes, str]) -> None:
         path, method = scope["path"], scope["method"]
+        called = _HOST.fullmatch(headers.get(b"host", "").lower())
+        name = called[1].strip("[]") if called else ""
+        if self.hosts is not None and name not in self.hosts:
+            raise Refused(403, "expected a request to a name of this server, found another in Host "
+                          "(headstart serve --allow-host NAME)")  # fmt: skip
         if method not in ("GET", "HEAD") and not _is_own(headers):
             raise Refused(403, "expected a request of this server's own page or of no page at all, "
                           "found one of another site")  # fmt: skip
