@@ -291,3 +291,59 @@ def test_pages_and_documents(app: Guard) -> None:
     paths = ask(app, "GET", "/openapi.json").json["paths"]
     assert "/v1/predict" in paths
     assert "503" in paths["/v1/predict"]["post"]["responses"]
+
+
+def test_what_would_be_passed_over_is_refused(app: Guard, red: bytes) -> None:
+    got = ask(app, "POST", "/v1/predict?acuracy=0.99", red, JPEG)
+    assert got.status == 422
+    assert (
+        "expected the options model, top_k, accuracy, reject, explain, found" in got.json["error"]
+    )
+    body = json.dumps({"accuracy": 0.99, "images": [base64.b64encode(red).decode()]}).encode()
+    got = ask(app, "POST", "/v1/predict", body, {"content-type": "application/json"})
+    assert (got.status, "found 'accuracy'. Options go into the address" in got.json["error"]) == (
+        400, True,
+    )  # fmt: skip
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nother\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="i"; filename="a.png"\r\n\r\n'
+        + red + b"\r\n--x--\r\n"
+    )  # fmt: skip
+    got = ask(app, "POST", "/v1/predict", form, {"content-type": "multipart/form-data; boundary=x"})
+    assert got.status == 400
+    assert "found 'model'" in got.json["error"]
+
+
+def test_errors_say_what_was_found(app: Guard, red: bytes) -> None:
+    for path, found in (
+        ("/v1/predict?accuracy=2", "found 2"),
+        ("/v1/predict?explain=maybe", "found maybe"),
+        ("/v1/predict?model=who", "found who"),
+        ("/v1/nothing", "found POST /v1/nothing"),
+        ("/healthz", "found POST /healthz"),
+    ):
+        got = ask(app, "POST", path, red, JPEG)
+        assert 400 <= got.status < 500, path
+        assert got.json["error"].endswith(found), got.json
+        assert "expected" in got.json["error"] or "should" in got.json["error"]
+
+
+def test_head_is_answered_where_get_is(app: Guard) -> None:
+    for path in ("/", "/healthz", "/v1/models"):
+        assert ask(app, "HEAD", path).status == 200, path
+
+
+def test_keys_that_are_taken_away_are_gone(models: Models, tmp_path: Path) -> None:
+    file = tmp_path / "keys.txt"
+    for end in ("", "short\n", None):
+        file.write_text("abcdefghijklmnop\n")
+        keys = Keys(file)
+        assert keys.knows("abcdefghijklmnop")
+        file.unlink() if end is None else file.write_text(end)
+        with pytest.raises(HeadstartError):
+            keys.refresh()
+        assert not keys.knows("abcdefghijklmnop")
+        assert keys, "a server with a file of keys stays closed"
+        file.write_text("abcdefghijklmnop\n")
+        keys.refresh()
+        assert keys.knows("abcdefghijklmnop")

@@ -38,3 +38,25 @@ def test_nothing_is_kept_unasked(app: Guard, red: bytes, tmp_path: Path) -> None
     (tmp_path / "feedback.sqlite").write_bytes(b"something else, which is no data base" * 40)
     with pytest.raises(HeadstartError, match="cannot read"):
         write_table(tmp_path)
+
+
+def test_a_label_is_one_class_where_the_model_has_one(
+    models: Models, red: bytes, tmp_path: Path
+) -> None:
+    app = make_app(models, feedback=Feedback(tmp_path))
+    for label in ("%3B", "a%3B", "a%3Bb"):
+        got = ask(app, "POST", f"/v1/feedback?label={label}", red, JPEG)
+        assert got.status == 422, label
+        assert "expected one class" in got.json["error"]
+
+
+def test_images_of_several_models_are_not_mixed(tmp_path: Path) -> None:
+    kept = Feedback(tmp_path)
+    kept.keep(b"one", "cat", ("cat", 0.9, "pets", "v1"))
+    kept.keep(b"two", "rose", ("rose", 0.9, "flowers", "v1"))
+    with pytest.raises(HeadstartError, match=r"found those of flowers, pets\. Type: .*--model"):
+        write_table(tmp_path)
+    assert b",cat," in write_table(tmp_path, "pets")
+    assert b"rose" not in write_table(tmp_path, "pets")
+    with pytest.raises(HeadstartError, match="one of flowers, pets, found birds"):
+        write_table(tmp_path, "birds")

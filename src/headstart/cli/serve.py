@@ -116,12 +116,15 @@ def feedback(
         Path | None,
         typer.Option("--out", parser=parse_path, metavar="FILE", help="Default: print it."),
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose images, where there are several.")
+    ] = None,
 ) -> None:
     """A table of the images that were sent back with their right labels, for train."""
     from headstart.serve.feedback import write_table
     from headstart.system.atomic import write_atomically
 
-    table = write_table(folder)
+    table = write_table(folder, model)
     if out is None:
         print(table.decode(), end="")
         return

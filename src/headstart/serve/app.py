@@ -2,23 +2,25 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Callable, Collection
 from importlib.resources import files
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from headstart import __version__
 from headstart.classifier import Prediction
+from headstart.errors import HeadstartError
 from headstart.serve import documents, v2
-from headstart.serve.bodies import Refused, read_images
+from headstart.serve.bodies import LONG, Refused, read_images
 from headstart.serve.feedback import Feedback
 from headstart.serve.guard import Guard, to_json, went_wrong
 from headstart.serve.keys import Keys
 from headstart.serve.limits import RETRY_AFTER, Limits
-from headstart.serve.models import Answer, Models, Options
+from headstart.serve.models import Answer, Models, Options, Served
 from headstart.serve.service import Service
 from headstart.system.text import escape
 
@@ -60,7 +62,7 @@ def make_app(
 
     @contextlib.asynccontextmanager
     async def live(_: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(service.look_for_versions(lambda: _refresh(keys)))
+        task = asyncio.create_task(service.look_for_versions(_Refreshing(keys)))
         try:
             yield
         finally:
@@ -84,13 +86,49 @@ def make_app(
     return Guard(app, limits, keys, log, service.metrics.observe, hosts)
 
 
-def _refresh(keys: Keys) -> None:
-    with contextlib.suppress(Exception):  # the keys known so far stay
-        keys.refresh()
+class _Refreshing:
+    """Reads the keys again, and tells once what is wrong with them."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys, self.told = keys, ""
+
+    def __call__(self) -> None:
+        try:
+            self.keys.refresh()
+            self.told = ""
+        except HeadstartError as error:
+            if self.told != str(error):
+                self.told = str(error)
+                print(f"warning: no key is known: {error}", file=sys.stderr, flush=True)
+
+
+def _check_query(request: Request) -> None:
+    """Raises Refused for an option that there is not: a misspelt one would do nothing, silently."""
+    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            raise Refused(422, f"expected the options {', '.join(known)}, found "
+                          f"{escape(name)[:LONG]!r}")  # fmt: skip
+
+
+def _check_label(label: str, served: Served) -> str:
+    """The label as a table for `train` may hold it. Raises Refused for another."""
+    label = label.strip()
+    if not label or label != escape(label):
+        raise Refused(422, "expected a label of printable letters, found others")
+    names = [name.strip() for name in label.split(";")]
+    if len(names) > 1 and not served.classifier.task.multilabel:
+        raise Refused(422, f"expected one class, for {served.name} has one an image, found {label}")
+    if not all(names) or len(set(names)) < len(names):
+        raise Refused(422, f"expected classes joined by ; each once, found {label}")
+    return ";".join(names)
+
+
+CHECKED = [Depends(_check_query)]
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:
-    @app.post("/v1/predict", tags=["predict"], **documents.PREDICT)
+    @app.post("/v1/predict", tags=["predict"], dependencies=CHECKED, **documents.PREDICT)
     async def predict(
         request: Request, model: Name = None, top_k: TopK = 0, accuracy: Accuracy = None,
         reject: Reject = None, explain: Explain = False,
@@ -150,16 +188,14 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
 
 def _add_feedback(app: FastAPI, service: Service, kept: Feedback) -> None:
-    @app.post("/v1/feedback", tags=["feedback"], **documents.FEEDBACK)
+    @app.post("/v1/feedback", tags=["feedback"], dependencies=CHECKED, **documents.FEEDBACK)
     async def feedback(request: Request, label: Label, model: Name = None) -> Response:
         """Keep images with their right label, which may be a new class, for the next training.
 
         Images that cannot be used are not kept.
         """
-        label = label.strip()
-        if not label or label != escape(label):
-            raise Refused(422, "expected a label of printable letters, found others")
         served = service.find(model)
+        label = _check_label(label, served)
         kind = request.headers.get("content-type", "")
         sent = await read_images(kind, request.state.body, service.limits)
         images = [(one.name, one.content) for one in sent]
@@ -229,7 +265,7 @@ async def _apologise(request: Request, _: Exception) -> Response:
     return _json({"error": went_wrong(request.state.id)}, 500)
 
 
-async def _refuse(_: Request, error: Exception) -> Response:
+async def _refuse(request: Request, error: Exception) -> Response:
     """Every error in one form, without a path of ours or a trace."""
     headers: dict[str, str] = {}
     match error:
@@ -238,10 +274,16 @@ async def _refuse(_: Request, error: Exception) -> Response:
         case RequestValidationError():
             first = error.errors()[0]
             status = 422
-            text = f"{first['loc'][-1]}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+            found = escape(str(first.get("input")))[:LONG]
+            text = (
+                f"{first['loc'][-1]}: {first['msg'][:1].lower()}{first['msg'][1:]}, found {found}"
+            )
         case HTTPException():
             status, text = error.status_code, str(error.detail).lower()
             headers = dict(error.headers or {})
+            if status in (404, 405):
+                asked = escape(f"{request.method} {request.url.path}")[:LONG]
+                text = f"{text}: expected what /openapi.json lists, found {asked}"
         case _:
             raise error
     if status == 503:

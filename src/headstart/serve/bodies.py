@@ -3,6 +3,7 @@
 import base64
 import binascii
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,8 @@ async def read_images(content_type: str, body: bytes, limits: Limits) -> list[Se
             raise Refused(400, f"expected an image, found an empty body. Send {FORMS}")
         return [Sent("image 1", body)]
     if kind == "multipart/form-data":
-        files, _ = await read_form(content_type, body, limits.images)
+        files, fields = await read_form(content_type, body, limits.images)
+        _check_alone(fields)
         images = [Sent(name, content) for _, name, content in files]
     elif kind == "application/json":
         images = _from_json(body, limits.images)
@@ -95,8 +97,19 @@ async def read_form(
     return files, fields
 
 
+def _check_alone(others: Iterable[str]) -> None:
+    """Raises Refused for what stands beside the images: silently passed over, an option that does
+    nothing would be taken for one that does.
+    """
+    for name in others:
+        raise Refused(400, f"expected nothing but images in the body, found {escape(name)[:LONG]!r}"
+                      ". Options go into the address: /v1/predict?model=NAME")  # fmt: skip
+
+
 def _from_json(body: bytes, most: int) -> list[Sent]:
-    images = read_object(body).get("images")
+    content = read_object(body)
+    images = content.pop("images", None)
+    _check_alone(content)
     if not isinstance(images, list):
         raise Refused(400, 'expected JSON {"images": [{"data": "BASE64"}]}, found no such list')
     if len(images) > most:

@@ -6,6 +6,7 @@ FOLDER/images/HASH.jpg     the bytes as they came
 
 import csv
 import io
+import shlex
 import sqlite3
 import threading
 import time
@@ -66,10 +67,11 @@ class Feedback:
         return name
 
 
-def write_table(folder: Path) -> bytes:
+def write_table(folder: Path, model: str | None = None) -> bytes:
     """A CSV with the columns path, label, predicted, model, received: a table for `train`.
 
-    Paths are absolute. Raises HeadstartError where nothing was kept.
+    model: whose images; needed where there are several models', whose classes have nothing in
+    common. Paths are absolute. Raises HeadstartError where nothing was kept.
     """
     file = folder / FILE
     rows: list[Any] = []
@@ -85,6 +87,15 @@ def write_table(folder: Path) -> bytes:
             raise HeadstartError(
                 f"cannot read {file}: expected what headstart serve --feedback kept, found: {error}"
             ) from error
+    models = sorted({row[3] for row in rows})
+    if len(models) > 1 and model is None:
+        raise HeadstartError(
+            f"expected images of one model in {folder}, found those of {', '.join(models)}. Type: "
+            f"headstart feedback {shlex.quote(str(folder))} --model {shlex.quote(models[0])}"
+        )
+    rows = [row for row in rows if model in (None, row[3])]
+    if not rows and models:
+        raise HeadstartError(f"expected --model with one of {', '.join(models)}, found {model}")
     if not rows:
         raise HeadstartError(
             f"expected images kept in {folder}, found none. Type: headstart serve RUN --feedback "

@@ -27,7 +27,16 @@ class Keys:
         return self.file is not None
 
     def refresh(self) -> None:
-        """Read the file again where it has changed. Raises HeadstartError if it holds no keys."""
+        """Read the file again where it has changed. Raises HeadstartError if it holds no keys: then
+        nobody's is known, for who takes keys away expects them to be gone.
+        """
+        try:
+            self._read()
+        except HeadstartError:
+            self._digests, self._seen = [], None
+            raise
+
+    def _read(self) -> None:
         if self.file is None:
             return
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.classifier import Prediction, load
+from headstart.classifier import Prediction, check_finished, load
 from headstart.errors import BadImage, ClassifierError, HeadstartError
 from headstart.explain.maps import Explainer
 from headstart.images.decode import decode
@@ -52,7 +52,12 @@ class Served:
 
     def __init__(self, name: str, run: Path) -> None:
         self.name, self.run = name, run
-        self.version = read_version(run)
+        check_finished(run)
+        try:
+            self.version = read_version(run)
+        except FileNotFoundError:
+            load(run)  # which says what is expected there
+            raise
         self.classifier = load(run)
         self.loaded_at = time.time()
         self.knows_unlike = self.classifier.abstention.novelty is not None

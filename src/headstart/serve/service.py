@@ -7,12 +7,13 @@ from typing import Any
 
 from headstart.classifier import Prediction
 from headstart.errors import HeadstartError
-from headstart.serve.bodies import Refused, is_quick
+from headstart.serve.bodies import LONG, Refused, is_quick
 from headstart.serve.drift import Drift
 from headstart.serve.limits import Limits
 from headstart.serve.metrics import Metrics
 from headstart.serve.models import THREADS, Answer, Models, Options, Served
 from headstart.serve.pool import Busy, Job, Lane, gather
+from headstart.system.text import escape
 
 LOOK = 2.0  # seconds between looks for new versions
 
@@ -44,7 +45,8 @@ class Service:
         served = self.models.first if name is None else self.models.served.get(name)
         if served is None or version not in (None, served.version):
             known = ", ".join(one.name for one in self.models)
-            raise Refused(404, f"expected one of the models {known}, found another name or version")
+            asked = escape(f"{name or ''} {version or ''}".strip())[:LONG]
+            raise Refused(404, f"expected one of the models {known}, found {asked}")
         return served
 
     async def answer(
