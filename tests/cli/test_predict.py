@@ -107,6 +107,30 @@ def test_images_are_sorted_into_class_folders(
     assert len(list((tmp_path / "unsure" / "not sure").iterdir())) == 48
 
 
+def test_a_folder_is_not_sorted_into_itself(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "in").mkdir()
+    for words in ("--watch in --sort-into in/sorted", "in --sort-into in/sorted",
+                  "in/** --explain in/sorted"):  # fmt: skip
+        done = call("predict", "run", *words.split())
+        assert (done.code, done.out) == (2, "")
+        assert "in/sorted in in" in done.err
+        assert "Type: " in done.err
+        assert done.err.rstrip().endswith(" sorted")
+
+
+def test_rows_and_folders_are_of_one_call(
+    run: Path, tiny: Path, tmp_path: Path, call: Call
+) -> None:
+    sources = (tiny / "red" / "0.jpg", "--out", "l.csv", "--resume")
+    assert call("predict", run, *sources).code == 0
+    added = call("predict", run, *sources, "--sort-into", "sorted")
+    assert (added.code, "sort_into None, not" in added.err) == (2, True)
+    assert call("predict", run, *sources).code == 0
+    assert call("predict", run, tiny, "--sort-into", "s").code == 0
+    other = call("predict", run, tiny, "--sort-into", "s", "--accuracy", 0.9)
+    assert (other.code, other.out, "accuracy None, not 0.9" in other.err) == (2, "", True)
+
+
 def test_a_watched_folder_until_it_is_stopped(
     run: Path, tiny: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

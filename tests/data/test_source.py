@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headstart.data import source
-from headstart.data.source import stream_items
+from headstart.data.source import holds, outside, stream_items
 from headstart.errors import DatasetError
 
 
@@ -107,6 +107,21 @@ def test_a_table_without_paths_is_told(folder: Path) -> None:
 def test_lines_on_standard_input_end_with_a_line_or_a_zero() -> None:
     assert names("-", given=b"a.jpg\nb \xe9.jpg\n") == ["a.jpg", "b \udce9.jpg"]
     assert names("-", given=b"a.jpg\0two\nlines.jpg\0") == ["a.jpg", "two\nlines.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("source", "into", "inside"),
+    [("a", "a/sorted", True), ("a", "a", True), ("a", "sorted", False), ("a", "ab", False),
+     ("a/2.jpg", "a/sorted", False), ("a/*.jpg", "a/sorted", False), ("a/*", "a/sorted", True),
+     ("**/*.jpg", "a/sorted", True), ("b/../a", "a/sorted", True), ("-", "a", False),
+     ("*/deep", "b/deep/sorted", True)],
+)  # fmt: skip
+def test_a_folder_within_a_source(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, source: str, into: str, inside: bool
+) -> None:
+    monkeypatch.chdir(folder)
+    assert holds(source, Path(into)) is inside
+    assert not holds(source, outside(source, Path(into).name))
 
 
 def test_what_is_not_there_is_told() -> None:

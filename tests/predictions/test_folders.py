@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from headstart.classifier import NONE_OF_THESE, NOT_SURE, Prediction
 from headstart.data.item import Item
+from headstart.errors import HeadstartError
 from headstart.predictions.folders import Sorter, name_folders
 
 CLASSES = ("cats", "a/b", "a\\b", "not sure", "..", "Katze, große", "CATS")
@@ -49,6 +52,26 @@ def test_links_go_where_the_prediction_says(tmp_path: Path) -> None:
         "a_b/1.jpg", "none of these/1.jpg", "none/1.jpg", "not sure-2/1.jpg", "not sure/1.jpg"
     ]  # fmt: skip
     assert (tmp_path / "sorted" / "cats" / "1.jpg").resolve() == one.path
+
+
+def test_a_copy_is_made_where_a_link_was(tmp_path: Path) -> None:
+    one = item(tmp_path / "1", "1.jpg")
+    for copies in (False, True):
+        Sorter(tmp_path / "sorted", CLASSES, copies=copies).place(one, say("cats"))
+    kinds = [path.is_symlink() for path in (tmp_path / "sorted" / "cats").iterdir()]
+    assert sorted(kinds) == [False, True]
+
+
+def test_one_classifier_sorts_into_a_folder(tmp_path: Path) -> None:
+    Sorter(tmp_path, CLASSES).claim({"classifier": "x", "accuracy": None})
+    Sorter(tmp_path, CLASSES).claim({"classifier": "x", "accuracy": None})
+    for about, copies, told in (
+        ({"classifier": "y", "accuracy": None}, False, "classifier x, not y"),
+        ({"classifier": "x", "accuracy": 0.9}, False, "accuracy None, not 0.9"),
+        ({"classifier": "x", "accuracy": None}, True, "copies False, not True"),
+    ):
+        with pytest.raises(HeadstartError, match=f"found {told}. Give another name"):
+            Sorter(tmp_path, CLASSES, copies=copies).claim(about)
 
 
 def test_copies_stay_as_they_are(tmp_path: Path) -> None:

@@ -143,6 +143,31 @@ def test_parts_of_parquet_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.M
     assert not (tmp_path / "labels.parquet.parts").exists()
 
 
+def test_a_finished_file_stays_until_another_takes_its_place(path: Path) -> None:
+    write(path, SAID, BAD)
+    before = read(path)
+
+    def fail(*predictions: Prediction) -> None:
+        with open_output(path, Form(top_k=2), {"classifier": "x"}, resume=True) as (file, rows):
+            list(rows)
+            for prediction in predictions:
+                file.write(prediction)
+            raise KeyError
+
+    for more in ([], [replace(SAID, name="more.jpg")]):  # as a table that ends badly
+        with pytest.raises(KeyError):
+            fail(*more)
+        assert read(path)[:2] == before
+    with pytest.raises(HeadstartError, match="not y"):
+        write(path, SAID, resume=True, about={"classifier": "y"})
+    assert read(path)[:2] == before
+    names = [name for name, _ in write(path, SEVERAL, resume=True)]
+    assert names == ["1.jpg", before[1]["image"], "more.jpg"]
+    assert [row["image"] for row in read(path)] == [*names, "2.jpg"]
+    assert [name for name, _ in write(path, resume=True)] == [*names, "2.jpg"]
+    assert {each.name for each in path.parent.iterdir()} == {path.name, f"{path.name}.about.json"}
+
+
 def test_rows_of_others_are_told(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     write(path, SAID)

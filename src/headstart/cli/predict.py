@@ -133,13 +133,17 @@ def predict(
     also = [sorter.place] if sorter else []
     also += [explained.note] if explained else []
     began = time.perf_counter()
+    about = {"classifier": classifier.fingerprint(), "tta": tta, "accuracy": accuracy,
+             "reject": reject}  # fmt: skip
+    if sorter is not None:
+        sorter.claim(about)
     with contextlib.ExitStack() as stack:
         output: Output
         if out is None:
             output = _PRINTERS[form](rows, [item.name for item in first])
         else:
-            about = {"classifier": classifier.fingerprint(), "top_k": rows.top_k, "tta": tta,
-                     "accuracy": accuracy, "reject": reject}  # fmt: skip
+            about |= {"top_k": rows.top_k, "copy": copy or None,
+                      "sort_into": str(sort_into.resolve()) if sort_into else None}  # fmt: skip
             output, before = stack.enter_context(open_output(out, rows, about, resume=resume))
             done = Done(tally.note(before))
         kept = tally.images
@@ -174,6 +178,7 @@ def _check_options(
     explain: Path | None,
 ) -> None:  # fmt: skip
     """Raises HeadstartError for options that do not go together."""
+    from headstart.data.source import holds, outside
     from headstart.errors import HeadstartError
 
     ways = [*(["PHOTOS"] if sources else []), *(["--watch"] if watch else []),
@@ -204,6 +209,14 @@ def _check_options(
         raise HeadstartError(
             "expected files to sort, found pictures of a camera. Type: it without --sort-into"
         )
+    for option, folder in (("--sort-into", sort_into), ("--explain", explain)):
+        for source in [*sources, *([str(watch)] if watch else [])]:
+            if folder is not None and holds(source, folder):
+                raise HeadstartError(
+                    f"expected {option} with a folder outside of what is predicted, found {folder} "
+                    f"in {source}: what is put there would be predicted too. Type: {option} "
+                    f"{outside(source, folder.name)}"
+                )
     if explain is not None and (watch or camera is not None or resume):
         raise HeadstartError(
             "expected images to explain that come in one call, found --watch, --camera or "

@@ -124,6 +124,41 @@ def match(pattern: Path) -> Iterator[Item]:
             yield _item(path)
 
 
+def holds(source: str, folder: Path) -> bool:
+    """Whether images that are put into class folders of `folder` belong to the source as well."""
+    place, rest = _places(source)
+    inside = _parts_below(folder, place)
+    if inside is None or not place.is_dir():
+        return False
+    for part, name in zip(rest, inside, strict=False):
+        if part == "**":
+            return True
+        if not fnmatch(name, part):
+            return False
+    return True
+
+
+def outside(source: str, name: str) -> Path:
+    """A folder of that name beside the source."""
+    place = Path(os.path.normpath(_places(source)[0] / ".."))
+    return place / (name if holds(source, place / name) is False else "predicted")
+
+
+def _places(source: str) -> tuple[Path, tuple[str, ...]]:
+    """The folder where a source begins, and the rest of it if it is a pattern."""
+    path = Path(os.path.expanduser(source))
+    if not is_pattern(source):
+        return path, ()
+    parts = path.parts
+    fixed = next(n for n, part in enumerate(parts) if any(letter in part for letter in "*?["))
+    return Path(*parts[:fixed]), parts[fixed:]
+
+
+def _parts_below(folder: Path, above: Path) -> tuple[str, ...] | None:
+    real, top = Path(os.path.realpath(folder)), Path(os.path.realpath(above))
+    return real.relative_to(top).parts if real.is_relative_to(top) else None
+
+
 def _match(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
     part, *others = parts
     rest = tuple(others)

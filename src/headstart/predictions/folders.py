@@ -7,12 +7,15 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from headstart.classifier import NONE_OF_THESE, NOT_SURE, Prediction
 from headstart.data.item import Item
+from headstart.predictions.about import compare_about, write_about
 from headstart.system.atomic import cannot_write, sibling
 
 NONE = "none"  # where an image may be in several classes: those in none of them
+ABOUT = "about.json"  # in the folder: who sorted into it
 LONGEST = 200  # bytes of a folder's name
 _REFUSED = re.compile(r'[/\\:*?"<>|\x00-\x1f]')  # by one file system or another
 
@@ -30,6 +33,19 @@ class Sorter:
         names = name_folders([*own, *classes])
         self.silences = dict(zip(own, names[:3], strict=True))
         self.classes = dict(zip(classes, names[3:], strict=True))
+
+    def claim(self, about: dict[str, Any]) -> None:
+        """Note in the folder who sorts into it, asked what: another would put an image into a
+        second class.
+
+        Raises HeadstartError if another has sorted into it, StorageError.
+        """
+        about = {**about, "copies": self.copies}
+        note = self.folder / ABOUT
+        if note.exists():
+            compare_about(self.folder, note, about)
+        else:
+            write_about(note, about)
 
     def place(self, item: Item, prediction: Prediction) -> None:
         """Put an image where its prediction says; one that could not be used is left alone.
@@ -72,7 +88,7 @@ class Sorter:
 
 def _same(source: Path, target: Path, copied: bool) -> bool:
     if copied:
-        return filecmp.cmp(source, target, shallow=False)
+        return not target.is_symlink() and filecmp.cmp(source, target, shallow=False)
     return target.is_symlink() and os.readlink(target) == str(source)
 
 

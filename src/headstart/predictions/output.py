@@ -15,8 +15,9 @@ from typing import Any, BinaryIO, Protocol
 
 from headstart.classifier import Prediction
 from headstart.errors import HeadstartError, MissingExtra, StorageError, cannot_read
+from headstart.predictions.about import compare_about, write_about
 from headstart.predictions.rows import ANSWERED, FAILED, Form, Row
-from headstart.system.atomic import cannot_write, file_atomically, write_atomically
+from headstart.system.atomic import cannot_write, file_atomically
 from headstart.system.json import dumps, loads
 from headstart.system.lock import held_alone
 from headstart.system.text import escape
@@ -73,9 +74,9 @@ def open_output(
             "it, or another name"
         )
     if there:
-        _compare(path, note, about)
+        compare_about(path, note, about)
     else:
-        write_atomically(note, (dumps(about, indent=2) + "\n").encode())
+        write_about(note, about)
     with held_alone(note) as alone:
         if not alone:
             raise HeadstartError(
@@ -89,23 +90,6 @@ def open_output(
             whole = True
         finally:
             file.close(whole=whole)
-
-
-def _compare(path: Path, note: Path, about: dict[str, Any]) -> None:
-    try:
-        found = loads(note.read_bytes())
-        wrong = [key for key in about if found.get(key) != about[key]]
-    except (OSError, ValueError, AttributeError) as error:
-        advice = f"Give another name, or move {path} away"
-        raise HeadstartError(cannot_read(note, error, "what is known of that file", advice)) from (
-            error
-        )
-    if wrong:
-        told = "; ".join(f"{key} {found.get(key)}, not {about[key]}" for key in wrong)
-        raise HeadstartError(
-            f"expected {path} to be of this classifier with the same options, found {told}. Give "
-            "another name, or the options it was begun with"
-        )
 
 
 class _Opening:
@@ -275,14 +259,17 @@ class _Parquet:
         return self.path.exists() or self.parts.exists()
 
     def read(self) -> Iterator[Row]:
-        if self.path.exists():  # it was whole, and more is to come: it becomes the first part
-            if self._list():
-                shutil.rmtree(self.parts)  # all of them are in it
-            self.parts.mkdir(exist_ok=True)
-            os.replace(self.path, self.parts / _name_part(0))
+        if self.path.exists() and not self._is_first_part():
+            yield from self._read(self.path)
+            shutil.rmtree(self.parts, ignore_errors=True)  # all of them are in it
+            return
         for part in self._list():
             yield from self._read(part)
             self.count += 1
+
+    def _is_first_part(self) -> bool:
+        first = self.parts / _name_part(0)
+        return first.exists() and first.samefile(self.path)
 
     def _read(self, part: Path) -> Iterator[Row]:
         columns = [name for name in ("image", "answer", "error") if name in self.schema.names]
@@ -302,6 +289,14 @@ class _Parquet:
 
     def open(self) -> None:
         self.parts.mkdir(parents=True, exist_ok=True)
+        if self.path.exists() and not self._is_first_part():
+            # It was whole, and more is to come: it becomes the first part, and stays there too
+            # until the new one takes its place.
+            try:
+                os.link(self.path, self.parts / _name_part(0))
+            except OSError:  # no links on this file system
+                os.replace(self.path, self.parts / _name_part(0))
+            self.count = 1
 
     def write(self, prediction: Prediction) -> None:
         cells = self.form.cells(prediction)
