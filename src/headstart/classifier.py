@@ -284,7 +284,7 @@ class Classifier:
     def _watched(self) -> OpenVinoEngine:
         """The same network, which gives its features too."""
         graph = self.graph()
-        graph.add_outputs([_features(graph)])
+        graph.add_outputs([find_features(graph)])
         return OpenVinoEngine(graph, self.precision)
 
     def prepare(self, numbered: tuple[int, Any]) -> tuple[str, np.ndarray | None, str | None]:
@@ -352,8 +352,11 @@ def assemble(
     return Classifier(classes, extractor.geometry, precision, head, model, description, abstention)
 
 
-def _features(graph: Any) -> Any:
-    """The port of a classifier's graph that holds its features."""
+def find_features(graph: Any) -> Any:
+    """The port of a classifier's graph that holds its features.
+
+    Raises ClassifierError where it does not name them.
+    """
     for node in graph.get_ordered_ops():
         if "features" in node.output(0).get_names():
             return node.output(0)

@@ -25,26 +25,29 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
                 None)  # fmt: skip
 QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # fmt: skip
-# Says how red and how blue the image is.
+# Says how red and how blue the image is, and how typical as it is not green.
 RUNTIME = b"""
 export const env = { wasm: {} };
 export class Tensor { constructor(type, data, dims) { Object.assign(this, { type, data, dims }); } }
 export const InferenceSession = { create: async (model) => ({ run: async ({ image }) => {
   if (model[0] !== 7 || env.wasm.wasmBinary.byteLength !== 3) throw new Error("another model");
-  let red = 0, blue = 0;
+  let red = 0, blue = 0, all = 0;
   for (let at = 0; at < image.data.length; at += 3) {
     red += image.data[at];
     blue += image.data[at + 2];
+    all += image.data[at] + image.data[at + 1] + image.data[at + 2];
   }
   const shares = [red / (red + blue), blue / (red + blue)];
   return { probabilities: { data: Float32Array.from(shares) },
+    typicality: { data: Float32Array.of((red + blue) / all) },
     map_0: { dims: [1, 2, 2, 2], data: Float32Array.from([9, 0, 0, 0, 0, 0, 0, 0]) } };
 } }) };
 """
 NAMES = ["</script><b>red;", "blue"]
 CARD = {
     "classes": NAMES, "thresholds": None, "bias": [0.0, 0.0], "precision": "f32",
-    "not_sure": {"0.9": [0.75, 0.75], "0.99": [2.0, 2.0]}, "backbone": "efficientnet_lite0",
+    "not_sure": {"0.9": [0.75, 0.75], "0.99": [2.0, 2.0]},
+    "none_of_these": {"rates": [0.02, 0.5]}, "backbone": "efficientnet_lite0",
     "geometry": {"height": 64, "width": 64, "resize": "squash", "interpolation": "antialias"},
     "cuts": ["last"], "licence": "Apache-2.0", "parity": {"images": 9, "difference": 1e-6},
     "provenance": {"headstart": "0.1.0", "run": "photos-1"}, "runtime": "a fake one",
@@ -128,6 +131,14 @@ def test_it_is_not_sure_where_that_is_asked(page: Any) -> None:
     page.locator("#accuracy").select_option("0.9")
     choose(page, sure=png((200, 0, 10)), unsure=png((100, 0, 90)))
     assert page.locator("#rows .answer").all_text_contents() == [NAMES[0], "not sure"]
+
+
+def test_it_says_none_of_these_where_that_is_asked(page: Any) -> None:
+    assert page.locator("#reject option").all_text_contents() == ["never", "5.0%", "10.0%"]
+    page.locator("#reject").select_option("0.05")
+    page.locator("#accuracy").select_option("0.9")
+    choose(page, red=png((200, 100, 10)), green=png((5, 250, 5)))
+    assert page.locator("#rows .answer").all_text_contents() == [NAMES[0], "none of these"]
 
 
 def test_the_keyboard_suffices_and_what_spoke_is_shown(page: Any) -> None:

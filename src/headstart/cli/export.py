@@ -162,6 +162,7 @@ def tell_page(card: dict[str, Any], out: Path, *, quiet: bool, as_json: bool) ->
             f"its model, checked by onnxruntime on {parity['images']} images: largest difference "
             f"of a probability {parity['difference']:.1e}, same class {parity['labels']:.1%}"
         )
+        tell_typicality(card["none_of_these"])
         tell(f"Page: {page}")
         tell("Next: open it in any browser, from the disk or from any server; it asks for nothing")
 
@@ -171,6 +172,7 @@ def tell_export(exported: "Exported", out: Path) -> None:
                and "golden" not in file.parts)  # fmt: skip
     tell(f"{exported.record['model']}, {exported.record['precision']}, {size / 1e6:.1f} MB")
     tell(f"checked by its own runtime on {exported.parity}")
+    tell_typicality(exported.record["none_of_these"])
     if exported.cost is not None:
         tell(exported.cost)
     if exported.own is not None:
@@ -181,6 +183,12 @@ def tell_export(exported: "Exported", out: Path) -> None:
         )
     tell(f"Export: {out}")
     tell(f"Next: headstart verify {out}, or without headstart: python {out / 'run.py'} PHOTO")
+
+
+def tell_typicality(told: dict[str, Any] | None) -> None:
+    if told is not None:
+        difference = told["difference"]
+        tell(f'tells "none of these": largest difference of a typicality {difference:.1e}')
 
 
 def find_photos(run: Path, classifier: "Classifier", images: Path | None) -> list[Path]:
@@ -296,6 +304,9 @@ def verify(
             f"{told['images']} golden images: largest difference of a probability "
             f"{told['difference']:.1e}, allowed {told['tolerance']:g}"
         )
+        if "typicality_difference" in told:
+            tell(f"of a typicality {told['typicality_difference']:.1e}, "
+                 f"allowed {told['typicality_tolerance']:.2g}")  # fmt: skip
         tell(*(f"beyond: {row}" for row in told["beyond"]), "verified" if good else "not verified")
     if not good:
         raise typer.Exit(1)

@@ -11,7 +11,7 @@ README.md      how to use it
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,19 @@ from headstart.export.formats import PIXELS, Format, Subject, find_format
 from headstart.export.golden import choose, make_odd
 from headstart.export.int8 import GOLDEN as TOLERANCE_OF_INT8
 from headstart.export.int8 import Cost, weigh
+from headstart.export.novelty_graph import describe_typicality
 from headstart.export.parity import (
     NAMED,
     TOLERANCE,
     Parity,
+    ask_export,
     call_runner,
     compare,
+    compare_typicality,
     reference,
     run_export,
+    take_probabilities,
+    typicalities,
 )
 from headstart.export.readme import write_readme
 from headstart.system.atomic import folder_atomically
@@ -87,7 +92,9 @@ def export(
     record = describe(classifier, form, precision, origin or {})
     with folder_atomically(out) as folder:
         with progress.stage(f"write {form.title}"):
-            golden = write_golden(folder, classifier, images)
+            golden = write_golden(
+                folder, classifier, images, typical=record["none_of_these"] is not None
+            )
             record["golden"] = digest((folder / GOLDEN).read_bytes())
             form.write(subject, folder / form.model, precision, metadata(record))
             (folder / "run.py").write_bytes(Path(runner.__file__).read_bytes())
@@ -96,7 +103,14 @@ def export(
             paths = [*golden, *images]
             expected = reference(classifier, paths)
             names = [str(path.name if path in golden else path) for path in paths]
-            parity = compare(names, expected, run_export(folder, paths), record["tolerance"])
+            answers = ask_export(folder, paths)
+            parity = compare(names, expected, take_probabilities(answers), record["tolerance"])
+            if (told := record["none_of_these"]) is not None:
+                typical = compare_typicality(
+                    names, typicalities(classifier, paths), answers, told["tolerance"]
+                )
+                told["difference"] = typical.difference
+                parity = replace(parity, beyond=parity.beyond + typical.beyond)
             own = None
             if classifier.precision != "f32":
                 lower = list(reference(classifier, paths, classifier.precision))
@@ -143,7 +157,9 @@ def weigh_int8(
     model = folder / record["model"]
     cost = weigh(subject.classifier, model, examples, expected, found, most_drop)
     own = zip(golden, run_export(folder, golden), strict=True)
-    answers = {path.name: row.tolist() for path, row in own if not isinstance(row, str)}
+    answers = {
+        path.name: {"probabilities": row.tolist()} for path, row in own if not isinstance(row, str)
+    }
     (folder / GOLDEN).write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
     record["golden"] = digest((folder / GOLDEN).read_bytes())
     record["tolerance"] = TOLERANCE_OF_INT8
@@ -173,6 +189,9 @@ def describe(
         for accuracy in ACCURACIES:
             least = answers.answer(accuracy).thresholds
             not_sure[str(accuracy)] = [float(x) if np.isfinite(x) else 2.0 for x in least]
+    none_of_these = None
+    if form.graph and precision != "int8":  # whose features are others
+        none_of_these = describe_typicality(classifier, precision)
     return {
         "format": FORMAT,
         "kind": form.kind,
@@ -186,6 +205,7 @@ def describe(
         "classes": list(classifier.classes),
         "thresholds": None if classifier.thresholds is None else classifier.thresholds.tolist(),
         "not_sure": not_sure,
+        "none_of_these": none_of_these,
         "geometry": asdict(classifier.geometry),
         "backbone": backbone,
         "cuts": about.get("cuts", []),
@@ -213,8 +233,8 @@ def versions() -> dict[str, str]:
 
 def metadata(record: dict[str, Any]) -> dict[str, str]:
     """What goes into the model's own metadata, as texts."""
-    kept = ["classes", "thresholds", "not_sure", "geometry", "input", "output", "backbone", "cuts",
-            "licence", "provenance", "precision", "golden"]  # fmt: skip
+    kept = ["classes", "thresholds", "not_sure", "none_of_these", "geometry", "input", "output",
+            "backbone", "cuts", "licence", "provenance", "precision", "golden"]  # fmt: skip
     if record["precision"] == "int8":  # whose golden answers come after the model is written
         kept.remove("golden")
     texts = {key: record[key] if isinstance(record[key], str) else dumps(record[key])
@@ -228,8 +248,13 @@ def metadata(record: dict[str, Any]) -> dict[str, str]:
     return texts
 
 
-def write_golden(folder: Path, classifier: Classifier, images: Sequence[Path]) -> list[Path]:
-    """The images that travel, and golden.json with what the classifier says of them in f32."""
+def write_golden(
+    folder: Path, classifier: Classifier, images: Sequence[Path], *, typical: bool
+) -> list[Path]:
+    """The images that travel, and golden.json with what the classifier says of them in f32.
+
+    typical: whether that is their typicality too.
+    """
     place = folder / "golden"
     place.mkdir()
     photos = choose(images)
@@ -245,7 +270,13 @@ def write_golden(folder: Path, classifier: Classifier, images: Sequence[Path]) -
         if not kept:
             path.unlink()
     paths = [path for path, kept in zip(paths, usable, strict=True) if kept]
-    known = {path.name: row.tolist() for path, row in zip(paths, rows[usable], strict=True)}
+    known: dict[str, dict[str, Any]] = {
+        path.name: {"probabilities": row.tolist()}
+        for path, row in zip(paths, rows[usable], strict=True)
+    }
+    if typical:
+        for path, share in zip(paths, typicalities(classifier, paths), strict=True):
+            known[path.name]["typicality"] = float(share)
     (folder / GOLDEN).write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     return paths
 

@@ -31,7 +31,8 @@ class Subject:
 @dataclass(frozen=True)
 class Format:
     """kind: as --to names it. model: its file or folder. runtime: packages that run it, as pip
-    takes them. precisions: that it has.
+    takes them. precisions: that it has. graph: whether it is written from the graph that predicts,
+    to which outputs can be added.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Format:
     model: str
     runtime: tuple[str, ...]
     precisions: tuple[str, ...]
+    graph: bool = False
 
     def write(
         self, subject: Subject, path: Path, precision: str, metadata: Mapping[str, str]
@@ -52,8 +54,9 @@ PIXELS = ("numpy", "opencv-python-headless", "pillow")  # what every run.py need
 FORMATS = {
     row.kind: row
     for row in (
-        Format("onnx", "ONNX", "model.onnx", ("onnxruntime>=1.14",), ("f32", "f16")),
-        Format("openvino", "OpenVINO", "model.xml", ("openvino>=2025.3",), ("f32", "f16", "int8")),
+        Format("onnx", "ONNX", "model.onnx", ("onnxruntime>=1.14",), ("f32", "f16"), graph=True),
+        Format("openvino", "OpenVINO", "model.xml", ("openvino>=2025.3",), ("f32", "f16", "int8"),
+               graph=True),
         Format("keras", "Keras", "model.keras", ("keras>=3.12", "tensorflow-cpu>=2.18"), ("f32",)),
         Format("savedmodel", "SavedModel", "model", ("tensorflow-cpu>=2.18",), ("f32",)),
         Format("litert", "LiteRT", "model.tflite", ("ai-edge-litert>=2.0",), ("f32", "f16")),

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.classifier import Classifier
+from headstart.classifier import Classifier, find_features
 from headstart.errors import EngineError
 from headstart.features.engine import OpenVinoEngine
 
@@ -49,6 +49,16 @@ class Parity:
         )
 
 
+@dataclass(frozen=True)
+class Typical:
+    """difference: the largest of a typicality. beyond: images that differ by more than the
+    tolerance, with what was found.
+    """
+
+    difference: float
+    beyond: tuple[tuple[str, str], ...]
+
+
 def reference(classifier: Classifier, paths: Sequence[Path], precision: str = "f32") -> np.ndarray:
     """(N, C) probabilities in f32, nan for files that headstart refuses."""
     rows = np.full((len(paths), len(classifier.classes)), np.nan, np.float32)
@@ -58,6 +68,23 @@ def reference(classifier: Classifier, paths: Sequence[Path], precision: str = "f
     for place, row in zip(known, engine.run(p for p in prepared if p is not None), strict=True):
         rows[place] = row
     return rows
+
+
+def typicalities(classifier: Classifier, paths: Sequence[Path]) -> np.ndarray:
+    """(N,) shares of training images as far from all others as the image, from features in f32; nan
+    for files that headstart refuses. Raises ClassifierError where the classifier cannot tell.
+    """
+    novelty = classifier.abstention.unlike()
+    graph = classifier.graph()
+    graph.add_outputs([find_features(graph)])
+    engine = OpenVinoEngine(graph, "f32")
+    found = np.full(len(paths), np.nan)
+    prepared = [classifier.prepare((place, path))[1] for place, path in enumerate(paths)]
+    known = [place for place, pixels in enumerate(prepared) if pixels is not None]
+    rows = engine.run_all(p for p in prepared if p is not None)
+    for place, (_, features) in zip(known, rows, strict=True):
+        found[place] = novelty.typicality(novelty.distances(features[None]))[0]
+    return found
 
 
 def compare(
@@ -85,15 +112,41 @@ def compare(
     return Parity(count, worst, mean, labels, tuple(beyond))
 
 
+def compare_typicality(
+    names: Sequence[str], expected: np.ndarray, answers: Sequence[dict[str, Any]], tolerance: float
+) -> Typical:
+    """Of (N,) expected ones, nan where headstart refuses, and what `ask_export` found."""
+    differences, beyond = [0.0], []
+    for name, known, answer in zip(names, expected, answers, strict=True):
+        if np.isnan(known) or "error" in answer:
+            continue
+        difference = abs(answer["typicality"] - known)
+        differences.append(float(difference))
+        if not difference <= tolerance:
+            beyond.append((name, f"typicality differs by {difference:.2g}"))
+    return Typical(max(differences), tuple(beyond))
+
+
 def run_export(folder: Path, paths: Sequence[Path]) -> list[np.ndarray | str]:
     """What the export in `folder` says of each file, by its run.py: (C,) or why it has nothing."""
-    rows: list[np.ndarray | str] = []
+    return take_probabilities(ask_export(folder, paths))
+
+
+def take_probabilities(answers: Sequence[dict[str, Any]]) -> list[np.ndarray | str]:
+    """(C,) of each answer, or why there are none."""
+    return [
+        answer.get("error") or np.array(answer["probabilities"], np.float64) for answer in answers
+    ]
+
+
+def ask_export(folder: Path, paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """What the run.py of the export in `folder` prints of each file: probabilities and, where it
+    can tell, typicality; or an error.
+    """
+    rows: list[dict[str, Any]] = []
     for start in range(0, len(paths), AT_ONCE):
         part = [str(path.absolute()) for path in paths[start : start + AT_ONCE]]
-        lines = call_runner(folder, ["--json", *part])
-        for line in lines:
-            content = json.loads(line)
-            rows.append(content.get("error") or np.array(content["probabilities"], np.float64))
+        rows += map(json.loads, call_runner(folder, ["--json", *part]))
     if len(rows) != len(paths):
         raise EngineError(
             f"expected {len(paths)} answers of the export's run.py, found {len(rows)}. "

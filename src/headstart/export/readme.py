@@ -10,7 +10,7 @@ TEN_LINES = {
     "onnx": """session = onnxruntime.InferenceSession("model.onnx")
 (probabilities,) = session.run(["probabilities"], {"image": pixels[None]})""",
     "openvino": """model = openvino.Core().compile_model("model.xml", "CPU")
-probabilities = model(pixels[None])[0]""",
+probabilities = model(pixels[None])["probabilities"]""",
     "keras": """model = keras.models.load_model("model.keras")
 probabilities = model.predict(pixels[None])""",
     "savedmodel": """model = tensorflow.saved_model.load("model").signatures["serve"]
@@ -47,6 +47,26 @@ def write_readme(folder: Path, record: dict[str, Any], form: Format) -> None:
             "\nWhere only safe answers are wanted: `not_sure` in export.json has, for an accuracy "
             "asked for, the least probability of each class from which on it is kept (2: never).\n"
         )
+    unlike, typical, reject = "", "", ""
+    if record["none_of_these"] is not None:
+        told = record["none_of_these"]
+        low, high = told["rates"]
+        unlike = (
+            "\nFor an image of none of the classes the second output `typicality` (float32, shape "
+            "(1,)) is small: it is\nthe share of training images that are as far from all others. "
+            'Say "none of these" where it is at most\na rate of your choice, the share of false '
+            f"alarms, from {low:.2g} to {high:g} (`none_of_these` in export.json).\n"
+        )
+        typical = (
+            f"Largest difference of a typicality {told['difference']:.1e} (allowed "
+            f"{told['tolerance']:.2g}). "
+        )
+        reject = '\npython run.py --reject 0.05 *.jpg    # "none of these", at 5% false alarms'
+    accuracy = (
+        '\npython run.py --accuracy 0.99 *.jpg  # "not sure" unless 99% of the answers are right'
+        if record["not_sure"]
+        else ""
+    )
     own = parity["own"]
     itself = (
         f"The classifier itself computes in {record['provenance']['precision']} where it was "
@@ -63,7 +83,7 @@ From {width} x {height} RGB pixels (uint8, shape (1, {height}, {width}, 3)) to t
 ```console
 pip install {" ".join(f"'{name}'" for name in record["runtime"])}
 python run.py photo.jpg             # class and probability
-python run.py --json *.jpg          # all probabilities
+python run.py --json *.jpg          # all probabilities{accuracy}{reject}
 python run.py --golden              # does it predict here what it predicted there?
 ```
 
@@ -87,12 +107,12 @@ probabilities: `run.py` does it as it was done in training.
 ## Classes
 
 {classes}
-{several}{sure}
+{several}{sure}{unlike}
 ## What was measured
 
 {parity["images"]} files, odd ones among them, by `run.py` in the format's own runtime against the
 classifier in f32: largest difference of a probability {parity["difference"]:.1e}{allowed},
-the same class in {parity["labels"]:.1%}. {itself}
+the same class in {parity["labels"]:.1%}. {typical}{itself}
 ## Licence and origin
 
 {record["licence"]}. Backbone {record["backbone"]}, cut at {", ".join(record["cuts"])}. Versions and

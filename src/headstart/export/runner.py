@@ -3,6 +3,9 @@
     python run.py PHOTO...           class and probability of each
     python run.py --json PHOTO...    one JSON object a line, all probabilities
     python run.py --golden           the images in golden/ again, against what they gave at export
+    --accuracy 0.99    say "not sure" unless so many answers are right, as in export.json
+    --reject 0.05      say "none of these" of images unlike all that was trained on, at this share
+                       of false alarms
 
 Needs numpy, opencv-python-headless, pillow and what export.json names as `runtime`; pillow-heif for
 HEIC. Every pixel is made as it was made in training: that is why this file is more than two lines.
@@ -27,7 +30,8 @@ with suppress(ImportError):
     pillow_heif.register_heif_opener()
 Image.MAX_IMAGE_PIXELS = 300_000_000
 HERE = Path(__file__).parent
-Predict = Callable[[np.ndarray], np.ndarray]
+Answer = tuple[np.ndarray, "float | None"]  # (C,) probabilities, typicality where it can be told
+Predict = Callable[[np.ndarray], Answer]
 
 
 def read(path: "str | Path", height: int, width: int, interpolation: str) -> np.ndarray:
@@ -141,42 +145,54 @@ def interpolate(pixels: np.ndarray, height: int, width: int, how: str) -> np.nda
 
 
 def open_model(folder: Path, record: dict[str, Any]) -> Predict:
-    """(H, W, 3) uint8 to (C,) probabilities."""
+    """(H, W, 3) uint8 to (C,) probabilities and, where the model can tell, typicality."""
     path, kind = str(folder / record["model"]), record["kind"]
     if kind == "onnx":
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(3)
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        return lambda pixels: session.run(["probabilities"], {"image": pixels[None]})[0][0]
+        names = ["probabilities", *(["typicality"] if record["none_of_these"] else [])]
+
+        def run_onnx(pixels: np.ndarray) -> Answer:
+            probabilities, *rest = session.run(names, {"image": pixels[None]})
+            return probabilities[0], float(rest[0][0]) if rest else None
+
+        return run_onnx
     if kind == "openvino":
         import openvino
 
         hint = {"INFERENCE_PRECISION_HINT": "f32"}
         compiled = openvino.Core().compile_model(path, "CPU", hint)
-        return lambda pixels: np.array(compiled(pixels[None])[0][0])
+
+        def run_openvino(pixels: np.ndarray) -> Answer:
+            found = compiled(pixels[None])
+            told = float(found["typicality"][0]) if record["none_of_these"] else None
+            return np.array(found[0][0]), told
+
+        return run_openvino
     if kind == "keras":
         import keras
 
         keras_model = keras.models.load_model(path)
-        return lambda pixels: np.asarray(keras_model.predict_on_batch(pixels[None]))[0]
+        return lambda pixels: (np.asarray(keras_model.predict_on_batch(pixels[None]))[0], None)
     if kind == "savedmodel":
         import tensorflow
 
         serve = tensorflow.saved_model.load(path).signatures["serve"]
-        return lambda pixels: serve(image=tensorflow.constant(pixels[None]))["probabilities"][
-            0
-        ].numpy()
+        return lambda pixels: (
+            serve(image=tensorflow.constant(pixels[None]))["probabilities"][0].numpy(), None
+        )  # fmt: skip
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=path)
     signature = interpreter.get_signature_runner()
-    return lambda pixels: signature(image=pixels[None])["probabilities"][0]
+    return lambda pixels: (signature(image=pixels[None])["probabilities"][0], None)
 
 
-def predict(model: Predict, record: dict[str, Any], paths: "list[str]") -> "list[np.ndarray | str]":
-    """(C,) probabilities of each file, or why it could not be used."""
-    rows: list[np.ndarray | str] = []
+def predict(model: Predict, record: dict[str, Any], paths: "list[str]") -> "list[Answer | str]":
+    """What the model tells of each file, or why it could not be used."""
+    rows: list[Answer | str] = []
     for path in paths:
         try:
             how = record["geometry"]
@@ -196,18 +212,72 @@ def name(record: dict[str, Any], row: np.ndarray) -> str:
     return ";".join(c for c, p, least in zip(classes, row, thresholds, strict=True) if p >= least)
 
 
+def silence(
+    record: dict[str, Any], answer: Answer, accuracy: "str | None", reject: "float | None"
+) -> "str | None":
+    """Why there had better be no answer: "not sure", "none of these"; None where there is one."""
+    row, typicality = answer
+    if reject is not None and typicality is not None and typicality <= reject:
+        return "none of these"
+    top = int(row.argmax())
+    if accuracy is not None and row[top] < record["not_sure"][accuracy][top]:
+        return "not sure"
+    return None
+
+
+def read_options(
+    record: dict[str, Any], arguments: "list[str]"
+) -> "tuple[list[str], str | None, float | None]":
+    """The other arguments, --accuracy as export.json names it, and --reject. Ends the program where
+    this export cannot tell.
+    """
+    others, given = list(arguments), {}
+    for option in ("--accuracy", "--reject"):
+        if option in others:
+            place = others.index(option)
+            given[option] = (others[place : place + 2][1:] or ["nothing"])[0]
+            del others[place : place + 2]
+    accuracy, reject = given.get("--accuracy"), given.get("--reject")
+    if accuracy is not None and accuracy not in record["not_sure"]:
+        known = ", ".join(record["not_sure"]) or "nothing: this export cannot tell"
+        sys.exit(f"expected --accuracy with one of {known}, found {accuracy}")
+    if reject is None:
+        return others, accuracy, None
+    if record["none_of_these"] is None:
+        sys.exit(
+            f"expected no --reject, found {reject}: this export cannot tell what is unlike all"
+        )
+    low, high = record["none_of_these"]["rates"]
+    with suppress(ValueError):
+        if low <= float(reject) <= high:
+            return others, accuracy, float(reject)
+    sys.exit(f"expected --reject with a share from {low:.2g} to {high:g}, found {reject}")
+
+
 def replay(model: Predict, record: dict[str, Any]) -> int:
     """The golden images again; exit code 1 where one differs by more than the tolerance."""
     golden = json.loads((HERE / "golden.json").read_text(encoding="utf-8"))
     paths = [str(HERE / "golden" / file) for file in golden]
-    worst, bad = 0.0, []
+    worst, farthest, bad = 0.0, 0.0, []
     rows = predict(model, record, paths)
     for (file, known), row in zip(golden.items(), rows, strict=True):
-        difference = 1.0 if isinstance(row, str) else float(np.abs(row - np.array(known)).max())
+        if isinstance(row, str):
+            worst = 1.0
+            bad.append(f"{file} ({row})")
+            continue
+        difference = float(np.abs(row[0] - np.array(known["probabilities"])).max())
         worst = max(worst, difference)
         if not difference <= record["tolerance"]:
-            bad.append(f"{file} ({row if isinstance(row, str) else f'{difference:.2g}'})")
+            bad.append(f"{file} ({difference:.2g})")
+        if row[1] is not None:
+            difference = abs(row[1] - known["typicality"])
+            farthest = max(farthest, difference)
+            if not difference <= record["none_of_these"]["tolerance"]:
+                bad.append(f"{file} (typicality {difference:.2g})")
     told = {"images": len(golden), "difference": worst, "tolerance": record["tolerance"]}
+    if record["none_of_these"]:
+        told |= {"typicality_difference": farthest,
+                 "typicality_tolerance": record["none_of_these"]["tolerance"]}  # fmt: skip
     print(json.dumps({**told, "beyond": bad}))
     return int(bool(bad))
 
@@ -218,19 +288,23 @@ def main(arguments: "list[str]") -> int:
         print(__doc__)
         return 0
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    arguments, accuracy, reject = read_options(record, arguments)
     model = open_model(HERE, record)
-    if arguments[0] == "--golden":
+    if arguments[:1] == ["--golden"]:
         return replay(model, record)
     paths = [path for path in arguments if path != "--json"]
     rows = predict(model, record, paths)
     for path, row in zip(paths, rows, strict=True):
-        if "--json" in arguments:
-            content = {"error": row} if isinstance(row, str) else {"probabilities": row.tolist()}
-            print(json.dumps({"image": path, **content}))
-        elif isinstance(row, str):
-            print(f"{path}  cannot be used: {row}")
+        if isinstance(row, str):
+            told: dict[str, Any] = {"error": row}
+            words = f"cannot be used: {row}"
         else:
-            print(f"{path}  {name(record, row)} {row.max():.1%}")
+            why = silence(record, row, accuracy, reject)
+            told = {"answer": why or "answered", "probabilities": row[0].tolist()}
+            if row[1] is not None:
+                told["typicality"] = row[1]
+            words = f"{why or name(record, row[0])} {row[0].max():.1%}"
+        print(json.dumps({"image": path, **told}) if "--json" in arguments else f"{path}  {words}")
     return int(any(isinstance(row, str) for row in rows))
 
 

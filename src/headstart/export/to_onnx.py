@@ -5,6 +5,7 @@ from pathlib import Path
 
 from headstart.errors import EngineError
 from headstart.export.formats import Subject
+from headstart.export.novelty_graph import add_typicality
 from headstart.export.onnx_graph import to_onnx
 
 MOST = 2_000_000_000  # bytes of one file of Protocol Buffers
@@ -14,6 +15,7 @@ def write(subject: Subject, path: Path, precision: str, metadata: Mapping[str, s
     """Raises EngineError for an operation that is not known, or a model too large for one file."""
     graph = subject.classifier.graph()
     graph.inputs[0].tensor.set_names({"image"})
+    add_typicality(graph, subject.classifier)
     model = to_onnx(graph, half=precision == "f16")
     if model.ByteSize() > MOST:
         raise EngineError(

@@ -11,6 +11,7 @@ import numpy as np
 
 from headstart.export.formats import Subject
 from headstart.export.int8 import quantise
+from headstart.export.novelty_graph import add_typicality
 from headstart.export.onnx_graph import can_be_halved
 from headstart.saved.folder import name_nodes
 
@@ -27,6 +28,7 @@ def write(subject: Subject, path: Path, precision: str, metadata: Mapping[str, s
         graph = quantise(classifier, subject.examples.training)
     else:
         graph = classifier.graph()
+        add_typicality(graph, classifier)
     graph.inputs[0].tensor.set_names({"image"})
     for key, value in metadata.items():
         graph.set_rt_info(value, ["headstart", key])

@@ -17,6 +17,7 @@ from typing import Any
 
 from headstart.export.folder import check_new, export
 from headstart.export.formats import Subject
+from headstart.export.novelty_graph import add_typicality
 from headstart.export.onnx_graph import to_onnx
 from headstart.export.web_maps import add_maps
 from headstart.export.web_runtime import NOTICE, read_runtime
@@ -28,8 +29,8 @@ FILES = ("page.css", "page.js", "pixels.js")
 # What stands in the page as the server gives it out, where an export has its own.
 POLICY, STYLES = "<!--policy-->", '<link rel="stylesheet" href="page.css">'
 SCRIPTS = '<script src="page.js"></script>'
-CARD = ("classes", "thresholds", "not_sure", "geometry", "backbone", "cuts", "licence", "precision",
-        "provenance", "parity")  # fmt: skip
+CARD = ("classes", "thresholds", "not_sure", "none_of_these", "geometry", "backbone", "cuts",
+        "licence", "precision", "provenance", "parity")  # fmt: skip
 
 
 def export_web(
@@ -58,6 +59,7 @@ def export_web(
     with progress.stage("write the page"):
         graph, bias = add_maps(subject.classifier)
         graph.inputs[0].tensor.set_names({"image"})
+        add_typicality(graph, subject.classifier)
         model = to_onnx(graph, half=precision == "f16").SerializeToString(deterministic=True)
         card = {key: checked.record[key] for key in CARD} | {"bias": bias, "runtime": NOTICE}
         data = {"model": model, "script": script, "wasm": wasm}

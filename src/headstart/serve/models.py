@@ -131,6 +131,7 @@ class Served:
     def describe(self) -> dict[str, Any]:
         """For who asks what is served: plain JSON types, no path."""
         classifier = self.classifier
+        novelty = classifier.abstention.novelty
         geometry, about = classifier.geometry, classifier.description
         return {
             "name": self.name,
@@ -143,6 +144,7 @@ class Served:
             "precision": classifier.precision,
             "not_sure": classifier.abstention.out_of_fold is not None,
             "none_of_these": self.knows_unlike,
+            "false_alarms_from": None if novelty is None else 1 / (len(novelty.scores) + 1),
             "loaded_at": round(self.loaded_at, 3),
         }  # fmt: skip
 

@@ -5,6 +5,7 @@
   const $ = (id) => document.getElementById(id);
   const card = self.headstartCard ?? null, data = self.headstartData ?? null;
   const TOP = 5, CAMERA = 300; // classes shown; milliseconds between two pictures of the camera
+  const ACCURACIES = [0.9, 0.95, 0.98, 0.99], RATES = [0.01, 0.05, 0.1]; // to choose from
   const answers = [];
 
   function make(tag, name, text) {
@@ -14,6 +15,7 @@
     return made;
   }
   const tell = (text) => { $("told").textContent = text; };
+  const spoke = (name) => `What spoke for ${name} (orange) and against it (blue)`;
   const percent = (share) => `${(100 * share).toFixed(1)}%`;
 
   // --- the browser's own classifier ----------------------------------------------------------
@@ -43,17 +45,18 @@
     const tensor = new runtime.Tensor("uint8", input.data, [1, input.height, input.width, 3]);
     const mine = turn.then(() => session.run({ image: tensor }));
     turn = mine.catch(() => {});
-    const { probabilities, ...maps } = await mine;
-    return { probabilities: [...probabilities.data], maps };
+    const { probabilities, typicality, ...maps } = await mine;
+    return { probabilities: [...probabilities.data], typicality: typicality?.data[0], maps };
   }
 
   async function classifyHere(pixels) {
-    const { probabilities, maps } = await compute(pixels);
+    const { probabilities, typicality, maps } = await compute(pixels);
     const order = probabilities.map((_, c) => c).sort((a, b) => probabilities[b] - probabilities[a]);
     const top = order.slice(0, TOP).map((c) => [card.classes[c], probabilities[c]]);
     const least = card.not_sure[$("accuracy").value];
-    const answer = { top, probabilities };
-    if (least && probabilities[order[0]] < least[order[0]]) answer.silence = "not sure";
+    const answer = { top, probabilities, typicality }, reject = $("reject").value;
+    if (reject && typicality <= Number(reject)) answer.silence = "none of these";
+    else if (least && probabilities[order[0]] < least[order[0]]) answer.silence = "not sure";
     else if (card.thresholds) {
       answer.labels = card.classes.filter((_, c) => probabilities[c] >= card.thresholds[c]);
       answer.label = answer.labels.join(";");
@@ -103,14 +106,17 @@
   }
 
   // --- the server's ---------------------------------------------------------------------------
-  async function classifyThere(blob) {
+  function unlock() {
     const key = $("key").querySelector("input").value;
+    return key ? { authorization: `Bearer ${key}` } : {};
+  }
+
+  async function ask(blob, options) {
     const type = blob.type.startsWith("image/") ? blob.type : "application/octet-stream";
-    const headers = { "content-type": type, ...(key ? { authorization: `Bearer ${key}` } : {}) };
-    const accuracy = $("accuracy").value;
+    const asked = new URLSearchParams({ top_k: TOP, ...options });
     for (;;) {
-      const response = await fetch(`v1/predict?top_k=${TOP}${accuracy ? `&accuracy=${accuracy}` : ""}`,
-        { method: "POST", body: blob, headers });
+      const response = await fetch(`v1/predict?${asked}`,
+        { method: "POST", body: blob, headers: { "content-type": type, ...unlock() } });
       if (response.status === 503) {
         await new Promise((go) => setTimeout(go, 1000 * (response.headers.get("retry-after") || 1)));
         continue;
@@ -118,10 +124,30 @@
       const found = await response.json();
       const told = found.predictions?.[0];
       if (!told || told.error) throw new Error(told?.error ?? found.error ?? found.detail ?? response.statusText);
-      const top = Object.entries(told.probabilities ?? { [told.label]: told.probability }).slice(0, TOP);
-      const silence = told.answer && told.answer !== "answered" ? told.answer : undefined;
-      return { top, label: told.label ?? "", labels: told.labels, silence };
+      return told;
     }
+  }
+
+  async function classifyThere(blob) {
+    const chosen = ["accuracy", "reject"].map((name) => [name, $(name).value]).filter(([, value]) => value);
+    const told = await ask(blob, Object.fromEntries(chosen));
+    const top = Object.entries(told.probabilities ?? { [told.label]: told.probability }).slice(0, TOP);
+    const silence = told.answer && told.answer !== "answered" ? told.answer : undefined;
+    return { top, label: told.label ?? "", labels: told.labels, silence };
+  }
+
+  async function explainThere(blob) {
+    const { explanation } = await ask(blob, { explain: true }), drawn = new Image();
+    drawn.src = explanation.picture;
+    drawn.alt = spoke(explanation.class);
+    return drawn;
+  }
+
+  async function offerThere() { // what the server's classifier can tell
+    const response = await fetch("v1/models", { headers: unlock() }).catch(() => null);
+    const first = response?.ok ? (await response.json()).models[0] : {};
+    offer("accuracy", first.not_sure ? ACCURACIES : []);
+    offer("reject", RATES.filter((rate) => rate >= (first.false_alarms_from ?? 1)));
   }
 
   async function classify(blob) {
@@ -157,35 +183,44 @@
     image.src = URL.createObjectURL(blob);
     image.alt = "";
     figure.append(image);
-    const map = answer?.map;
-    if (map) {
-      const canvas = make("canvas"), [h, w] = map.image, scale = Math.min(1, 512 / Math.max(h, w));
-      [canvas.width, canvas.height] = [Math.max(1, Math.round(w * scale)), Math.max(1, Math.round(h * scale))];
-      canvas.setAttribute("role", "img");
-      canvas.setAttribute("aria-label", `What spoke for ${answer.top[0][0]} (orange) and against it (blue)`);
-      canvas.hidden = true;
-      image.addEventListener("load", () => {
-        const context = canvas.getContext("2d"), [top, left, rows, columns] = map.seen;
-        context.filter = "grayscale(1)";
-        context.drawImage(image, 0, 0, canvas.width, canvas.height);
-        context.filter = "none";
-        const input = card.geometry, [ptop, pleft, prows, pcolumns] = map.place;
-        context.drawImage(map.canvas, map.side * pleft / input.width, map.side * ptop / input.height,
-          map.side * pcolumns / input.width, map.side * prows / input.height,
-          left * scale, top * scale, columns * scale, rows * scale);
-      });
-      const button = make("button", "small", "Why?");
-      button.setAttribute("aria-label", `Why ${answer.top[0][0]}? Show what spoke for it`);
-      button.type = "button";
-      button.setAttribute("aria-pressed", "false");
-      button.addEventListener("click", () => {
-        canvas.hidden = !canvas.hidden;
-        image.hidden = !canvas.hidden;
-        button.setAttribute("aria-pressed", String(!canvas.hidden));
-      });
-      figure.append(canvas, button);
-    }
+    if (!answer || (data && !answer.map)) return figure;
+    let why = answer.map && lay(answer.map, image, answer.top[0][0]);
+    const button = make("button", "small", "Why?");
+    button.setAttribute("aria-label", `Why ${answer.top[0][0]}? Show what spoke for it`);
+    button.type = "button";
+    button.setAttribute("aria-pressed", "false");
+    button.addEventListener("click", async () => {
+      if (!why) {
+        button.disabled = true; // the server takes a moment
+        try { why = await explainThere(blob); } catch (error) { return tell(`Why? ${error.message}`); } finally { button.disabled = false; }
+        button.focus();
+      }
+      if (!why.isConnected) button.before(why);
+      image.hidden = !image.hidden;
+      why.hidden = !image.hidden;
+      button.setAttribute("aria-pressed", String(image.hidden));
+    });
+    figure.append(button);
     return figure;
+  }
+
+  // The map over the image in grey, as a canvas.
+  function lay(map, image, name) {
+    const canvas = make("canvas"), [h, w] = map.image, scale = Math.min(1, 512 / Math.max(h, w));
+    [canvas.width, canvas.height] = [Math.max(1, Math.round(w * scale)), Math.max(1, Math.round(h * scale))];
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", spoke(name));
+    image.addEventListener("load", () => {
+      const context = canvas.getContext("2d"), [top, left, rows, columns] = map.seen;
+      context.filter = "grayscale(1)";
+      context.drawImage(image, 0, 0, canvas.width, canvas.height);
+      context.filter = "none";
+      const input = card.geometry, [ptop, pleft, prows, pcolumns] = map.place;
+      context.drawImage(map.canvas, map.side * pleft / input.width, map.side * ptop / input.height,
+        map.side * pcolumns / input.width, map.side * prows / input.height,
+        left * scale, top * scale, columns * scale, rows * scale);
+    });
+    return canvas;
   }
 
   async function add(blob, name) {
@@ -256,16 +291,25 @@
   }
 
   // --- the page ------------------------------------------------------------------------------------
+  function offer(name, shares) {
+    const select = $(name), had = select.value;
+    select.length = 1;
+    for (const share of shares) {
+      const option = make("option", "", percent(share));
+      option.value = share;
+      select.append(option);
+    }
+    select.value = shares.map(String).includes(had) ? had : "";
+    select.closest(".option").hidden = !shares.length;
+  }
+
   function describe() {
-    if (!card) return;
+    if (!card) return offerThere();
     const names = card.classes.slice(0, 12).join(", ") + (card.classes.length > 12 ? ", ..." : "");
     $("about").textContent = `${card.classes.length} classes: ${names}`;
-    for (const accuracy of Object.keys(card.not_sure ?? {}).sort()) {
-      if (card.not_sure[accuracy].every((least) => least > 1)) continue;
-      const option = make("option", "", percent(Number(accuracy)));
-      option.value = accuracy;
-      $("accuracy").append(option);
-    }
+    const least = card.not_sure ?? {}, [lowest] = card.none_of_these?.rates ?? [1];
+    offer("accuracy", ACCURACIES.filter((accuracy) => least[accuracy]?.some((p) => p <= 1)));
+    offer("reject", RATES.filter((rate) => rate >= lowest));
     const facts = {
       Classes: card.classes.join(", "), Network: `${card.backbone}, cut at ${(card.cuts ?? []).join(", ")}`,
       Input: card.geometry && `${card.geometry.width} x ${card.geometry.height} pixels, ${card.geometry.resize}`,
@@ -280,10 +324,10 @@
   }
 
   describe();
-  $("options").hidden = $("accuracy").length < 2;
   $("card").hidden = !card;
   $("key").hidden = $("server").hidden = Boolean(data);
   $("private").textContent = data ? "Nothing leaves this device: the network runs in this page." : "Photos go to the server that this page came from.";
+  $("key").addEventListener("change", offerThere);
   $("files").addEventListener("change", () => show([...$("files").files]).then(() => { $("files").value = ""; }));
   for (const kind of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(kind, (event) => {
