@@ -61,9 +61,9 @@ def write_readme(folder: Path, record: dict[str, Any], form: Format) -> None:
             f"Largest difference of a typicality {told['difference']:.1e} (allowed "
             f"{told['tolerance']:.2g}). "
         )
-        reject = '\npython run.py --reject 0.05 *.jpg    # "none of these", at 5% false alarms'
+        reject = '\npython run.py --reject 0.05 *.jpg   # "none of these", at 5% false alarms'
     accuracy = (
-        '\npython run.py --accuracy 0.99 *.jpg  # "not sure" unless 99% of the answers are right'
+        '\npython run.py --accuracy 0.99 *.jpg # "not sure" unless 99% of the answers are right'
         if record["not_sure"]
         else ""
     )
@@ -112,7 +112,8 @@ probabilities: `run.py` does it as it was done in training.
 
 {parity["images"]} files, odd ones among them, by `run.py` in the format's own runtime against the
 classifier in f32: largest difference of a probability {parity["difference"]:.1e}{allowed},
-the same class in {parity["labels"]:.1%}. {typical}{itself}
+the same class in {parity["labels"]:.1%}.
+{typical}{itself}
 ## Licence and origin
 
 {record["licence"]}. Backbone {record["backbone"]}, cut at {", ".join(record["cuts"])}. Versions and
