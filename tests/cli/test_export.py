@@ -41,3 +41,25 @@ def test_refused_formats_leave_nothing(call: Call) -> None:
     assert done.code == 2
     assert "onnxruntime-web" in done.err
     assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_means_of_heads_are_exported(call: Call, tiny: Path) -> None:
+    """By Keras' own layers too, which are built from the arrays of all heads."""
+    pytest.importorskip("tensorflow")
+    done = call("train", tiny, "--cut", "block2a_depthwise_relu", "--size", "64", "--set",
+                "head=neural", "--set", "ensemble=true", "--set", "folds=2", "--set", "epochs=1",
+                "--out", "run")  # fmt: skip
+    assert done.code == 0, done.err
+    for kind in ("onnx", "keras"):
+        told = call("export", "run", "--to", kind, "--json")
+        assert told.code == 0, told.err
+        assert json.loads(told.out)["parity"]["difference"] < 1e-4
+    assert call("verify", "run-onnx").code == 0
+
+
+def test_a_page_has_no_8_bits(call: Call) -> None:
+    done = call("export", OLD / "linear", "--to", "web", "--precision", "int8")
+    assert done.code == 2
+    assert "f32, f16 for web" in done.err

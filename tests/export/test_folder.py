@@ -167,6 +167,9 @@ def test_parity_counts_what_only_one_side_reads() -> None:
     assert parity.difference == pytest.approx(0.2)
     assert parity.labels == 0.5
     assert [name for name, _ in parity.beyond] == ["c", "d"]
+    both = compare(["a"], np.array([[0.99, 1.0]]), [np.array([1.0, 0.99])], 0.1,
+                   lambda row: list(row > 0.5))  # fmt: skip
+    assert both.labels == 1  # of several classes an image
     nan = compare(["a"], expected[:1], [np.array([np.nan, 0.1])], 0.01)
     assert [name for name, _ in nan.beyond] == ["a"]
 

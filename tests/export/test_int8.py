@@ -1,5 +1,6 @@
 """Eight bits are kept where they do not cost more than is allowed."""
 
+import importlib
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -32,12 +33,15 @@ def examples(linear: Path, tmp_path: Path) -> Examples:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("kind", ["openvino", "onnx"])
 def test_eight_bits_are_judged_by_accuracy(
-    linear: Path, examples: Examples, tmp_path: Path
+    kind: str, linear: Path, examples: Examples, tmp_path: Path
 ) -> None:
     pytest.importorskip("nncf")
+    if kind == "onnx":
+        pytest.importorskip("onnxruntime")
     subject = Subject(load(linear), examples=examples)
-    done = export(subject, "openvino", tmp_path / "out", precision="int8", most_drop=0.5)
+    done = export(subject, kind, tmp_path / "out", precision="int8", most_drop=0.5)
     assert done.cost is not None
     assert done.cost.accuracy_f32 == 1
     assert done.cost.paired.n == len(examples.judged)
@@ -46,6 +50,14 @@ def test_eight_bits_are_judged_by_accuracy(
     assert done.record["tolerance"] == 0.05
     assert done.record["not_sure"] == {}
     assert verify(tmp_path / "out")["beyond"] == []
+    if kind == "onnx":
+        model = importlib.import_module("onnx").load(tmp_path / "out" / "model.onnx")
+        small = {a.name for a in model.graph.initializer if a.data_type == 3 and len(a.dims) == 4}
+        scaled = {n.input[0]: n.output[0] for n in model.graph.node
+                  if n.op_type == "DequantizeLinear"}  # fmt: skip
+        weights = {n.input[1] for n in model.graph.node if n.op_type == "Conv"}
+        assert {scaled[name] for name in small} == weights  # every kernel is in 8 bits
+        assert all(len(n.input) == 3 for n in model.graph.node if n.op_type == "Conv")
 
 
 def test_a_loss_beyond_what_is_allowed_is_refused(linear: Path, examples: Examples) -> None:

@@ -39,6 +39,20 @@ def graph(build: Callable[[Any], Any]) -> Any:
     return openvino.Model([result.output(0)], [image], "test")
 
 
+def small(*shape: int) -> Any:
+    """Weights kept in 8 bits, one scale for each of the first axes but the last three."""
+    integers = op.constant(RNG.integers(-127, 128, shape, dtype=np.int8))
+    scales = RNG.uniform(0.001, 0.01, (*shape[:-3], 1, 1, 1)).astype(np.float32)
+    return op.multiply(op.convert(integers, "f32"), op.constant(scales))
+
+
+def rounded(x: Any, *shape: int) -> Any:
+    """To 256 levels, 0 among them, of the whole or of each channel."""
+    scale = RNG.uniform(0.01, 0.02, shape).astype(np.float32)
+    ends = [op.constant(np.float32(level) * scale) for level in (-100, 155)]
+    return op.fake_quantize(x, *ends, *ends, 256)
+
+
 BUILT: dict[str, Callable[[Any], Any]] = {
     "convolution": lambda x: op.convolution(
         x, constant(4, 3, 3, 2), [2, 1], [1, 0], [2, 1], [1, 2]
@@ -73,6 +87,16 @@ BUILT: dict[str, Callable[[Any], Any]] = {
     "reshape": lambda x: op.squeeze(
         op.unsqueeze(op.reshape(x, numbers(1, -1), False), numbers(1)), numbers(1)
     ),
+    "8 bits": lambda x: op.add(
+        op.convolution(rounded(x), small(4, 3, 3, 2), [1, 1], [0, 0], [0, 0], [1, 1]),
+        constant(1, 4, 1, 1),
+    ),
+    "8 bits in groups": lambda x: op.group_convolution(
+        rounded(x, 1, 3, 1, 1), small(3, 2, 1, 3, 3), [1, 1], [0, 0], [0, 0], [1, 1]
+    ),
+    "no bias": lambda x: (lambda y: op.concat([op.add(y, constant(1, 4, 1, 1)), y], 1))(
+        op.convolution(x, constant(4, 3, 3, 2), [1, 1], [0, 0], [0, 0], [1, 1])
+    ),
     "matrices": lambda x: op.matmul(
         op.reshape(x, numbers(1, -1), False), constant(5, 189), False, True
     ),
@@ -103,6 +127,17 @@ def test_each_operation_gives_the_same(name: str) -> None:
     (found,) = session.run(["probabilities"], {"image": image})
     assert found[0].shape == expected.shape
     assert np.abs(found[0] - expected).max() < 1e-5
+
+
+def test_weights_of_8_bits_stay_so() -> None:
+    model = to_onnx(graph(BUILT["8 bits in groups"]))
+    assert [a.data_type for a in model.graph.initializer if len(a.dims) == 4] == [3]  # int8
+
+
+def test_other_levels_are_refused() -> None:
+    ends = [number(-1.0), number(1.0)]
+    with pytest.raises(EngineError, match=r"expected 256 levels .* found 16 .*--to openvino"):
+        to_onnx(graph(lambda x: op.fake_quantize(x, *ends, *ends, 16)))
 
 
 def test_half_is_half_as_large_and_near() -> None:

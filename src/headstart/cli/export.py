@@ -36,7 +36,9 @@ def export_run(
     precision: Annotated[
         str,
         typer.Option(
-            "--precision", metavar="PRECISION", help="f32, f16 (half the size) or int8 (openvino)."
+            "--precision",
+            metavar="PRECISION",
+            help="f32, f16 (half the size) or int8 (onnx, openvino).",
         ),
     ] = "f32",
     out: Annotated[
@@ -92,6 +94,9 @@ def export_run(
             raise HeadstartError(f"expected --single-file with --to web, found --to {to}. "
                                  "Type: --to web --single-file")  # fmt: skip
     else:
+        if precision == "int8":
+            raise HeadstartError("expected --precision with one of f32, f16 for web, found 'int8'. "
+                                 "Type: --precision f16")  # fmt: skip
         find_format("onnx", precision)
         read_runtime()
     if out is not None:

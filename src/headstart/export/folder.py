@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -102,9 +103,11 @@ def export(
         with progress.stage(f"check {form.title}"):
             paths = [*golden, *images]
             expected = reference(classifier, paths)
+            decide = partial(classifier.task.decide, thresholds=classifier.thresholds)
             names = [str(path.name if path in golden else path) for path in paths]
             answers = ask_export(folder, paths)
-            parity = compare(names, expected, take_probabilities(answers), record["tolerance"])
+            found = take_probabilities(answers)
+            parity = compare(names, expected, found, record["tolerance"], decide)
             if (told := record["none_of_these"]) is not None:
                 typical = compare_typicality(
                     names, typicalities(classifier, paths), answers, told["tolerance"]
@@ -114,7 +117,7 @@ def export(
             own = None
             if classifier.precision != "f32":
                 lower = list(reference(classifier, paths, classifier.precision))
-                own = compare(names, expected, lower, 1.0)
+                own = compare(names, expected, lower, 1.0, decide)
             check(parity, form, record["tolerance"])
             cost = None
             if precision == "int8":

@@ -54,7 +54,8 @@ PIXELS = ("numpy", "opencv-python-headless", "pillow")  # what every run.py need
 FORMATS = {
     row.kind: row
     for row in (
-        Format("onnx", "ONNX", "model.onnx", ("onnxruntime>=1.14",), ("f32", "f16"), graph=True),
+        Format("onnx", "ONNX", "model.onnx", ("onnxruntime>=1.14",), ("f32", "f16", "int8"),
+               graph=True),
         Format("openvino", "OpenVINO", "model.xml", ("openvino>=2025.3",), ("f32", "f16", "int8"),
                graph=True),
         Format("keras", "Keras", "model.keras", ("keras>=3.12", "tensorflow-cpu>=2.18"), ("f32",)),

@@ -23,15 +23,38 @@ def to_onnx(graph: Any, *, half: bool = False) -> Any:
     half: store large arrays in f16; what is computed stays f32. Raises EngineError naming an
     operation that is not known, MissingExtra without the package `onnx`.
     """
+    weights = _weights_in_8_bits(graph)
+    fold(graph)
+    writer = _Writer(half, weights)
+    for node in graph.get_ordered_ops():
+        writer.write(node)
+    return writer.model([port.get_any_name() for port in graph.outputs])
+
+
+def fold(graph: Any) -> None:
+    """Carry out in place what does not depend on the image."""
     from openvino.passes import ConstantFolding, Manager
 
     manager = Manager()
     manager.register_pass(ConstantFolding())
     manager.run_passes(graph)
-    writer = _Writer(half)
+
+
+def _weights_in_8_bits(graph: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Integers and their scales by the name of the node that multiplies them, which may be folded
+    into a constant of that name.
+    """
+    found = {}
     for node in graph.get_ordered_ops():
-        writer.write(node)
-    return writer.model([port.get_any_name() for port in graph.outputs])
+        if node.get_type_name() != "Multiply":
+            continue
+        convert, scale = (node.input_value(place).get_node() for place in (0, 1))
+        if convert.get_type_name() != "Convert" or scale.get_type_name() != "Constant":
+            continue
+        source = convert.input_value(0).get_node()
+        if source.get_type_name() == "Constant" and source.data.dtype == np.int8:
+            found[node.get_friendly_name()] = np.array(source.data), np.array(scale.data)
+    return found
 
 
 class _Writer:
@@ -39,11 +62,14 @@ class _Writer:
     goes.
     """
 
-    def __init__(self, half: bool) -> None:
+    def __init__(
+        self, half: bool, weights: dict[str, tuple[np.ndarray, np.ndarray]] | None = None
+    ) -> None:
         from headstart.export.extras import import_extra
 
         self.onnx = import_extra("onnx", "ONNX", "onnx")
         self.half = half
+        self.weights = weights or {}
         self.nodes: list[Any] = []
         self.arrays: list[Any] = []
         self.inputs: list[Any] = []
@@ -58,6 +84,8 @@ class _Writer:
             name = node.output(0).get_any_name()
             self.inputs.append(self._port(name, node.output(0)))
             self._bind(node, name)
+        elif node.get_friendly_name() in self.weights:
+            self._bind(node, self.dequantised(*self.weights[node.get_friendly_name()]))
         elif kind == "Constant":
             self._bind(node, self.array(np.array(node.data)))
         elif kind == "Result":
@@ -105,8 +133,28 @@ class _Writer:
             halved = values.astype(np.float16)
             self.arrays.append(self.onnx.numpy_helper.from_array(halved, stored))
             return self.emit("Cast", [stored], output=name, to=self.onnx.TensorProto.FLOAT)
-        self.arrays.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self.arrays.append(self.onnx.numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
+
+    def dequantised(self, integers: np.ndarray, scales: np.ndarray) -> str:
+        """The name of an array kept in 8 bits with one scale, or one a channel."""
+        if integers.ndim == 5:  # of a convolution in groups, here in ONNX's form
+            integers = integers.reshape(-1, *integers.shape[2:])
+            scales = scales.reshape(-1, *[1] * 3)
+        axis = int(np.argmax(scales.shape)) if scales.size > 1 else 0
+        flat = scales.reshape(-1) if scales.size > 1 else scales.reshape(())
+        parts = [self.array(part) for part in (integers, flat, np.zeros(flat.shape, np.int8))]
+        name = self.emit("DequantizeLinear", parts, axis=axis)
+        self.values[name] = (integers * scales).astype(np.float32)
+        return name
+
+    def add_bias(self, output: str, bias: np.ndarray) -> str:
+        """Into the convolution of that output, which is now behind its bias."""
+        (node,) = [node for node in self.nodes if output in node.output]
+        self.nodes.remove(node)
+        node.input.append(self.array(bias))
+        self.nodes.append(node)
+        return output
 
     def integers(self, values: Any) -> str:
         return self.array(np.array(values, np.int64).reshape(-1))
@@ -186,13 +234,49 @@ def _convolve(writer: _Writer, node: Any) -> str:
     groups = 1
     weight = writer.input(node, 1)
     if node.get_type_name() == "GroupConvolution":  # (groups, out, in, h, w)
-        groups = kernel.shape[0]
-        weight = writer.array(kernel.reshape(-1, *kernel.shape[2:]))
+        groups = node.input_value(1).get_shape()[0]
+        if kernel.ndim == 5:
+            weight = writer.array(kernel.reshape(-1, *kernel.shape[2:]))
     sides = list(kernel.shape[-2:])
     options = _window(node, sides)
     return writer.emit(
         "Conv", [writer.input(node), weight], kernel_shape=sides, group=groups, **options
     )
+
+
+def _add(writer: _Writer, node: Any) -> str:
+    """What is added to each channel of a convolution is its bias: a runtime takes both as one, in
+    8 bits too.
+    """
+    for place in (0, 1):
+        source, other = node.input_value(place), node.input_value(1 - place)
+        bias = writer.values.get(writer.name(other))
+        if (
+            source.get_node().get_type_name() in ("Convolution", "GroupConvolution")
+            and len(source.get_target_inputs()) == 1
+            and bias is not None
+            and bias.shape == (1, source.get_shape()[1], 1, 1)
+        ):
+            return writer.add_bias(writer.name(source), bias.reshape(-1))
+    return writer.emit("Add", writer.inputs_of(node))
+
+
+def _quantise(writer: _Writer, node: Any) -> str:
+    """Rounded to 256 levels between two ends, of all or of each channel, and back."""
+    low, high, *ends = (writer.constant(node, place) for place in (1, 2, 3, 4))
+    levels = node.get_attributes()["levels"]
+    if levels != 256 or not all(map(np.array_equal, (low, high), ends)):
+        raise EngineError(
+            f"expected 256 levels between the same ends, found {levels} "
+            f"({node.get_friendly_name()}). Type: headstart export RUN --to openvino"
+        )
+    shape = low.shape if low.size > 1 else ()
+    scale = ((high - low) / (levels - 1)).astype(np.float32).reshape(-1 if shape else ())
+    zero = np.clip(np.rint(-low.reshape(scale.shape) / scale), 0, 255).astype(np.uint8)
+    axis = int(np.argmax(shape)) if shape else 1
+    parts = [writer.array(scale), writer.array(zero)]
+    small = writer.emit("QuantizeLinear", [writer.input(node), *parts], axis=axis)
+    return writer.emit("DequantizeLinear", [small, *parts], axis=axis)
 
 
 def _window(node: Any, sides: Sequence[int]) -> dict[str, Any]:
@@ -337,7 +421,8 @@ OPERATIONS: dict[str, Operation] = {
     "MaxPool": _pool, "AvgPool": _pool,
     "BatchNormInference": _normalise,
     "MatMul": _multiply_matrices,
-    "Add": _same("Add"), "Subtract": _same("Sub"), "Multiply": _same("Mul"),
+    "FakeQuantize": _quantise,
+    "Add": _add, "Subtract": _same("Sub"), "Multiply": _same("Mul"),
     "Divide": _same("Div"), "Power": _same("Pow"), "Maximum": _same("Max"), "Minimum": _same("Min"),
     "Sqrt": _same("Sqrt"), "Negative": _same("Neg"), "Exp": _same("Exp"), "Log": _same("Log"),
     "Erf": _same("Erf"), "Abs": _same("Abs"), "GreaterEqual": _same("GreaterOrEqual"),

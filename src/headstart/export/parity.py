@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ NAMED = 5
 @dataclass(frozen=True)
 class Parity:
     """images: compared. difference: the largest of a probability. mean: of the largest of each
-    image. labels: share of images whose likeliest class is the same. beyond: images that differ by
+    image. labels: share of images of which the same is said. beyond: images that differ by
     more than the tolerance or that only one side can read, with what was found.
     """
 
@@ -88,10 +88,14 @@ def typicalities(classifier: Classifier, paths: Sequence[Path]) -> np.ndarray:
 
 
 def compare(
-    names: Sequence[str], expected: np.ndarray, found: Sequence[np.ndarray | str], tolerance: float
+    names: Sequence[str],
+    expected: np.ndarray,
+    found: Sequence[np.ndarray | str],
+    tolerance: float,
+    decide: Callable[[np.ndarray], object] = np.argmax,
 ) -> Parity:
     """Of (N, C) expected probabilities, nan where headstart refuses, and those found or why there
-    are none.
+    are none. decide: what is said of an image by its (C,) probabilities.
     """
     differences, same, beyond = [], [], []
     for name, row, other in zip(names, expected, found, strict=True):
@@ -102,7 +106,7 @@ def compare(
             continue
         difference = float(np.abs(row - other).max())
         differences.append(difference)
-        same.append(row.argmax() == other.argmax())
+        same.append(decide(row) == decide(other))
         if not difference <= tolerance:
             beyond.append((name, f"differs by {difference:.2g}"))
     count = len(differences)

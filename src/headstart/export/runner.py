@@ -151,7 +151,11 @@ def open_model(folder: Path, record: dict[str, Any]) -> Predict:
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(3)
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        # 8 bits do not overflow on processors without instructions for them.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        cpu = ["CPUExecutionProvider"]
+        session = onnxruntime.InferenceSession(path, options, providers=cpu)
         names = ["probabilities", *(["typicality"] if record["none_of_these"] else [])]
 
         def run_onnx(pixels: np.ndarray) -> Answer:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from headstart.errors import EngineError
 from headstart.export.formats import Subject
+from headstart.export.int8 import quantise
 from headstart.export.novelty_graph import add_typicality
 from headstart.export.onnx_graph import to_onnx
 
@@ -13,9 +14,14 @@ MOST = 2_000_000_000  # bytes of one file of Protocol Buffers
 
 def write(subject: Subject, path: Path, precision: str, metadata: Mapping[str, str]) -> None:
     """Raises EngineError for an operation that is not known, or a model too large for one file."""
-    graph = subject.classifier.graph()
+    if precision == "int8":
+        assert subject.examples is not None
+        graph = quantise(subject.classifier, subject.examples.training, by_channel=False)
+    else:
+        graph = subject.classifier.graph()
     graph.inputs[0].tensor.set_names({"image"})
-    add_typicality(graph, subject.classifier)
+    if precision != "int8":  # whose features are others
+        add_typicality(graph, subject.classifier)
     model = to_onnx(graph, half=precision == "f16")
     if model.ByteSize() > MOST:
         raise EngineError(
