@@ -180,6 +180,11 @@ class Classifier:
         thresholds = novelty = None
         if accuracy is not None:
             check_accuracy(accuracy)
+            if self.thresholds is not None:
+                raise ClassifierError(
+                    "expected a classifier of one class an image, found one of several, which is "
+                    "never asked how sure it is of them together. Type: it without --accuracy"
+                )
             thresholds = self.abstention.answers().answer(accuracy).thresholds
         if reject is not None:
             novelty = self.abstention.unlike()

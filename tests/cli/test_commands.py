@@ -120,9 +120,9 @@ def test_predict_says_not_sure_and_none_of_these(
     done = call(*asked, "--format", "csv")
     assert done.code == 0, done.err
     header, first, second = done.out.splitlines()
-    assert header == "image,answer,label,probability,error"
-    assert re.search(r"0\.jpg,answered,red,\d\.\d+,$", first)
-    assert re.search(r"1\.png,none of these,,\d\.\d+,$", second)
+    assert header == "image,answer,label,probability,label_1,probability_1,error"
+    assert re.search(r"0\.jpg,answered,red,(0\.\d+),red,\1,$", first)
+    assert re.search(r"1\.png,none of these,,,(red|blue),\d\.\d+,$", second)
     assert "1 answered of 2, 0 not sure, 1 none of these" in done.err
     assert re.search(r"answers 100\.0% \(\d\d\.\d% to 100\.0%\) of images like those", done.err)
     assert re.search(r"takes 10\.0% \(\d\.\d% to .*%\) of images like those", done.err)

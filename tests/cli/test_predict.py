@@ -183,3 +183,29 @@ def test_what_does_not_go_together_is_told(words: str, text: str, call: Call) ->
     done = call("predict", "run", *words.split())
     assert (done.code, done.out) == (2, "")
     assert text in done.err
+
+
+def test_names_and_rows_that_are_odd_are_rows(
+    run: Path, tiny: Path, tmp_path: Path, call: Call
+) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(tiny / "red" / "0.jpg", tmp_path / "in" / ("r" * 246 + ".jpg"))
+    (tmp_path / "in" / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "rows.csv").write_text(f"path,n\nin/{'r' * 246}.jpg,1\n,2\n")
+    done = call("predict", run, "in", "rows.csv", "--out", "l.csv", "--sort-into", "s", "--copy",
+                "--explain", "why")  # fmt: skip
+    assert done.code == 1, done.err
+    assert "2 of 4 images could not be used" in done.err
+    rows = rows_of(tmp_path / "l.csv")
+    assert [row["label"] for row in rows] == ["", "red", "red", ""]
+    assert "cannot be read: " in rows[0]["error"]
+    assert rows[3]["image"] == "(no path in line 3 of rows.csv)"
+    assert len(list((tmp_path / "why").iterdir())) == 2
+
+
+def test_several_classes_an_image_cannot_keep_an_accuracy(tiny: Path, call: Call) -> None:
+    old = Path(__file__).parents[1] / "data_of_old_runs" / "0.1.0" / "several_classes"
+    done = call("predict", old, tiny, "--accuracy", 0.9)
+    assert done.code == 2
+    assert "found one of several" in done.err
+    assert "linear head" not in done.err

@@ -62,6 +62,17 @@ def test_a_copy_is_made_where_a_link_was(tmp_path: Path) -> None:
     assert sorted(kinds) == [False, True]
 
 
+@pytest.mark.parametrize("copies", [False, True])
+def test_names_as_long_as_names_may_be(tmp_path: Path, copies: bool) -> None:
+    sorter = Sorter(tmp_path / "sorted", CLASSES, copies=copies)
+    name = "é" * 125 + ".jpg"
+    for folder in ("1", "2"):
+        sorter.place(item(tmp_path / folder, name, folder), say("cats"))
+    placed = list((tmp_path / "sorted" / "cats").iterdir())
+    assert sorted(path.read_text() for path in placed) == ["1", "2"]
+    assert {path.suffix for path in placed} == {".jpg"}
+
+
 def test_one_classifier_sorts_into_a_folder(tmp_path: Path) -> None:
     Sorter(tmp_path, CLASSES).claim({"classifier": "x", "accuracy": None})
     Sorter(tmp_path, CLASSES).claim({"classifier": "x", "accuracy": None})

@@ -41,5 +41,7 @@ def test_what_is_no_video_is_told(tmp_path: Path) -> None:
         list(read_frames(str(tmp_path / "x.mp4")))
     with pytest.raises(DatasetError, match="found nothing at nowhere"):
         list(read_frames("nowhere"))
+    with pytest.raises(DatasetError, match=r"found the folder .*Type: --watch"):
+        list(read_frames(str(tmp_path)))
     assert is_device("0")
     assert not is_device("0.mp4")

@@ -69,8 +69,33 @@ def test_several_classes_and_no_answer(path: Path) -> None:
     assert (first["answer"], second["answer"]) == ("answered", NOT_SURE)
     assert first["label"] == "a;b"
     assert not second["label"]
+    if path.suffix == ".jsonl":
+        assert first["probabilities"] == {"a": 0.9, "b": 0.8}
+    else:
+        assert (first["probability"], second["probability"]) in (
+            ("0.900000;0.800000", ""), ("0.900000;0.800000", None)
+        )  # fmt: skip
+        assert (second["label_1"], float(second["probability_1"])) == ("a", pytest.approx(0.9))
     if path.suffix != ".csv":
         assert first["labels"] == ["a", "b"]
+    if path.suffix == ".parquet":
+        assert first["probabilities"] == pytest.approx([0.9, 0.8])
+
+
+def test_no_probability_is_told_without_its_class() -> None:
+    silent = replace(SAID, label=None, silence=NOT_SURE)
+    form = Form(top_k=2, asked=True)
+    assert dict(zip(form.columns, form.cells(silent), strict=True)) == {
+        "image": "1.jpg", "answer": NOT_SURE, "label": None, "probability": None,
+        "label_1": AWKWARD, "probability_1": 0.75, "label_2": "other", "probability_2": 0.25,
+        "error": None,
+    }  # fmt: skip
+    form = Form(top_k=2, several=True)
+    assert form.cells(SEVERAL) == [
+        "2.jpg", "a;b", "0.900000;0.800000", "a", 0.9, "b", 0.8, None
+    ]  # fmt: skip
+    assert form.cells(replace(SEVERAL, label="", labels=()))[:5] == ["2.jpg", "", None, "a", 0.9]
+    assert form.cells(BAD) == [BAD.name, *[None] * 6, BAD.error]
 
 
 def test_what_is_there_is_not_overwritten_nor_mixed(path: Path) -> None:
@@ -161,7 +186,7 @@ def test_a_finished_file_stays_until_another_takes_its_place(path: Path) -> None
     with pytest.raises(HeadstartError, match="not y"):
         write(path, SAID, resume=True, about={"classifier": "y"})
     assert read(path)[:2] == before
-    names = [name for name, _ in write(path, SEVERAL, resume=True)]
+    names = [name for name, _ in write(path, replace(SAID, name="2.jpg"), resume=True)]
     assert names == ["1.jpg", before[1]["image"], "more.jpg"]
     assert [row["image"] for row in read(path)] == [*names, "2.jpg"]
     assert [name for name, _ in write(path, resume=True)] == [*names, "2.jpg"]

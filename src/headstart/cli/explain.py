@@ -10,6 +10,7 @@ import typer
 from headstart.cli.app import WORK, app, command
 from headstart.cli.options import RunFolder, parse_path
 from headstart.cli.output import print_json, tell
+from headstart.system.text import shorten
 
 if TYPE_CHECKING:
     from headstart.classifier import Classifier
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from headstart.explain.maps import Explainer, Explanation
     from headstart.explain.neighbours import Neighbour, Neighbours
 
+LONGEST = 200  # bytes of a photo's name in that of its picture
 SHOWN = 512  # pixels of a side are enough for a picture
 
 
@@ -150,6 +152,7 @@ def explain_all(
 
 def _name_picture(stem: str, taken: set[str]) -> str:
     """A name that no photo has, and no other picture of this call."""
+    stem = shorten(stem, LONGEST)
     number, name = 1, f"{stem}.explained.png"
     while name.casefold() in taken:
         number += 1

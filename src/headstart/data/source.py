@@ -76,10 +76,17 @@ def walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
         return
     for entry in _scan(folder, _is_visible):
         path = folder / entry.name
-        if entry.is_dir():
+        if _is_dir(entry):
             yield from walk(path, above | {real})
         elif is_candidate(path):
             yield path
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: no image can be read there, as its row will say
+        return False
 
 
 def _is_visible(name: str) -> bool:
@@ -182,7 +189,7 @@ def _match(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
         path = folder / entry.name
         if not rest:
             yield path
-        elif entry.is_dir():
+        elif _is_dir(entry):
             yield from _match(path, rest)
 
 

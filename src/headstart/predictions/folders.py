@@ -13,10 +13,11 @@ from headstart.classifier import NONE_OF_THESE, NOT_SURE, Prediction
 from headstart.data.item import Item
 from headstart.predictions.about import compare_about, write_about
 from headstart.system.atomic import cannot_write, sibling
+from headstart.system.text import shorten
 
 NONE = "none"  # where an image may be in several classes: those in none of them
 ABOUT = "about.json"  # in the folder: who sorted into it
-LONGEST = 200  # bytes of a folder's name
+LONGEST = 200  # bytes of a folder's name, and of a file's that gets a longer one
 _REFUSED = re.compile(r'[/\\:*?"<>|\x00-\x1f]')  # by one file system or another
 
 
@@ -71,19 +72,25 @@ class Sorter:
         source = item.path.absolute()
         copied = self.copies or item.hold is not None  # an unpacked archive may be gone tomorrow
         own = item.content_hash if copied else hashlib.blake2b(os.fsencode(source)).digest()
-        for name in (source.name, f"{source.stem}-{own.hex()[:16]}{source.suffix}"):
+        for name in (source.name, _lengthen(source, own.hex()[:16])):
             target = folder / name
             if os.path.lexists(target):
                 if _same(source, target, copied):
                     return
                 continue  # another image of that name
             if copied:
-                temporary = sibling(target)
+                temporary = sibling(folder / "copy")  # its own name may be as long as names may be
                 shutil.copyfile(source, temporary)
                 os.rename(temporary, target)
             else:
                 os.symlink(source, target)
             return
+
+
+def _lengthen(source: Path, more: str) -> str:
+    """Its name with more in it, no longer than a name may be."""
+    suffix = source.suffix if len(os.fsencode(source.suffix)) <= 16 else ""
+    return f"{shorten(source.stem, LONGEST)}-{more}{suffix}"
 
 
 def _same(source: Path, target: Path, copied: bool) -> bool:
@@ -98,7 +105,7 @@ def name_folders(names: Sequence[str]) -> list[str]:
     given = []
     for name in names:
         safe = _REFUSED.sub("_", name).rstrip(". ")
-        safe = safe.encode()[:LONGEST].decode(errors="ignore") or "_"
+        safe = shorten(safe, LONGEST) or "_"
         safe = f"_{safe[1:]}" if safe.startswith(".") else safe
         number, folder = 1, safe
         while folder.casefold() in taken:

@@ -35,9 +35,12 @@ def read_frames(source: str) -> Iterator[Frame]:
     import cv2
 
     if not is_device(source) and not Path(source).is_file():
+        is_folder = Path(source).is_dir()
+        found = f"the folder {source}" if is_folder else f"nothing at {source}"
+        advice = f"--watch {source}, or --camera 0" if is_folder else "--camera 0"
         raise DatasetError(
-            f"expected the number of a camera or a video file, found nothing at {source}. Type: "
-            "--camera 0"
+            "expected the number of a camera (0 is the first) or a video file, found "
+            f"{found}. Type: {advice}"
         )
     video = cv2.VideoCapture(int(source) if is_device(source) else source)
     try:

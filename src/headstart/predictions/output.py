@@ -249,10 +249,11 @@ class _Parquet:
         fields = [(name, self._kind(name)) for name in form.columns]
         if form.several:
             fields.append(("labels", pyarrow.list_(pyarrow.string())))
+            fields.append(("probabilities", pyarrow.list_(pyarrow.float32())))
         self.schema = pyarrow.schema(fields)
 
     def _kind(self, column: str) -> Any:
-        numbers = column.startswith("probability")
+        numbers = column.startswith("probability_" if self.form.several else "probability")
         return self.arrow.float32() if numbers else self.arrow.string()
 
     def exists(self) -> bool:
@@ -301,7 +302,9 @@ class _Parquet:
     def write(self, prediction: Prediction) -> None:
         cells = self.form.cells(prediction)
         if self.form.several:
-            cells.append(None if prediction.labels is None else list(prediction.labels))
+            labels, shares = prediction.labels, prediction.probabilities
+            cells.append(None if labels is None else list(labels))
+            cells.append(None if labels is None else [shares[label] for label in labels])
         self.rows.append([escape(c) if isinstance(c, str) else c for c in cells])
         if len(self.rows) >= PART:
             self._write_part()

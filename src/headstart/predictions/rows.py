@@ -15,6 +15,10 @@ Row = tuple[str, str]  # an image's name, and what became of it: ANSWERED, FAILE
 class Form:
     """What a row tells. top_k: how many classes. asked: whether an answer may be taken back.
     several: whether an image may be in several classes.
+
+    Where an answer may be taken back, or be of several classes, `label` and `probability` are what
+    is said ("a;b", "0.9;0.8"), and from `label_1` on stand the likeliest classes, said or not; else
+    `label` is the likeliest, and the next is `label_2`.
     """
 
     top_k: int = 1
@@ -24,23 +28,29 @@ class Form:
     @property
     def columns(self) -> list[str]:
         """The names of the cells."""
+        first = 1 if self._apart else 2
         more = [
-            f"{part}_{k}" for k in range(2, self.top_k + 1) for part in ("label", "probability")
+            f"{part}_{k}" for k in range(first, self.top_k + 1) for part in ("label", "probability")
         ]
         answer = ["answer"] if self.asked else []
         return ["image", *answer, "label", "probability", *more, "error"]
 
+    @property
+    def _apart(self) -> bool:
+        """Whether what is said and what is likeliest are told apart."""
+        return self.asked or self.several
+
     def cells(self, prediction: Prediction) -> list[Any]:
         """One for each column: text, a probability, or None for an empty one."""
         cells: list[Any] = []
-        if prediction.labels is not None:
-            cells = [prediction.label, None]
-        else:
-            for name, probability in prediction.top(self.top_k):
-                cells += [name, probability]
-        if prediction.silence is not None:
-            cells[0] = None  # the class that was not said
-        cells += [None] * (2 * self.top_k - len(cells))
+        if self._apart:
+            cells = [prediction.label, prediction.probability]
+        if self.several and prediction.labels is not None:
+            shares = (prediction.probabilities[label] for label in prediction.labels)
+            cells[1] = ";".join(f"{share:.6f}" for share in shares) or None
+        for pair in prediction.top(self.top_k):
+            cells += pair
+        cells += [None] * (2 * (self.top_k + self._apart) - len(cells))
         said = None if prediction.error else prediction.silence or ANSWERED
         return [prediction.name, *[said] * self.asked, *cells, prediction.error]
 
@@ -57,7 +67,8 @@ class Form:
         row["probability"] = prediction.probability
         if prediction.labels is not None:
             row["labels"] = list(prediction.labels)
-        row["probabilities"] = dict(prediction.top(max(self.top_k, 1)))
+        told = {*(prediction.labels or ()), *dict(prediction.top(max(self.top_k, 1)))}
+        row["probabilities"] = {k: v for k, v in prediction.probabilities.items() if k in told}
         return row
 
 

@@ -17,6 +17,12 @@ def escape(text: str, *, lines: bool = False) -> str:
     return (_LINES if lines else _NAMES).sub(_escape_letter, text)
 
 
+def shorten(text: str, most: int) -> str:
+    """The beginning of at most `most` bytes in UTF-8; `text` itself if it is no longer."""
+    written = text.encode("utf-8", "surrogateescape")
+    return text if len(written) <= most else written[:most].decode(errors="ignore")
+
+
 def _escape_letter(match: re.Match[str]) -> str:
     code = ord(match[0])
     if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is not UTF-8
