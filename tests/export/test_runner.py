@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import pytest
 from PIL import Image
 
 from headstart.errors import BadImage
-from headstart.export import runner
 from headstart.export.golden import draw, make_odd
 from headstart.images.geometry import Geometry, prepare
 
@@ -23,7 +23,20 @@ GEOMETRIES = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def pillow() -> Iterator[None]:
+    """As it was: the page sets it up for a process of its own."""
+    most, openers, names = Image.MAX_IMAGE_PIXELS, dict(Image.OPEN), list(Image.ID)
+    yield
+    Image.MAX_IMAGE_PIXELS = most
+    Image.ID[:] = names
+    Image.OPEN.clear()
+    Image.OPEN.update(openers)
+
+
 def seen(file: Any, geometry: Geometry) -> np.ndarray:
+    from headstart.export import runner
+
     size = geometry.height, geometry.width
     pixels = runner.read(file, *size, geometry.interpolation)
     return runner.resize(pixels, *size, geometry.resize, geometry.interpolation)
@@ -69,3 +82,11 @@ def test_odd_images_found_in_the_wild(photos: Path) -> None:
             count += 1
             assert np.array_equal(seen(path, geometry), expected), path.name
     assert count > 40
+
+
+def test_more_pixels_than_headstart_takes_are_refused(photos: Path) -> None:
+    bomb = photos / "odd_images" / "bomb_400MP.png"
+    with pytest.raises(BadImage):
+        prepare(bomb.read_bytes(), Geometry(60, 90))
+    with pytest.raises(ValueError, match="too many pixels"):
+        seen(bomb, Geometry(60, 90))

@@ -81,9 +81,10 @@ def find_format(kind: str, precision: str = "f32") -> Format:
             "Type: headstart export RUN --to onnx"
         )
     if kind not in FORMATS:
-        near = difflib.get_close_matches(kind, FORMATS, n=1, cutoff=0) or ["onnx"]
+        known = [*FORMATS, "web", "server"]
+        near = difflib.get_close_matches(kind.lower(), known, n=1, cutoff=0) or ["onnx"]
         raise HeadstartError(
-            f"expected --to with one of {', '.join(FORMATS)}, found {kind!r}. Type: --to {near[0]}"
+            f"expected --to with one of {', '.join(known)}, found {kind!r}. Type: --to {near[0]}"
         )
     found = FORMATS[kind]
     if precision not in found.precisions:

@@ -28,7 +28,8 @@ with suppress(ImportError):
     import pillow_heif
 
     pillow_heif.register_heif_opener()
-Image.MAX_IMAGE_PIXELS = 300_000_000
+MOST = 50_000_000  # pixels of an image
+Image.MAX_IMAGE_PIXELS = None  # the limit is our own
 HERE = Path(__file__).parent
 Answer = tuple[np.ndarray, "float | None"]  # (C,) probabilities, typicality where it can be told
 Predict = Callable[[np.ndarray], Answer]
@@ -39,6 +40,8 @@ def read(path: "str | Path", height: int, width: int, interpolation: str) -> np.
     least = (2500, 2500) if interpolation == "nearest" else (2 * height, 2 * width)
     with Image.open(path) as image:
         kind, full = image.format, image.size
+        if full[0] * full[1] > MOST:
+            raise ValueError(f"too many pixels ({full[0]}x{full[1]}, at most {MOST:,})")
         turn = orientation(image.info.get("exif"))
         if turn in (5, 6, 7, 8):
             least = least[::-1]
