@@ -26,6 +26,7 @@ GEOMETRIES = [
 @pytest.fixture(scope="module", autouse=True)
 def pillow() -> Iterator[None]:
     """As it was: the page sets it up for a process of its own."""
+    Image.init()  # else what other tests open later would not be known
     most, openers, names = Image.MAX_IMAGE_PIXELS, dict(Image.OPEN), list(Image.ID)
     yield
     Image.MAX_IMAGE_PIXELS = most
