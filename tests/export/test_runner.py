@@ -2,6 +2,8 @@
 
 import io
 import itertools
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,3 +93,13 @@ def test_more_pixels_than_headstart_takes_are_refused(photos: Path) -> None:
         prepare(bomb.read_bytes(), Geometry(60, 90))
     with pytest.raises(ValueError, match="too many pixels"):
         seen(bomb, Geometry(60, 90))
+
+
+def test_headstart_itself_does_not_import_the_page() -> None:
+    """It sets Pillow up for a process of its own."""
+    program = (
+        "import sys, headstart.export.folder, headstart.cli.export;"
+        "print('headstart.export.runner' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr

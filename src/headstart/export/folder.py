@@ -22,7 +22,6 @@ import numpy as np
 from headstart.backbones.catalogue import CATALOGUE
 from headstart.classifier import Classifier
 from headstart.errors import ClassifierError, EngineError, cannot_read
-from headstart.export import runner
 from headstart.export.formats import PIXELS, Format, Subject, find_format
 from headstart.export.golden import choose, make_odd
 from headstart.export.int8 import GOLDEN as TOLERANCE_OF_INT8
@@ -47,6 +46,7 @@ from headstart.system.digest import digest, digest_file, is_sealed, seal
 from headstart.system.json import dumps, loads
 from headstart.system.progress import Progress
 
+RUNNER = Path(__file__).with_name("runner.py")  # not imported: it sets Pillow up for itself
 FORMAT = 1
 RECORD, GOLDEN = "export.json", "golden.json"
 ACCURACIES = (0.9, 0.95, 0.98, 0.99)  # whose thresholds of "not sure" travel
@@ -98,7 +98,7 @@ def export(
             )
             record["golden"] = digest((folder / GOLDEN).read_bytes())
             form.write(subject, folder / form.model, precision, metadata(record))
-            (folder / "run.py").write_bytes(Path(runner.__file__).read_bytes())
+            (folder / "run.py").write_bytes(RUNNER.read_bytes())
             (folder / RECORD).write_text(dumps(record), encoding="utf-8")  # for run.py
         with progress.stage(f"check {form.title}"):
             paths = [*golden, *images]
