@@ -142,5 +142,5 @@ def test_none_of_these_is_told_and_an_accuracy_refused(run: headstart.Run, table
     disc, alien = classifier.predict([table.parent / "1.png", stripes], reject=0.05)
     assert disc.typicality is not None
     assert (alien.silence, alien.label, alien.labels) == ("none of these", None, ())
-    with pytest.raises(ClassifierError, match="of several classes an image"):
+    with pytest.raises(ClassifierError, match="one class an image, found one of several"):
         classifier.predict(stripes, accuracy=0.9)
