@@ -10,7 +10,7 @@ from claims import Draws, claim
 from claims._sets import draw, examples_of
 from headstart.abstention.abstention import FOLDS
 from headstart.abstention.novelty import Sample
-from headstart.abstention.selective import OutOfFold
+from headstart.abstention.selective import Answers, OutOfFold
 from headstart.heads import linear
 from headstart.heads.examples import Examples
 from headstart.metrics.intervals import interval
@@ -30,26 +30,27 @@ def _trainings(draws: Draws) -> Iterator[tuple[str, int, Examples, Examples]]:
             yield name, number, seen, unseen
 
 
-def _answers(draws: Draws) -> Iterator[tuple[str, float, int, int]]:
-    """Set and accuracy, how many new images are answered and how many of these rightly."""
+def _answers(draws: Draws) -> Iterator[tuple[str, Answers, int, int]]:
+    """Set, what is told, how many new images are answered and how many of these rightly."""
     for name, seed, seen, unseen in _trainings(draws):
         fit = linear.fit(seen, seed=seed)
         known = OutOfFold.of(fit.out_of_fold, seen.targets)
         said = fit.head().probabilities(unseen.values[:, 0])
         predicted, confidence = said.argmax(axis=1), said.max(axis=1)
         for accuracy in ACCURACIES:
-            answered = confidence >= known.answer(accuracy).thresholds[predicted]
+            told = known.answer(accuracy)
+            answered = confidence >= told.thresholds[predicted]
             right = answered & (predicted == unseen.targets)
-            yield name, accuracy, int(answered.sum()), int(right.sum())
+            yield name, told, int(answered.sum()), int(right.sum())
 
 
 @claim("accuracy of answers within its interval", (0.95, 1.0), repeats=100)
 def within_interval(draws: Draws) -> dict[str, np.ndarray]:
     """The accuracy asked for is not above the 95% interval of the answers to new images."""
     outcomes: dict[str, list[bool]] = {}
-    for name, accuracy, answered, right in _answers(draws):
+    for name, told, answered, right in _answers(draws):
         _, high = interval(right, answered) or (0.0, 1.0)
-        outcomes.setdefault(f"{accuracy:.0%} of {name}", []).append(high >= accuracy)
+        outcomes.setdefault(f"{told.accuracy:.0%} of {name}", []).append(high >= told.accuracy)
     return {key: np.array(values) for key, values in outcomes.items()}
 
 
@@ -59,24 +60,16 @@ def covered(draws: Draws) -> dict[str, np.ndarray]:
     intervals allow (Newcombe 1998, method 10).
     """
     outcomes: dict[str, list[bool]] = {}
-    for name, seed, seen, unseen in _trainings(draws):
-        fit = linear.fit(seen, seed=seed)
-        known = OutOfFold.of(fit.out_of_fold, seen.targets)
-        said = fit.head().probabilities(unseen.values[:, 0])
-        predicted, confidence = said.argmax(axis=1), said.max(axis=1)
-        for accuracy in ACCURACIES:
-            told = known.answer(accuracy)
-            answered = confidence >= told.thresholds[predicted]
-            right = int((answered & (predicted == unseen.targets)).sum())
-            new = interval(right, int(answered.sum()))
-            if told.accuracy_interval is None or new is None:
-                continue
-            share, found = told.right / told.answered, right / answered.sum()
-            (low, high), (low_new, high_new) = told.accuracy_interval, new
-            below = np.hypot(share - low, high_new - found)
-            above = np.hypot(high - share, found - low_new)
-            held = -below <= found - share <= above
-            outcomes.setdefault(f"{accuracy:.0%} of {name}", []).append(bool(held))
+    for name, told, answered, right in _answers(draws):
+        new = interval(right, answered)
+        if told.accuracy_interval is None or new is None:
+            continue
+        share, found = told.right / told.answered, right / answered
+        (low, high), (low_new, high_new) = told.accuracy_interval, new
+        below = np.hypot(share - low, high_new - found)
+        above = np.hypot(high - share, found - low_new)
+        held = -below <= found - share <= above
+        outcomes.setdefault(f"{told.accuracy:.0%} of {name}", []).append(bool(held))
     return {key: np.array(values) for key, values in outcomes.items()}
 
 
@@ -86,10 +79,10 @@ def on_average(draws: Draws) -> dict[str, np.ndarray]:
     that answer any.
     """
     outcomes: dict[str, list[float]] = {}
-    for name, accuracy, answered, right in _answers(draws):
+    for name, told, answered, right in _answers(draws):
         if answered:
-            beyond = right / answered - accuracy
-            outcomes.setdefault(f"{accuracy:.0%} of {name}", []).append(beyond)
+            beyond = right / answered - told.accuracy
+            outcomes.setdefault(f"{told.accuracy:.0%} of {name}", []).append(beyond)
     return {key: np.array(values) for key, values in outcomes.items()}
 
 

@@ -5,6 +5,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,24 @@ def test_headstart_itself_does_not_import_the_page() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_of_several_classes_each_that_is_said_has_its_probability() -> None:
+    from headstart.export.runner import describe
+
+    row = np.array([0.9, 0.15, 0.6])
+    several = {"classes": ["a", "b", "c"], "thresholds": [0.5, 0.1, 0.7]}
+    assert describe(several, row) == "a 90.0%; b 15.0%"
+    assert describe({**several, "thresholds": [1, 1, 1]}, row) == "no class (90.0% at most)"
+    assert describe({"classes": ["a", "b", "c"], "thresholds": None}, row) == "a 90.0%"
+
+
+def test_a_folder_that_is_not_whole_is_told_in_a_line(tmp_path: Path) -> None:
+    page = Path(find_spec("headstart.export.runner").origin)
+    (tmp_path / "run.py").write_bytes(page.read_bytes())
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "run.py"), "a.jpg"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("expected the whole folder of the export beside run.py, found")
+    assert "Traceback" not in done.stderr

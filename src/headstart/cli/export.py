@@ -86,6 +86,11 @@ def export_run(
     from headstart.system.progress import Progress
 
     if to == "server":
+        for option, given in (("--precision", precision != "f32"), ("--images", images is not None),
+                              ("--single-file", single_file)):  # fmt: skip
+            if given:
+                raise HeadstartError(f"expected no {option} with --to server, which serves the "
+                                     "classifier as it is. Type: it without")  # fmt: skip
         export_server(run, out or Path(f"{run.resolve().name}-server"), quiet, as_json)
         return
     if to != "web":
@@ -205,17 +210,17 @@ def find_photos(run: Path, classifier: "Classifier", images: Path | None) -> lis
     from headstart.data import dataset
 
     if images is not None:
-        paths = [item.path for item in dataset.images_in([images])]
+        paths = [item.path for item in dataset.images_in([images]) if item.path.is_file()]
+        where = f"there are none in {images} that can be used"
     else:
-        paths = own_photos(run)
-    if not paths:
-        where = "the run's photos are not where they were" if images is None else (
-            f"there are none in {images}"
-        )  # fmt: skip
+        paths, where = own_photos(run), "the run's photos are not where they were"
+    places: Any = np.unique(np.linspace(0, len(paths) - 1, CHECKED).astype(int)) if paths else []
+    paths = [paths[place] for place in places]
+    if all(classifier.prepare((0, path))[1] is None for path in paths):
+        paths = []
         tell(f"checked on drawn pictures alone, for {where}. To check on others, type: --images "
              "PHOTOS", to=sys.stderr)  # fmt: skip
-    places: Any = np.unique(np.linspace(0, len(paths) - 1, CHECKED).astype(int)) if paths else []
-    return [paths[place] for place in places]
+    return paths
 
 
 def own_photos(run: Path) -> list[Path]:

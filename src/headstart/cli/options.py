@@ -29,7 +29,7 @@ def parse_share(text: str | float) -> float:
     """A share from 0 to 1 as it was typed."""
     number = parse_number(text)
     if not 0 <= number <= 1:
-        raise typer.BadParameter(f"expected a share from 0 to 1, found {text!r}. Type: 0.95")
+        raise typer.BadParameter(f"expected a share from 0 to 1, as 0.02 is 2%, found {text!r}")
     return number
 
 

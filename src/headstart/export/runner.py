@@ -211,12 +211,16 @@ def predict(model: Predict, record: dict[str, Any], paths: "list[str]") -> "list
     return rows
 
 
-def name(record: dict[str, Any], row: np.ndarray) -> str:
-    """The class, or the classes above their thresholds where an image may be in several."""
+def describe(record: dict[str, Any], row: np.ndarray) -> str:
+    """The class, or those above their thresholds where an image may be in several, each with its
+    probability.
+    """
     classes, thresholds = record["classes"], record["thresholds"]
     if thresholds is None:
-        return str(classes[int(row.argmax())])
-    return ";".join(c for c, p, least in zip(classes, row, thresholds, strict=True) if p >= least)
+        return f"{classes[int(row.argmax())]} {row.max():.1%}"
+    rows = zip(classes, row, thresholds, strict=True)
+    said = [f"{c} {p:.1%}" for c, p, least in rows if p >= least]
+    return "; ".join(said) or f"no class ({row.max():.1%} at most)"
 
 
 def silence(
@@ -290,13 +294,18 @@ def replay(model: Predict, record: dict[str, Any]) -> int:
 
 
 def main(arguments: "list[str]") -> int:
-    record = json.loads((HERE / "export.json").read_text(encoding="utf-8"))
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    arguments, accuracy, reject = read_options(record, arguments)
-    model = open_model(HERE, record)
+    try:
+        record = json.loads((HERE / "export.json").read_text(encoding="utf-8"))
+        arguments, accuracy, reject = read_options(record, arguments)
+        model = open_model(HERE, record)
+    except ImportError as error:
+        sys.exit(f"expected what README.md says to install, found: {error}")
+    except (OSError, ValueError, RuntimeError) as error:
+        sys.exit(f"expected the whole folder of the export beside run.py, found: {error}")
     if arguments[:1] == ["--golden"]:
         return replay(model, record)
     paths = [path for path in arguments if path != "--json"]
@@ -310,7 +319,7 @@ def main(arguments: "list[str]") -> int:
             told = {"answer": why or "answered", "probabilities": row[0].tolist()}
             if row[1] is not None:
                 told["typicality"] = row[1]
-            words = f"{why or name(record, row[0])} {row[0].max():.1%}"
+            words = f"{why} {row[0].max():.1%}" if why else describe(record, row[0])
         print(json.dumps({"image": path, **told}) if "--json" in arguments else f"{path}  {words}")
     return int(any(isinstance(row, str) for row in rows))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.errors import ClassifierError
+from headstart.errors import ClassifierError, MissingExtra
 from headstart.export.formats import Subject
 
 
@@ -15,18 +15,22 @@ def write(subject: Subject, path: Path, precision: str, metadata: Mapping[str, s
     build(subject).save(path)
 
 
-def build(subject: Subject) -> Any:
+def build(subject: Subject, what: str = "Keras", extra: str = "tensorflow") -> Any:
     """The Keras model from one or more images (N, H, W, 3) uint8 to (N, C) probabilities.
 
-    Raises ClassifierError for a classifier without the run that it comes from, MissingExtra without
-    a backend of Keras' that trains, WeightsError without the backbone's weights.
+    what, extra: the export and what brings its packages, for the error. Raises ClassifierError for
+    a classifier without the run that it comes from, MissingExtra without a backend of Keras' that
+    trains, WeightsError without the backbone's weights.
     """
     if subject.keras is None:
         raise ClassifierError(
             "expected a run, whose recipe says how its Keras model is built, found a classifier "
             "alone. Give the run's folder, or type: --to onnx"
         )
-    inner, rule = subject.keras()
+    try:
+        inner, rule = subject.keras()
+    except MissingExtra as error:  # which speaks of training
+        raise MissingExtra(f"an export to {what}", extra) from error
     import keras
 
     geometry = subject.classifier.geometry

@@ -14,7 +14,7 @@ from headstart.export.to_savedmodel import save
 
 def write(subject: Subject, path: Path, precision: str, metadata: Mapping[str, str]) -> None:
     """model.tflite, one image at a time. Raises as `to_keras.build` does."""
-    model = build(subject)
+    model = build(subject, "LiteRT", "litert")
     with TemporaryDirectory() as scratch, _silenced():
         import_extra("ai_edge_litert.interpreter", "LiteRT", "litert")
         tensorflow = import_extra("tensorflow", "LiteRT", "litert")
