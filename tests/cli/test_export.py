@@ -63,3 +63,26 @@ def test_a_page_has_no_8_bits(call: Call) -> None:
     done = call("export", OLD / "linear", "--to", "web", "--precision", "int8")
     assert done.code == 2
     assert "f32, f16 for web" in done.err
+
+
+def test_options_that_a_server_has_no_use_for_are_refused(call: Call) -> None:
+    for option in (["--precision", "int8"], ["--images", "."], ["--single-file"]):
+        done = call("export", OLD / "linear", "--to", "server", *option)
+        assert done.code == 2
+        assert f"expected no {option[0]} with --to server" in done.err
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_photos_that_cannot_be_used_are_not_told_as_looked_at(call: Call) -> None:
+    Path("photos").mkdir()
+    Path("photos/broken.jpg").write_bytes(b"no image")
+    Path("photos/gone.jpg").symlink_to("nowhere.jpg")
+    done = call("export", OLD / "linear", "--to", "onnx", "--images", "photos")
+    assert done.code == 0, done.err
+    assert "checked on drawn pictures alone, for there are none in photos that can be used" in (
+        done.err)  # fmt: skip
+
+
+def test_a_format_that_there_is_not_is_told_beside_all(call: Call) -> None:
+    done = call("export", OLD / "linear", "--to", "Server2")
+    assert "web, server, found 'Server2'. Type: --to server" in done.err

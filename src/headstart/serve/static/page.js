@@ -223,10 +223,15 @@
     return canvas;
   }
 
-  async function add(blob, name) {
-    const row = make("li"), words = make("div");
+  const given = []; // photos and their names: another choice asks of all of them again
+  let choice = 0;
+
+  async function add(blob, name, known = false) {
+    const row = make("li"), words = make("div"), asked = choice;
     let answer = null, error = "";
+    if (!known) given.push([blob, name]);
     try { answer = await classify(blob); } catch (reason) { error = reason.message || String(reason); }
+    if (asked !== choice) return; // it is asked again
     answers.push([name, answer ? say(answer) : "", answer?.top[0]?.[1] ?? "", error]);
     words.append(make("div", "name", name));
     if (answer) words.append(make("div", `answer${answer.silence ? " silent" : ""}`, say(answer)), bars(answer));
@@ -236,13 +241,24 @@
     $("answers").hidden = $("save").hidden = false;
   }
 
+  async function again() {
+    const asked = ++choice;
+    answers.length = 0;
+    $("rows").replaceChildren();
+    for (const [blob, name] of [...given]) {
+      if (asked !== choice) return;
+      await add(blob, name, true);
+    }
+    if (given.length) tell(`${given.length} done`);
+  }
+
   async function show(files) {
     let done = 0;
     for (const file of files) {
       tell(`${++done} of ${files.length}`);
       await add(file, file.name || "pasted");
     }
-    if (files.length) tell(files.length === 1 ? `${answers.at(-1)[0]}: ${answers.at(-1)[1] || answers.at(-1)[3]}` : `${files.length} done`);
+    if (files.length) tell(files.length === 1 ? answers.at(-1)?.map(String).filter((text, at) => text && at !== 2).join(": ") ?? "" : `${files.length} done`);
   }
 
   // --- the camera --------------------------------------------------------------------------------
@@ -328,6 +344,7 @@
   $("key").hidden = $("server").hidden = Boolean(data);
   $("private").textContent = data ? "Nothing leaves this device: the network runs in this page." : "Photos go to the server that this page came from.";
   $("key").addEventListener("change", offerThere);
+  for (const name of ["accuracy", "reject"]) $(name).addEventListener("change", again);
   $("files").addEventListener("change", () => show([...$("files").files]).then(() => { $("files").value = ""; }));
   for (const kind of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(kind, (event) => {
