@@ -12,8 +12,9 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "headstart"
 ORDER = ["errors", "system", "metrics", "images", "backbones", "data", "recipe", "report",
-         "features", "heads", "saved", "classifier", "selection", "tuning", "runs", "demo",
-         "estimator", "cli"]  # fmt: skip
+         "features", "heads", "abstention", "saved", "classifier", "explain", "predictions",
+         "serve", "audit", "selection", "tuning", "runs", "export", "demo", "estimator",
+         "cli"]  # fmt: skip
 
 
 def count_imports() -> Counter[tuple[str, str]]:
@@ -29,7 +30,12 @@ def count_imports() -> Counter[tuple[str, str]]:
             for alias in node.names
         }
         arrows.update((package, name) for name in names if name != package)
-    return Counter({pair: n for pair, n in arrows.items() if set(pair) <= set(ORDER)})
+    packages = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    known = packages | {path.stem for path in SOURCE.glob("[!_]*.py")}
+    if known != set(ORDER):
+        raise SystemExit(f"expected {sorted(ORDER)} in {SOURCE}, found {sorted(known)}: give each "
+                         "its place in ORDER")  # fmt: skip
+    return Counter({pair: n for pair, n in arrows.items() if set(pair) <= known})
 
 
 def draw(arrows: Counter[tuple[str, str]], out: Path) -> None:
@@ -37,7 +43,7 @@ def draw(arrows: Counter[tuple[str, str]], out: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    figure = Figure(figsize=(9, 6.5), dpi=160, layout="constrained")
+    figure = Figure(figsize=(10.5, 8), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()
     places = {name: place for place, name in enumerate(ORDER)}
