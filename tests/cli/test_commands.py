@@ -201,7 +201,8 @@ def test_check(runs: Trained, tiny: Path, call: Call, tmp_path: Path) -> None:
     [((), "expected what to check, found none. Type: headstart check "),
      (("--min-accuracy", 0.5, "--max-drop", 0.01),
       "expected an older run with --max-drop, found none. Type: --against RUN"),
-     (("--min-accuracy", 95), "--min-accuracy: expected a share from 0 to 1, found '95'")],
+     (("--min-accuracy", 95),
+      "--min-accuracy: expected a share from 0 to 1, as 0.02 is 2%, found '95'")],
 )  # fmt: skip
 def test_check_refuses(
     runs: Trained, tiny: Path, call: Call, options: tuple[Any, ...], message: str

@@ -10,7 +10,7 @@ from run_files import OF_FILE, OLD, RUNS, held, list_edits, say_all
 
 import headstart
 
-MOST = 400  # edits of one file of one run: every one is tried by bench/attack
+MOST = 150  # edits of one file of one run: every one is tried by bench/attack
 
 
 @pytest.mark.parametrize("name", RUNS)
