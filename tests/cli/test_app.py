@@ -52,12 +52,21 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     done = headstart(*command.split(), "--help")
     assert done.returncode == 0
     assert f"Example: headstart {command}" in done.stdout
+    assert not re.findall(r"<(?:bool|Path|list\[\w+\])>", done.stdout)  # Python's types
 
 
 def test_every_command_is_in_the_list_above() -> None:
     panels = headstart("--help").stdout.split("Options")[1].split("╭")[1:]
     listed = re.findall(r"│ ([\w-]+) ", "".join(panels))
     assert set(listed) == {command.split()[0] for command in COMMANDS}
+
+
+def test_the_help_lists_commands_by_what_somebody_wants() -> None:
+    text = headstart("--help").stdout
+    headings = re.findall(r"╭─ ([\w ]+) ─", text)
+    assert headings == ["Options", "Start", "Understand", "Improve", "Use", "Housekeeping"]
+    assert re.findall(r"│ ([\w-]+) ", text.split("Start")[1])[0] == "train"
+    assert "could not be used" not in text  # the first sentence of each
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -13,22 +13,43 @@ from typing import Any
 import typer
 
 from headstart.cli.output import tell
-from headstart.cli.usage import Commands, UsageError, explain_system, explain_usage
+from headstart.cli.usage import Command, Commands, UsageError, explain_system, explain_usage
 from headstart.errors import HeadstartError
 from headstart.system.text import escape
 
 STOPPED = 130  # what a shell expects of a program ended by Ctrl-C
 RESUMABLE = ("train", "finetune")
-# In the order of the help, whose headings follow.
 MODULES = ("train", "predict", "explain", "serve", "runs", "report", "compare", "audit",
            "catalogue", "layers", "measure", "look", "export", "fetch", "weights",
            "cache")  # fmt: skip
-WORK, RUNS, MEASURE, MORE = "Train and use", "Runs", "Measure before training", "More"
+# The commands as the help lists them, by what somebody wants.
+PANELS = {
+    "Start": ("train", "predict", "demo"),
+    "Understand": ("evaluate", "check", "info", "report", "open", "summary", "explain", "compare",
+                   "audit"),
+    "Improve": ("remedies", "finetune", "learning-curve", "heads", "layers", "backbones", "lr",
+                "augment"),
+    "Use": ("export", "verify", "serve", "feedback"),
+    "Housekeeping": ("runs", "recipe", "cache", "weights", "fetch"),
+}  # fmt: skip
+
+
+class AllCommands(Commands):
+    """All commands, in the order and under the headings of PANELS."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        panels = {name: panel for panel, names in PANELS.items() for name in names}
+        self.commands = {name: self.commands[name] for name in panels}
+        for name, panel in panels.items():
+            self.commands[name].rich_help_panel = panel
+
 
 app = typer.Typer(
     name="headstart",
-    cls=Commands,
+    cls=AllCommands,
     help="A folder of labelled images becomes a tested, deployable classifier.",
+    epilog="To begin with, type: headstart train PHOTOS",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -76,8 +97,10 @@ def load_commands() -> typer.Typer:
     """The command line with all its commands."""
     for module in MODULES:
         importlib.import_module(f"headstart.cli.{module}")
-    for group in app.registered_groups:
-        group.rich_help_panel = MORE
+    groups = [group.typer_instance for group in app.registered_groups]
+    for listed in (app, *filter(None, groups)):
+        for entry in listed.registered_commands:
+            entry.cls = Command
     return app
 
 

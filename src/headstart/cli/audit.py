@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli.app import MEASURE, app, command
+from headstart.cli.app import app, command
 from headstart.cli.options import (
     AsJson,
     Groups,
@@ -29,9 +29,7 @@ SHOWN = 5  # findings of a kind that are printed
 DRAWN = 40  # that are drawn
 
 
-@app.command(
-    rich_help_panel=MEASURE, epilog="Example: headstart audit photos/ --fail-on leak,label"
-)
+@app.command(epilog="Example: headstart audit photos/ --fail-on leak,label")
 @command
 def audit(
     photos: Photos,

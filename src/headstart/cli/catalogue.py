@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli.app import MEASURE, app, command
+from headstart.cli.app import app, command
 from headstart.cli.options import (
     AsJson,
     Budget,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 MOST = 1000  # training images that a comparison of backbones looks at
 
 
-@app.command(rich_help_panel=MEASURE, epilog="Example: headstart backbones --data photos/")
+@app.command(epilog="Example: headstart backbones --data photos/")
 @command
 def backbones(
     context: typer.Context,

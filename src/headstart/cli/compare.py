@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli.app import RUNS, app, command
+from headstart.cli.app import app, command
 from headstart.cli.options import AsJson, Budget, Quiet, RunFolder, parse_path
 from headstart.cli.output import (
     INTERVAL,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from headstart.runs.remedies import Remedy
 
 
-@app.command(rich_help_panel=RUNS, epilog="Example: headstart compare runs/photos-1 runs/photos-2")
+@app.command(epilog="Example: headstart compare runs/photos-1 runs/photos-2")
 @command
 def compare(
     runs: Annotated[
@@ -183,7 +183,7 @@ def _compared_dict(compared: "Compared") -> dict[str, Any]:
     }  # fmt: skip
 
 
-@app.command(rich_help_panel=RUNS, epilog="Example: headstart remedies runs/photos-1 --budget 5m")
+@app.command(epilog="Example: headstart remedies runs/photos-1 --budget 5m")
 @command
 def remedies(
     run: RunFolder,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli.app import WORK, app, command
+from headstart.cli.app import app, command
 from headstart.cli.options import RunFolder, parse_path
 from headstart.cli.output import print_json, tell
 from headstart.system.text import shorten
@@ -23,7 +23,6 @@ SHOWN = 512  # pixels of a side are enough for a picture
 
 
 @app.command(
-    rich_help_panel=WORK,
     epilog="Example: headstart explain runs/photos-1 new/ --out reasons/",
 )
 @command

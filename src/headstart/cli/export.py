@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli.app import WORK, app, command
+from headstart.cli.app import app, command
 from headstart.cli.options import AsJson, Quiet, RunFolder, parse_path, parse_share
 from headstart.cli.output import print_json, reporter, tell
 
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 CHECKED = 100  # photos on which an export is compared, evenly over those of the run
 
 
-@app.command(
-    "export", rich_help_panel=WORK, epilog="Example: headstart export runs/photos-1 --to onnx"
-)
+@app.command("export", epilog="Example: headstart export runs/photos-1 --to onnx")
 @command
 def export_run(
     run: RunFolder,
@@ -291,7 +289,7 @@ def describe_origin(run: Path) -> dict[str, Any]:
     return {"run": run.resolve().name, "classifier": digest_file(file)}
 
 
-@app.command(rich_help_panel=WORK, epilog="Example: headstart verify photos-1-onnx")
+@app.command(epilog="Example: headstart verify photos-1-onnx")
 @command
 def verify(
     folder: Annotated[

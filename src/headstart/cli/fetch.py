@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
-from headstart.cli.app import MORE, app, command
+from headstart.cli.app import app, command
 from headstart.cli.options import Quiet
 from headstart.cli.output import reporter, tell
 
 WEB = "web-runtime"
 
 
-@app.command(rich_help_panel=MORE, epilog="Example: headstart fetch web-runtime")
+@app.command(epilog="Example: headstart fetch web-runtime")
 @command
 def fetch(
     what: Annotated[

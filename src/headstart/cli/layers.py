@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli.app import MEASURE, app, command
+from headstart.cli.app import app, command
 from headstart.cli.options import (
     AsJson,
     Budget,
@@ -42,13 +42,12 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    rich_help_panel=MEASURE,
     epilog="Example: headstart layers inception_v3 --size 150 --data photos/",
 )
 @command
 def layers(
     context: typer.Context,
-    backbone: Annotated[str, typer.Argument(help="See: headstart backbones.")],
+    backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help="See: headstart backbones.")],
     size: Annotated[
         int | None, typer.Option(parser=whole(1, 2048), metavar="N", help="Pixels of the input.")
     ] = None,

@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
-from headstart.cli.app import MORE, app, command
+from headstart.cli.app import app, command
 from headstart.cli.options import AsJson, Picture, Seed, parse_path
 from headstart.cli.output import print_json, tell, write_picture
 from headstart.cli.usage import whole
 
 
 @app.command(
-    rich_help_panel=MORE,
     epilog="Example: headstart augment photos/ --augmentation lesson --out views.png",
 )
 @command
@@ -86,7 +85,7 @@ def augment(
         tell(picture)
 
 
-@app.command(rich_help_panel=MORE, epilog="Example: headstart recipe quick > mine.toml")
+@app.command(epilog="Example: headstart recipe quick > mine.toml")
 @command
 def recipe(
     name: Annotated[

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from headstart.cli.app import MEASURE, app, command
+from headstart.cli.app import app, command
 from headstart.cli.options import (
     AsJson,
     Budget,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from headstart.selection.learning_curve import LearningCurve
 
 
-@app.command(rich_help_panel=MEASURE, epilog="Example: headstart heads photos/ --budget 5m")
+@app.command(epilog="Example: headstart heads photos/ --budget 5m")
 @command
 def heads(
     photos: Photos,
@@ -89,9 +89,7 @@ def heads(
               f"recall: mean over the classes\nPicture: {picture}\nNext: {next_step}")  # fmt: skip
 
 
-@app.command(
-    "learning-curve", rich_help_panel=MEASURE, epilog="Example: headstart learning-curve photos/"
-)
+@app.command("learning-curve", epilog="Example: headstart learning-curve photos/")
 @command
 def learning_curve(
     photos: Photos,
@@ -162,7 +160,6 @@ def _advice(curve: "LearningCurve") -> str:
 
 
 @app.command(
-    rich_help_panel=MEASURE,
     epilog="Example: headstart lr photos/ --recipe classic --weights inception.h5",
 )
 @command

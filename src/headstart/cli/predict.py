@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli.app import WORK, app, command
+from headstart.cli.app import app, command
 from headstart.cli.explain import explain_all, open_explainer, read_neighbours
 from headstart.cli.options import (
     Accuracy,
@@ -39,7 +39,6 @@ AHEAD = 1000  # images whose names tell how wide the printed table is
 
 
 @app.command(
-    rich_help_panel=WORK,
     epilog="Example: headstart predict runs/photos-1 new/ --out labels.csv --resume",
 )
 @command
@@ -354,7 +353,7 @@ class _JsonLines:
 _PRINTERS: dict[str, Any] = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}
 
 
-@app.command(rich_help_panel=WORK, epilog="Example: headstart evaluate runs/photos-1 photos/")
+@app.command(epilog="Example: headstart evaluate runs/photos-1 photos/")
 @command
 def evaluate(
     run: RunFolder,
@@ -407,7 +406,6 @@ def evaluate(
 
 
 @app.command(
-    rich_help_panel=WORK,
     epilog="Example: headstart check runs/photos-2 new/ --min-accuracy 0.95",
 )
 @command

@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
-from headstart.cli.app import RUNS, app, command
+from headstart.cli.app import app, command
 from headstart.cli.options import RunFolder
 from headstart.cli.output import tell
 
 
-@app.command(rich_help_panel=RUNS, epilog="Example: headstart report runs/photos-1 --open")
+@app.command(epilog="Example: headstart report runs/photos-1 --open")
 @command
 def report(
     run: RunFolder,
@@ -27,7 +27,7 @@ def report(
         _show(page)
 
 
-@app.command("open", rich_help_panel=RUNS, epilog="Example: headstart open runs/photos-1")
+@app.command("open", epilog="Example: headstart open runs/photos-1")
 @command
 def open_page(run: RunFolder) -> None:
     """Show the page of a run in the browser; it is made first if there is none."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headstart.cli.app import RUNS, app, command
+from headstart.cli.app import app, command
 from headstart.cli.options import AsJson, RunFolder, parse_path
 from headstart.cli.output import (
     INTERVAL,
@@ -50,7 +50,7 @@ FILES = {
 }
 
 
-@app.command(rich_help_panel=RUNS, epilog="Example: headstart runs runs/")
+@app.command(epilog="Example: headstart runs runs/")
 @command
 def runs(
     folder: Annotated[
@@ -103,7 +103,7 @@ def _next_step(entry: "RunEntry") -> str | None:
     return commands.get(entry.state)
 
 
-@app.command(rich_help_panel=RUNS, epilog="Example: headstart info runs/photos-1")
+@app.command(epilog="Example: headstart info runs/photos-1")
 @command
 def info(run: RunFolder, as_json: AsJson = False) -> None:
     """Tell one run: what was trained on what, how good it is, what lies in it, how to use it."""
@@ -181,7 +181,7 @@ def _recipe_changes(run: "Run") -> tuple[str, list[str]]:
     return base, recipe.settings(load_recipe(base))
 
 
-@app.command(rich_help_panel=RUNS, epilog="Example: headstart summary runs/photos-1")
+@app.command(epilog="Example: headstart summary runs/photos-1")
 @command
 def summary(run: RunFolder) -> None:
     """The classifier as Keras sums it up: every layer, which are locked, how many weights train."""

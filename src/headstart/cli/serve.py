@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from headstart.cli.app import WORK, app, command
+from headstart.cli.app import app, command
 from headstart.cli.options import parse_path
 from headstart.cli.output import tell
 from headstart.cli.usage import whole
@@ -18,7 +18,6 @@ LOCAL = {"127.0.0.1", "localhost", "::1"}
 
 
 @app.command(
-    rich_help_panel=WORK,
     epilog="Example: headstart serve runs/photos-1 --port 8000",
 )
 @command
@@ -104,7 +103,6 @@ def serve(
 
 
 @app.command(
-    rich_help_panel=WORK,
     epilog="Example: headstart feedback kept/ --out corrected.csv",
 )
 @command

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headstart.cli.app import WORK, app, command
+from headstart.cli.app import app, command
 from headstart.cli.options import (
     AsJson,
     Budget,
@@ -30,7 +30,6 @@ BESIDE_RESUME = ("resume", "tensorboard", "mlflow", "quiet", "as_json")
 
 
 @app.command(
-    rich_help_panel=WORK,
     epilog="Example: headstart train photos/ --set views=2 --set augmentation=flip",
 )
 @command
@@ -152,7 +151,7 @@ def _loggers(tensorboard: Path | None, mlflow: bool) -> list[Any]:
     return loggers
 
 
-@app.command(rich_help_panel=WORK, epilog="Example: headstart finetune runs/photos-1 --budget 5m")
+@app.command(epilog="Example: headstart finetune runs/photos-1 --budget 5m")
 @command
 def finetune(
     run: RunFolder,
@@ -184,7 +183,7 @@ def finetune(
     show_run(tuned, quiet, as_json)
 
 
-@app.command(rich_help_panel=WORK, epilog="Example: headstart demo --out demo")
+@app.command(epilog="Example: headstart demo --out demo")
 @command
 def demo(
     folder: Annotated[

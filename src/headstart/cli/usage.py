@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from headstart.errors import HeadstartError, cannot_read
 
@@ -15,8 +15,26 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 LONG = 200  # letters of a name that a message shows
 
 
+class Command(TyperCommand):
+    """A command; its line in the list of all is the first sentence of its help."""
+
+    def __init__(self, name: str | None, *, help: str | None = None, **settings: Any) -> None:
+        paragraphs = [" ".join(part.split()) for part in (help or "").split("\n\n")]
+        sentence = re.split(r"[.;](?:\s|$)", paragraphs[0], maxsplit=1)[0] + "."
+        settings["short_help"] = settings.get("short_help") or sentence
+        super().__init__(name, help="\n\n".join(paragraphs), **settings)
+
+    def get_params(self, ctx: Any) -> Any:
+        """The parameters, as the help shows them."""
+        return _without_types(super().get_params(ctx))
+
+
 class Commands(TyperGroup):
     """A group of commands that offers the nearest names for one that there is not."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """The parameters, as the help shows them."""
+        return _without_types(super().get_params(ctx))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the first word names. Raises HeadstartError where there is none."""
@@ -100,6 +118,14 @@ def parse_sha256(text: str) -> str:
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
         raise typer.BadParameter(f"expected 64 digits from 0 to f, found {text!r}")
     return text.lower()
+
+
+def _without_types(parameters: Sequence[Any]) -> Sequence[Any]:
+    """No "<bool>" beside a flag, which takes no value, no "<Path>" beside an argument's name."""
+    for parameter in parameters:
+        if parameter.param_type_name == "argument" or parameter.is_flag:
+            parameter.display_type_rich = lambda ctx: ""
+    return parameters
 
 
 def _near(word: str, names: Sequence[str]) -> str:
