@@ -42,7 +42,8 @@ class AllCommands(Commands):
         panels = {name: panel for panel, names in PANELS.items() for name in names}
         self.commands = {name: self.commands[name] for name in panels}
         for name, panel in panels.items():
-            self.commands[name].rich_help_panel = panel
+            command: Any = self.commands[name]
+            command.rich_help_panel = panel
 
 
 app = typer.Typer(
