@@ -188,7 +188,7 @@ def test_validation_images_that_are_also_training_images_are_told(tmp_path: Path
     ("layout", "text"),
     [
         ({"a": 3}, "expected two classes or more .* found one: a"),
-        ({"a": 3, "b": 0}, "expected images in every class folder, found none in .*b"),
+        ({"a": 3, "b": 0}, r"found one: a \(1 folder without an image, passed over: b\)"),
         ({"train/a": 2, "train/b": 2, "val/c": 2}, "expected training images .* none of c"),
         ({}, "expected images in .*, found none. Arrange them as"),
     ],
@@ -207,7 +207,7 @@ def test_what_cannot_be_learned_from(tmp_path: Path, layout: dict[str, int], tex
             r"text in UTF-8, found: 'utf-8' .*Save the table",
         ),
         ("t.jsonl", b'{"path": 1}\n{"path"', r"line 2 of .*object in JSON, found: .*Correct that"),
-        ("t.jsonl", b"[1, 2]", r"object in line 1 of .*, found \[1, 2\]. Correct that line"),
+        ("t.jsonl", b"[1, 2]", r"object in line 1 of .*, found a list of 2. Correct that line"),
         ("t.parquet", b"PAR", r"a whole Parquet file, found: \S.*Save it anew, or as CSV"),
     ],
 )
@@ -311,7 +311,9 @@ def test_a_missing_label_is_no_class(value: str, tmp_path: Path) -> None:
 def test_a_label_is_text_or_a_number(value: str, tmp_path: Path) -> None:
     fill(tmp_path, {"a": 4, "b": 4})
     (tmp_path / "t.jsonl").write_text("\n".join([LINE % '"a"', LINE % value, LINE % '"b"']))
-    with pytest.raises(DatasetError, match=r"as text or a number in line 2 of .*, found .*'a'"):
+    with pytest.raises(
+        DatasetError, match=r"text or a number in line 2 of .*, found (an obj|a list)"
+    ):
         load(tmp_path / "t.jsonl")
 
 

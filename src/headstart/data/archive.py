@@ -7,6 +7,7 @@ import shutil
 import struct
 import tarfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
@@ -53,15 +54,10 @@ def unpack(path: Path) -> Unpacked:
     that is too large; CacheError if the cache folder cannot be written.
     """
     status = path.stat()
-    # "4" is the way an unpacked archive lies in its folder.
-    identity = f"4 {path.resolve()} {status.st_size} {status.st_mtime_ns}"
-    name = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()[:24]
-    target = cache_folder() / "archives" / name
 
-    def make(folder: Path) -> None:
-        (folder / CONTENT).mkdir()
+    def fill(folder: Path) -> list[str]:
         try:
-            left_out = _unpack(path, folder / CONTENT)
+            left_out = _unpack(path, folder)
             now = path.stat()
             if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
                 raise ValueError("one that changed while it was read")
@@ -72,7 +68,32 @@ def unpack(path: Path) -> Unpacked:
                 f"cannot unpack {path}: expected a whole zip or tar archive without a password, "
                 f"found: {' '.join(str(error).split())}. {BY_HAND}"
             ) from error
-        note = {"source": str(path.resolve()), "left_out": left_out, **_measure(folder / CONTENT)}
+        return left_out
+
+    # "4" is the way an unpacked archive lies in its folder.
+    return keep_unpacked(f"4 {describe_state(path)}", str(path.resolve()), fill)
+
+
+def describe_state(path: Path) -> str:
+    """By what it is known that a file has not changed: its place, size and time."""
+    status = path.stat()
+    return f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+
+
+def keep_unpacked(identity: str, source: str, fill: Callable[[Path], list[str]]) -> Unpacked:
+    """Files in the cache folder, written on first use and then read from there.
+
+    identity: what decides them. source: whose they are, for who looks into the cache. fill: writes
+    them into the folder that it is given, and returns what it had to leave out.
+    Raises CacheError if the cache folder cannot be written, and what `fill` raises.
+    """
+    name = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()[:24]
+    target = cache_folder() / "archives" / name
+
+    def make(folder: Path) -> None:
+        (folder / CONTENT).mkdir()
+        left_out = fill(folder / CONTENT)
+        note = {"source": source, "left_out": left_out, **_measure(folder / CONTENT)}
         (folder / NOTE).write_text(json.dumps(seal(note)), encoding="ascii")
 
     held = read_and_hold(target, NOTE, make, read_note)

@@ -6,17 +6,21 @@ Classes travel by name.
 import difflib
 import hashlib
 import os
+import re
+import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headstart.data.archive import Unpacked, is_archive, unpack
+from headstart.data.cells import TABLE
 from headstart.data.decisions import NAME as DECISIONS
 from headstart.data.decisions import apply_decisions, decisions_file, read_decisions
 from headstart.data.folder import ARRANGE, entries_in, files_in, folder_items
 from headstart.data.item import Item, list_first, natural_key, to_printable
+from headstart.data.parquet import find_shards, holds_images, is_parquet, unpack_shards
 from headstart.data.split import (
     assign_groups,
     assign_sides,
@@ -25,9 +29,11 @@ from headstart.data.split import (
     find_leaks,
     find_unvalidated_classes,
 )
-from headstart.data.table import TABLES, table_items
+from headstart.data.table import TABLES, stream_paths, table_items
 from headstart.errors import DatasetError
 from headstart.metrics.task import MultiLabel, SingleLabel, Task
+
+ADDRESS = re.compile(r"([a-z][a-z0-9+]+):/+(.+)", re.IGNORECASE)  # Path makes one slash of two
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def load(
         items, more = assign_groups(items, groups)
         warnings += more
     if split:
-        warnings += _check(items, task.classes, path)
+        warnings += _check(items, task.classes, path, warnings)
         if not any(item.split == "validation" for item in items):
             check_testable(items)
             items = assign_sides(items, validation_fraction, seed)
@@ -126,7 +132,12 @@ def _list(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
     """The images as they lie in a folder, table or archive, and warnings."""
     unpacked = unpack(path) if is_archive(path) else Unpacked(path, None)
     table = _table(unpacked.folder, path)
-    items, warnings = table_items(table, groups) if table else folder_items(unpacked.folder)
+    items, warnings = ([], []) if table else folder_items(unpacked.folder)
+    if not items and (cells := unpack_cells(table or unpacked.folder)):
+        table, unpacked = cells.folder / TABLE, cells
+        items, warnings = table_items(table, groups, told=path)
+    elif table:
+        items, warnings = table_items(table, groups)
     if unpacked.again:
         warnings.append(f"unpacked again, for files of it were gone or changed: {path}")
     if unpacked.left_out:
@@ -138,6 +149,27 @@ def _list(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
     if unpacked.hold is not None:
         items = [replace(item, hold=unpacked.hold) for item in items]
     return items, warnings
+
+
+def unpack_cells(path: Path) -> Unpacked | None:
+    """The images in the cells of a Parquet file, or of those in a folder; None if there are none.
+
+    Raises DatasetError for a cell that is no image and for a damaged file, CacheError.
+    """
+    if path.is_dir():
+        shards = find_shards(path)
+    else:
+        shards = [path] if is_parquet(path) and holds_images(path) else []
+    return unpack_shards(shards, path) if shards else None
+
+
+def cell_items(cells: Unpacked, source: Path) -> Iterator[Item]:
+    """The images that `unpack_cells` found in `source`, unlabelled, named by the file they are in;
+    one that could not be there is an item that cannot be read.
+    """
+    base = source if source.is_dir() else source.parent
+    for cell in stream_paths(cells.folder / TABLE):
+        yield Item(cells.folder / cell, to_printable(str(base / cell)), hold=cells.hold)
 
 
 def images_in(sources: Iterable[str | Path]) -> list[Item]:
@@ -153,18 +185,31 @@ def images_in(sources: Iterable[str | Path]) -> list[Item]:
             for file in files_in(unpacked.folder):
                 name = f"{path}/{file.relative_to(unpacked.folder).as_posix()}"
                 items.append(Item(file, to_printable(name), hold=unpacked.hold))
-        elif path.is_dir():
-            items += [Item(file, to_printable(str(file))) for file in files_in(path)]
-        else:
+        elif path.is_dir() and (files := files_in(path)):
+            items += [Item(file, to_printable(str(file))) for file in files]
+        elif cells := unpack_cells(path):
+            items += cell_items(cells, path)
+        elif not path.is_dir():
             items.append(Item(path, to_printable(str(path))))
     return items
 
 
 def resolve_source(source: str | Path) -> Path:
-    """The place of a source. Raises DatasetError if nothing is there, naming what is near."""
+    """The place of a source. Raises DatasetError if nothing is there, naming what is near, and for
+    the address of one on a network.
+    """
     if source == "":  # which Path would take for the current folder
         raise DatasetError(
             "expected a folder, table or archive, found an empty name. Type: . for the folder here"
+        )
+    if found := ADDRESS.match(str(source)):
+        address = f"{found[1]}://{found[2]}"
+        advice = "Bring it here with the program of its store, and give its place"
+        if found[1].lower() in ("http", "https"):
+            advice = f"Nothing is fetched unasked. Type: headstart fetch {shlex.quote(address)}"
+        raise DatasetError(
+            "expected a folder, table or archive on this computer, found the address "
+            f"{address}. {advice}"
         )
     path = Path(os.path.expanduser(source))  # which leaves an unknown "~name" as it is
     if path.exists():
@@ -217,11 +262,14 @@ def _task(items: Sequence[Item]) -> Task:
     return MultiLabel(classes) if several else SingleLabel(classes)
 
 
-def _check(items: Sequence[Item], classes: tuple[str, ...], path: Path) -> list[str]:
-    """Errors and warnings about labels."""
+def _check(
+    items: Sequence[Item], classes: tuple[str, ...], path: Path, before: Sequence[str]
+) -> list[str]:
+    """Errors and warnings about labels. before: what has been found, which may explain an error."""
     if len(classes) < 2:
+        why = f" ({'; '.join(before)})" if before else ""
         raise DatasetError(
-            f"expected two classes or more in {path}, found one: {classes[0]}. {ARRANGE}"
+            f"expected two classes or more in {path}, found one: {classes[0]}{why}. {ARRANGE}"
         )
     training = [item for item in items if item.split in (None, "train")]
     learned = {name for item in training for name in item.labels}

@@ -30,11 +30,10 @@ def folder_items(path: Path) -> tuple[list[Item], list[str]]:
         others = [f.name for f in folders if f not in splits]
         if others:
             warnings.append(f"passed over beside the splits: {', '.join(others)}")
-        items = [
-            item for folder, name in splits.items() for item in _class_folders(folder, name, path)
-        ]
+        items = [item for folder, name in splits.items()
+                 for item in _class_folders(folder, name, path, warnings)]  # fmt: skip
     else:
-        items = _class_folders(path, None, path)
+        items = _class_folders(path, None, path, warnings)
     if loose:
         if not items:
             raise DatasetError(
@@ -52,20 +51,23 @@ def _is_wrapper(folder: Path) -> bool:
     return bool(inside) and not loose and folder.name.lower() not in SPLIT_NAMES
 
 
-def _class_folders(folder: Path, split: str | None, root: Path) -> list[Item]:
-    items = []
+def _class_folders(folder: Path, split: str | None, root: Path, warnings: list[str]) -> list[Item]:
+    """The images in its folders; those without one are no classes, and are added to warnings."""
+    items, empty = [], []
     for entry in entries_in(folder):
         if not entry.is_dir():
             continue
         files = files_in(entry)
         if not files:
-            raise DatasetError(
-                f"expected images in every class folder, found none in {entry}. "
-                "Add images or remove the folder"
-            )
+            empty.append(entry.relative_to(root).as_posix())
+            continue
         label = to_class_name(entry.name)
         names = [to_printable(file.relative_to(root).as_posix()) for file in files]
         items += [Item(f, name, (label,), split) for f, name in zip(files, names, strict=True)]
+    if empty and items:
+        folders = "folders" if len(empty) > 1 else "folder"
+        warnings.append(f"{len(empty)} {folders} without an image, passed over: "
+                        f"{list_first(empty)}")  # fmt: skip
     return items
 
 

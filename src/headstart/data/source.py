@@ -8,14 +8,15 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatch
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
 from headstart.data.archive import is_archive, unpack
-from headstart.data.dataset import resolve_source
+from headstart.data.dataset import cell_items, resolve_source, unpack_cells
 from headstart.data.folder import PASSED_OVER, cannot_list, is_candidate
 from headstart.data.item import Item, natural_key, to_printable
+from headstart.data.parquet import SUFFIX
 from headstart.data.table import TABLES, stream_paths
 from headstart.system.files import BLOCK
 
@@ -51,7 +52,14 @@ def _stream(path: Path) -> Iterator[Item]:
             name = f"{path}/{file.relative_to(unpacked.folder).as_posix()}"
             yield Item(file, to_printable(name), hold=unpacked.hold)
     elif path.is_dir():
-        yield from map(_item, walk(path))
+        files = walk(path)
+        first = next(files, None)
+        if first is not None:
+            yield from map(_item, chain([first], files))
+        elif cells := unpack_cells(path):
+            yield from cell_items(cells, path)
+    elif suffix == SUFFIX and (cells := unpack_cells(path)):
+        yield from cell_items(cells, path)
     elif suffix in TABLES:
         for cell in stream_paths(path):
             yield Item(path.parent / cell, to_printable(cell))

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.data.columns import COLUMNS, find_column
 from headstart.data.item import Item, list_first, natural_key, to_class_name, to_printable
+from headstart.data.parquet import SUFFIX, read_rows
 from headstart.data.split import SPLIT_NAMES
-from headstart.errors import DatasetError, MissingExtra, cannot_read
+from headstart.errors import DatasetError, cannot_read
+from headstart.system.text import describe
 
-TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}
-COLUMNS = {
-    "path": ("path", "image", "file", "filename", "file_name", "image_path", "filepath"),
-    "label": ("label", "class", "category", "target", "class_name"),
-    "split": ("split", "subset", "set", "partition"),
-}
+TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", SUFFIX}
 ROWS = "Correct the rows, such as path 1.jpg and label cats"
-BATCH = 4096  # rows of Parquet read at a time
+MOST_TOLD = 20  # columns that a message names
+LONGEST = 4096  # letters of a path, a label, a split or a group
 MISSING = {"nan", "none", "null", "n/a", "na", "<na>"}  # as libraries of tables write no label
 
 
@@ -43,13 +42,14 @@ def _lower(name: object) -> str:
     return str(name).strip().lower()
 
 
-def read_table(path: Path, groups: str | None = None) -> list[Row]:
+def read_table(path: Path, groups: str | None = None, told: Path | None = None) -> list[Row]:
     """The rows of a table; `groups` is the column that tells an image's group, if it has that one.
 
-    Raises DatasetError for a missing column, path, label or group, and for a cell that is no text
-    and no number.
+    told: what messages call it. Raises DatasetError for a missing column, path, label or group,
+    and for a cell that is no text and no number.
     """
     records = list(_records(path))
+    path = told or path
     if not records:
         raise DatasetError(f"expected rows in {path}, found none. {ROWS}")
     columns = _names(records)
@@ -82,26 +82,31 @@ def _text(value: Any, part: str, where: str) -> str:
         return ";".join(filter(None, (_text(one, "class", where) for one in value)))
     if value is None or value != value:
         return ""
-    if isinstance(value, dict | list | bytes):
+    text = str(value).strip() if isinstance(value, str | int | float) else None
+    if text is None or len(text) > LONGEST:
+        found = describe(value) if text is None else f"a text of {len(text):,} letters"
         raise DatasetError(
-            f"expected the {part} as text or a number in {where}, found {str(value)[:40]}. {ROWS}"
+            f"expected the {part} as a short text or a number in {where}, found {found}. {ROWS}"
         )
-    return str(value).strip()
+    return text
 
 
 def _column(part: str, columns: list[str], path: Path) -> str | None:
+    column = find_column(part, columns)
+    if column is not None or part == "split":
+        return column
     by_lower = {name.strip().lower(): name for name in columns}
-    for synonym in COLUMNS[part]:
-        if synonym in by_lower:
-            return by_lower[synonym]
-    if part == "split":
-        return None
     near = difflib.get_close_matches(part, by_lower, n=1)
-    hint = f" Did you mean {by_lower[near[0]]!r}?" if near else ""
+    hint = f" Did you mean {describe(by_lower[near[0]])}?" if near else ""
     raise DatasetError(
-        f"expected a column {part!r} in {path}, found {', '.join(map(repr, columns))}.{hint} "
+        f"expected a column {part!r} in {path}, found {_list_columns(columns)}.{hint} "
         f"Name it {part}"
     )
+
+
+def _list_columns(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_TOLD:,} more" if len(names) > MOST_TOLD else ""
+    return ", ".join(map(describe, names[:MOST_TOLD])) + more
 
 
 def stream_paths(path: Path) -> Iterator[str]:
@@ -123,8 +128,8 @@ def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Each row with its number, read as it is asked for."""
     suffix = path.suffix.lower()
     try:
-        if suffix == ".parquet":
-            yield from enumerate(_parquet(path), 1)
+        if suffix == SUFFIX:
+            yield from enumerate(read_rows(path), 1)
             return
         with path.open(encoding="utf-8-sig", newline="") as file:
             if suffix in (".jsonl", ".ndjson"):
@@ -167,44 +172,33 @@ def _json_lines(file: Iterable[str], path: Path) -> Iterator[tuple[int, Mapping[
             ) from error  # fmt: skip
         if not isinstance(record, dict):
             raise DatasetError(
-                f"expected an object in line {number} of {path}, found {text.strip()[:40]}. "
+                f"expected an object in line {number} of {path}, found {describe(record)}. "
                 'Correct that line: {"path": "1.jpg", "label": "cats"}'
             )
         yield number, record
 
 
-def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise MissingExtra("reading Parquet", "parquet") from error
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=BATCH):
-                yield from batch.to_pylist()
-    except Exception as error:  # pyarrow's own
-        raise DatasetError(
-            cannot_read(path, error, "a whole Parquet file", "Save it anew, or as CSV")
-        ) from error
-
-
-def table_items(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
+def table_items(
+    path: Path, groups: str | None, told: Path | None = None
+) -> tuple[list[Item], list[str]]:
     """The images of a table and what the user should know. groups: a column, or something else.
+    told: what messages call the table.
 
     Raises DatasetError as `read_table` does, for a split that there is not, and where no file is.
     """
-    rows = read_table(path, groups)
+    rows, folder = read_table(path, groups, told), path.parent
+    path = told or path
     items, missing, repeated = [], [], 0
     seen: dict[Path, Item] = {}
     for row in rows:
-        file = path.parent / row.path
+        file = folder / row.path
         if not _is_file(file):
             missing.append(row.path)
             continue
         split = SPLIT_NAMES.get(row.split.lower()) if row.split else None
         if row.split and split is None:
             raise DatasetError(
-                f"expected a split among train, validation and test, found {row.split!r} "
+                f"expected a split among train, validation and test, found {describe(row.split)} "
                 f"in line {row.line} of {path}. Correct the rows"
             )
         names = {to_class_name(part.strip()) for part in row.label.replace("|", ";").split(";")} - {

@@ -28,3 +28,19 @@ def _escape_letter(match: re.Match[str]) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return match[0].encode("unicode_escape").decode("ascii")
+
+
+def describe(value: object, most: int = 40) -> str:
+    """A value as a message tells it: a text in quotes, of its beginning; a number; of all else only
+    what it is, never its content.
+    """
+    if isinstance(value, str):
+        short = shorten(value, most)
+        return escape(repr(value)) if short == value else f"{escape(repr(short))}..."
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"{len(bytes(value)):,} bytes"
+    if value is None or isinstance(value, bool | int | float):
+        return str(value)[:most]
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value):,}"
+    return "an object" if isinstance(value, dict) else f"a {type(value).__name__}"

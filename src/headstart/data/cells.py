@@ -1,0 +1,146 @@
+"""Images in the cells of a table (bytes, pixels, or paths): as files with a table beside them, in
+the cache folder.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from headstart.data.item import to_printable
+from headstart.errors import BadImage, DatasetError
+from headstart.images.decode import from_pixels, recognise
+from headstart.system.text import describe, shorten
+
+TABLE = "images.jsonl"
+LONGEST = 120  # bytes of a file's name that are kept in one of ours
+SUFFIXES = {"Jpeg": ".jpg", "Tiff": ".tif"}  # of files whose format has another usual one
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A row. origin: what it is in, as it is to be told (`photos.parquet`). number: from 1. image:
+    bytes, a path, {"bytes": ..., "path": ...}, pixels, or None. facts: all else that is known,
+    label, split and group among it.
+    """
+
+    origin: str
+    number: int
+    image: Any
+    facts: Mapping[str, Any]
+
+    @property
+    def place(self) -> str:
+        """As a message tells it."""
+        return f"row {self.number:,} of {self.origin}"
+
+
+def write_cells(rows: Iterable[Cells], base: Path, folder: Path) -> None:
+    """Each image as a file in the folder, of the bytes that it came as, or as PNG where there were
+    only pixels; and the table of all. Paths, relative to `base`, stay where they are.
+
+    An image's file is called `ORIGIN#NUMBER.jpg`, or as it had been called: `ORIGIN#ant.jpg`.
+    Raises DatasetError for a cell that holds no image.
+    """
+    taken: set[str] = set()
+    with (folder / TABLE).open("w", encoding="utf-8") as table:
+        for row in rows:
+            place, data = open_cell(row)
+            if data is None:
+                path = f"{row.origin}#{row.number}" if place is None else os.path.join(base, place)
+            else:
+                path = _name(row, place, data, taken)
+                taken.add(path)
+                file = folder / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
+            facts = {name: value for name, value in row.facts.items() if is_fact(value)}
+            table.write(json.dumps({**facts, "path": path}) + "\n")
+
+
+def is_fact(value: Any) -> bool:
+    """Whether a cell is a text, a number, nothing, or a list of texts and numbers."""
+    if isinstance(value, list):
+        return all(isinstance(one, str | int | float) for one in value)
+    return value is None or isinstance(value, str | int | float)
+
+
+def open_cell(row: Cells) -> tuple[str | None, bytes | None]:
+    """Path and bytes of the image, as far as the cell has them. Raises DatasetError."""
+    image: Any = row.image
+    place = None
+    if isinstance(row.image, Mapping):  # as Hugging Face's datasets write it
+        image, place = row.image.get("bytes"), row.image.get("path")
+        if not isinstance(place, str | None):
+            raise _no_image(row, describe(place))
+        if image is None:
+            image = place
+    if image is None or (isinstance(image, float) and image != image):
+        return None, None
+    if isinstance(image, str | os.PathLike):
+        return os.path.expanduser(os.fspath(image)), None
+    if isinstance(image, bytes | bytearray | memoryview):
+        return place, bytes(image)
+    try:
+        return place or getattr(image, "filename", None) or None, encode(from_pixels(image))
+    except BadImage as error:
+        raise _no_image(row, error.reason) from error
+
+
+def encode(pixels: np.ndarray) -> bytes:
+    """PNG of (H, W, 3) uint8 pixels: which are the same again when it is decoded."""
+    import cv2
+
+    done, data = cv2.imencode(".png", pixels[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not done:
+        raise BadImage(f"pixels of shape {pixels.shape}, which cannot be written as PNG")
+    return data.tobytes()
+
+
+def _no_image(row: Cells, found: str) -> DatasetError:
+    return DatasetError(
+        f"expected an image in {row.place}: bytes, a path, an array or a PIL image, found: "
+        f"{found}. Correct the rows"
+    )
+
+
+def _name(row: Cells, place: str | None, data: bytes, taken: set[str]) -> str:
+    """Of the file: by what it had been called where that is new, else by its number."""
+    kind = recognise(data)
+    suffix = SUFFIXES.get(kind, f".{kind.lower()}") if kind else ""
+    if place is not None:
+        own = PurePosixPath(place.replace("\\", "/"))
+        stem = shorten(to_printable(own.stem), LONGEST)
+        name = f"{row.origin}#{stem}{suffix or to_printable(own.suffix)[:8]}"
+        if stem and name not in taken:
+            return name
+    return f"{row.origin}#{row.number}{suffix}"
+
+
+def names_of_classes(kind: Any) -> tuple[str, ...] | None:
+    """What the numbers of a column mean, by Hugging Face's description of it; None if they mean
+    nothing. Of lists of numbers, what those mean that are in them.
+    """
+    if isinstance(kind, Sequence) and not isinstance(kind, str) and len(kind) == 1:
+        return names_of_classes(kind[0])
+    names, inner = _get(kind, "names"), _get(kind, "feature")
+    if isinstance(names, Sequence) and not isinstance(names, str):
+        return tuple(map(str, names))
+    return None if inner is None else names_of_classes(inner)
+
+
+def name_class(value: Any, names: tuple[str, ...]) -> Any:
+    """The class that a number stands for; None for -1, by which no class is written."""
+    if isinstance(value, list):
+        return [name_class(one, names) for one in value]
+    if isinstance(value, int) and not isinstance(value, bool) and -1 <= value < len(names):
+        return names[value] if value >= 0 else None
+    return value
+
+
+def _get(kind: Any, name: str) -> Any:
+    return kind.get(name) if isinstance(kind, Mapping) else getattr(kind, name, None)
