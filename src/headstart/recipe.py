@@ -4,9 +4,10 @@ import difflib
 import math
 import os
 import re
+import textwrap
 import tomllib
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
@@ -35,6 +36,14 @@ MOST_UNITS = 65_536  # of a dense layer
 OF_NEURAL = ("layers", "dropout", "optimizer", "learning_rate", "schedule", "epochs", "patience")
 OF_TUNING = ("boundary", "tune_epochs", "tune_learning_rate", "tune_decay", "tune_budget")
 OF_BOTH = ("batch_size", "label_smoothing", "weight_decay")
+# The first choice of each kind, in the order of the fields.
+SECTIONS = {
+    "backbone": "What sees the images",
+    "views": "What is learned from",
+    "head": "What is trained on the features",
+    "layers": "A neural head",
+    "finetune": "Fine-tuning",
+}
 AUGMENTATIONS = {"none": augment.NONE, "flip": augment.FLIP, "lesson": augment.LESSON}
 
 
@@ -106,58 +115,159 @@ class Choices(TypedDict, total=False):
 class Recipe(BaseModel):
     """Every choice of a training run. Frozen; `changed` gives a copy with other choices.
 
-    The defaults are those of the recipe `quick`.
+    `Recipe()` is the recipe `quick`. What each choice means: `headstart recipe quick --describe`.
     """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
     )
 
-    name: str = "quick"
-    # What sees the images.
-    backbone: str = "efficientnet_lite0"
-    weights: Annotated[str, AfterValidator(_whole_path)] = "default"
-    size: int | None = Field(None, ge=8, le=2048)  # pixels; None: what the backbone was trained on
-    resize: Literal["squash", "crop", "pad"] = "squash"
-    interpolation: Literal["antialias", "nearest", "bilinear", "bicubic"] = "antialias"
-    normalisation: Literal["backbone", "0..1", "-1..1", "raw", "caffe", "torch"] = "backbone"
-    # Layers, each perhaps with a pooling of its own ("mixed7:grid"); "auto": to be measured.
-    cut: Annotated[tuple[str, ...], BeforeValidator(_cuts)] = Field(("last",), min_length=1)
-    # Of several cuts: one head on all features ("early"), or a linear head for each, averaged.
-    fusion: Literal["early", "late"] = "early"
-    pooling: Pooling = "avg"
-    precision: Literal["auto", "f32", "bf16"] = "auto"
-    # Seconds that measuring choices ("auto") may take.
-    budget: float = Field(60.0, ge=0, allow_inf_nan=True)
-    # What is learned from.
-    views: int | Literal["fresh"] = 1
-    augmentation: Annotated[Augmentation, BeforeValidator(_augmentation)] = augment.NONE
-    validation_fraction: float = Field(0.2, gt=0, lt=1)
-    balanced: bool = False
-    groups: str | None = None  # column, or pattern on names: whole groups are split
-    seed: int = Field(0, ge=0, lt=2**32)
-    # The head.
-    head: Literal["linear", "neural", "auto"] = "linear"  # "auto": to be measured
-    ensemble: bool = False  # the mean of heads that each leave one fold out
-    folds: int = Field(5, ge=2, le=20)
-    # A neural head: layers between the features and the last Dense, which is added by itself.
-    layers: tuple[str, ...] = Field(("dense 256 relu", "dropout"), max_length=100)
-    dropout: float = Field(0.2, ge=0, lt=1)  # of every "dropout" without a rate of its own
-    optimizer: str = "adam"  # any Keras optimizer by name
-    learning_rate: float = Field(1e-3, gt=0)
-    schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "constant"
-    epochs: int = Field(20, ge=1, le=100_000)
-    batch_size: int = Field(32, ge=1, le=65_536)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
-    patience: int = Field(0, ge=0)  # early stopping after so many epochs without gain; 0: never
-    # Fine-tuning: the layers above a boundary, stage by stage, from cached boundary activations.
-    finetune: bool = False
-    boundary: str = "auto"  # a layer, or as far down as it pays
-    tune_epochs: int = Field(4, ge=1, le=10_000)  # of each stage, at most
-    tune_learning_rate: float = Field(1e-3, gt=0)  # of the head; each block below has less
-    tune_decay: float = Field(0.85, gt=0, le=1)  # of the learning rate, a block down
-    tune_budget: float = Field(600.0, ge=0, allow_inf_nan=True)  # seconds; see stages.DESCENT
+    name: str = Field(default="quick", description="What the recipe is called.")
+    backbone: str = Field(
+        default="efficientnet_lite0",
+        description="The pre-trained network that sees the images; all: headstart backbones.",
+    )
+    weights: Annotated[str, AfterValidator(_whole_path)] = Field(
+        default="default", description="Its weights: default, imagenet, none (random) or a file."
+    )
+    size: int | None = Field(
+        default=None, ge=8, le=2048, examples=[224],
+        description="Pixels of its input, height and width; not set: what it was trained on.",
+    )  # fmt: skip
+    resize: Literal["squash", "crop", "pad"] = Field(
+        default="squash",
+        description="How an image becomes a square: squashed, its middle, or all of it in black.",
+    )
+    interpolation: Literal["antialias", "nearest", "bilinear", "bicubic"] = Field(
+        default="antialias",
+        description="How its pixels are made; antialias averages those it shrinks.",
+    )
+    normalisation: Literal["backbone", "0..1", "-1..1", "raw", "caffe", "torch"] = Field(
+        default="backbone", description="What numbers pixels become; backbone: as it was trained."
+    )
+    cut: Annotated[tuple[str, ...], BeforeValidator(_cuts)] = Field(
+        default=(AUTO,), min_length=1,
+        description="Layers whose output serves as features, each perhaps with a pooling of its "
+        "own (mixed7:grid); last: the last one; auto: measured on the training images.",
+    )  # fmt: skip
+    fusion: Literal["early", "late"] = Field(
+        default="early",
+        description="Of several cuts: one head on all features, or the mean of a linear head each.",
+    )
+    pooling: Pooling = Field(
+        default="avg",
+        description="How a feature map becomes a vector: averages, maxima, both, averages over "
+        "2 x 2 fields (grid) or all of it (flatten).",
+    )
+    precision: Literal["auto", "f32", "bf16"] = Field(
+        default="auto",
+        description="Of the backbone's arithmetic; auto: bf16 where the processor has it.",
+    )
+    budget: float = Field(
+        default=60.0, ge=0, allow_inf_nan=True,
+        description="Seconds that measuring what is left open (auto) may take.",
+    )  # fmt: skip
+    views: int | Literal["fresh"] = Field(
+        default=1,
+        json_schema_extra={"anyOf": [{"minimum": 1, "maximum": MOST_VIEWS}, {"const": "fresh"}]},
+        description="Views of each training image, itself among them; fresh: drawn anew every "
+        "epoch, for a neural head.",
+    )  # fmt: skip
+    augmentation: Annotated[Augmentation, BeforeValidator(_augmentation)] = Field(
+        default=augment.NONE,
+        description="What further views are drawn from: a name, or these ranges.",
+    )
+    validation_fraction: float = Field(
+        default=0.2, gt=0, lt=1,
+        description="Share of the images held back to measure on, where no split is given.",
+    )  # fmt: skip
+    balanced: bool = Field(
+        default=False, description="Weigh classes so that rare ones count as much as frequent ones."
+    )
+    groups: str | None = Field(
+        default=None, examples=["patient"],
+        description="A table's column, or a pattern on file names: images of one group (patient, "
+        "camera) are never on both sides of a split.",
+    )  # fmt: skip
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=2**32 - 1,
+        description="Seed of every draw: split, folds, views, weights.",
+    )
+    head: Literal["linear", "neural", "auto"] = Field(
+        default="linear",
+        description="What is trained on features: logistic regression, layers in Keras; auto: "
+        "measured.",
+    )
+    ensemble: bool = Field(
+        default=False,
+        description="The mean of heads that each leave one fold out, in place of one head.",
+    )
+    folds: int = Field(
+        default=5, ge=2, le=20, description="Of cross-validation inside the training images."
+    )
+    layers: tuple[str, ...] = Field(
+        default=("dense 256 relu", "dropout"), max_length=100,
+        description="Between the features and the last Dense, which is added by itself: dense "
+        "UNITS [ACTIVATION], dropout [RATE], batchnorm, activation NAME.",
+    )  # fmt: skip
+    dropout: float = Field(
+        default=0.2, ge=0, lt=1, description="Rate of every dropout without one of its own."
+    )
+    optimizer: str = Field(default="adam", description="Any Keras optimizer by name.")
+    learning_rate: float = Field(
+        default=1e-3, gt=0, description="Of the optimizer; its highest where a schedule changes it."
+    )
+    schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = Field(
+        default="constant", description="How the learning rate moves from step to step."
+    )
+    epochs: int = Field(
+        default=20,
+        ge=1,
+        le=100_000,
+        description="Passes over the training images; at most, with patience.",
+    )
+    batch_size: int = Field(default=32, ge=1, le=65_536, description="Images a step.")
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of a label that is given to all classes alike."
+    )
+    weight_decay: float = Field(
+        default=0.0,
+        ge=0,
+        description="How much weights shrink at each step, times the learning rate.",
+    )
+    patience: int = Field(
+        default=0,
+        ge=0,
+        description="Stop after so many epochs without gain, keep the best; 0: never.",
+    )
+    finetune: bool = Field(
+        default=False, description="Train the layers above a boundary too, stage by stage."
+    )
+    boundary: str = Field(
+        default=AUTO,
+        description="The layer above which is fine-tuned; auto: as far down as it pays.",
+    )
+    tune_epochs: int = Field(
+        default=4, ge=1, le=10_000, description="Epochs of each stage, at most."
+    )
+    tune_learning_rate: float = Field(
+        default=1e-3, gt=0, description="Of the head; each block below has less."
+    )
+    tune_decay: float = Field(
+        default=0.85,
+        gt=0,
+        le=1,
+        description="What the learning rate is multiplied by, a block down.",
+    )
+    tune_budget: float = Field(
+        # of which stages.DESCENT is for measuring how far down it pays
+        default=600.0,
+        ge=0,
+        allow_inf_nan=True,
+        description="Seconds that fine-tuning may take.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
@@ -219,13 +329,24 @@ class Recipe(BaseModel):
         side = self.size or size
         return Geometry(side, side, self.resize, self.interpolation)
 
-    def to_toml(self) -> str:
-        """The recipe as TOML, each choice on its line, the augmentation last."""
-        simple = self.model_dump(mode="json", exclude={"augmentation"}, exclude_none=True)
-        lines = [f"{key} = {_toml(value)}" for key, value in simple.items()]
-        lines += ["", "[augmentation]"]
-        table = self.model_dump(mode="json", include={"augmentation"})["augmentation"]
-        lines += [f"{key} = {_toml(value)}" for key, value in table.items() if value is not None]
+    def to_toml(self, *, comments: bool = True) -> str:
+        """The recipe as TOML, each choice on its line, the augmentation last; with comments, what
+        each means, and how those that are not set would be.
+        """
+        values = self.model_dump(mode="json")
+        table = values.pop("augmentation")
+        lines = []
+        for name, value in values.items():
+            about = type(self).model_fields[name]
+            if comments and name in SECTIONS:
+                lines += ["", f"# {SECTIONS[name]}", ""]
+            lines += _toml_lines(name, value, about.description, about.examples, comments)
+        about = type(self).model_fields["augmentation"]
+        lines += ["", *_toml_lines("", None, about.description, (), comments), "[augmentation]"]
+        for range_ in fields(Augmentation):
+            lines += _toml_lines(
+                range_.name, table[range_.name], **range_.metadata, comments=comments
+            )
         return "\n".join(lines) + "\n"
 
     def settings(self, base: "Recipe") -> list[str]:
@@ -236,22 +357,36 @@ class Recipe(BaseModel):
             if value is None or value == theirs[key]:
                 continue
             if isinstance(value, dict):
-                rows = [f"{k} = {_toml(v)}" for k, v in value.items() if v is not None]
+                rows = [f"{k} = {to_toml_value(v)}" for k, v in value.items() if v is not None]
                 settings.append(f"{key}={{{', '.join(rows)}}}")
             elif isinstance(value, str) and _reads_bare(value):
                 settings.append(f"{key}={value}")
             else:
-                settings.append(f"{key}={_toml(value)}")
+                settings.append(f"{key}={to_toml_value(value)}")
         return settings
 
     def _given(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in type(self).model_fields}
 
 
-def _toml(value: Any) -> str:
-    """A value on one line, which the library's own arrays are not."""
+def _toml_lines(
+    name: str, value: Any, description: str | None, examples: Sequence[Any] | None, comments: bool
+) -> list[str]:
+    """A choice in TOML, under a comment that says what it means; as a comment if it is not set."""
+    lines = []
+    if comments:
+        lines += textwrap.wrap(f"# {description}", 80, subsequent_indent="# ")
+    if value is not None:
+        lines.append(f"{name} = {to_toml_value(value)}")
+    elif comments:
+        lines += [f"# {name} = {to_toml_value(example)}" for example in examples or ()]
+    return lines
+
+
+def to_toml_value(value: Any) -> str:
+    """A value in TOML, on one line, which the library's own arrays are not."""
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(part) for part in value) + "]"
+        return "[" + ", ".join(to_toml_value(part) for part in value) + "]"
     return tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
 
 

@@ -20,7 +20,7 @@ from headstart.system.text import escape
 STOPPED = 130  # what a shell expects of a program ended by Ctrl-C
 RESUMABLE = ("train", "finetune")
 MODULES = ("train", "predict", "explain", "serve", "runs", "report", "compare", "audit",
-           "catalogue", "layers", "measure", "look", "export", "fetch", "weights",
+           "catalogue", "layers", "measure", "look", "recipe", "export", "fetch", "weights",
            "cache")  # fmt: skip
 # The commands as the help lists them, by what somebody wants.
 PANELS = {

@@ -1,4 +1,4 @@
-"""headstart augment, recipe: what a choice means, to look at."""
+"""headstart augment: what an augmentation means, to look at."""
 
 from pathlib import Path
 from typing import Annotated
@@ -83,17 +83,3 @@ def augment(
         })  # fmt: skip
     else:
         tell(picture)
-
-
-@app.command(epilog="Example: headstart recipe quick > mine.toml")
-@command
-def recipe(
-    name: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A recipe's name or a TOML file.")
-    ] = "quick",
-) -> None:
-    """Show every choice of a recipe as TOML."""
-    from headstart.recipe import load_recipe, recipes
-
-    tell(f"# Recipes: {', '.join(recipes())}")
-    tell(load_recipe(name).to_toml(), end="")

@@ -14,9 +14,9 @@ Shapes: pixels are (H, W, 3) uint8 RGB.
 
 import hashlib
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from numbers import Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -56,17 +56,29 @@ def _check(name: str, value: object) -> None:
         and (len(limits) != 2 or values[0] <= values[1])
     )
     if name in _EXACT:
-        fits, expected = isinstance(value, bool), "true or false"
+        fits = isinstance(value, bool)
     elif name == "fill_mode":
-        fits, expected = value in FILL_MODES, f"one of {', '.join(FILL_MODES)}"
-    elif name == "colour_jitter":
-        expected = "brightness, contrast, saturation (0 to 1 each) and hue (0 to 0.5)"
-    else:
-        low, high = limits[0]
-        number = "a number" if len(limits) == 1 else "two numbers, the lower first,"
-        expected = f"{number} from {low} to {high}"
+        fits = value in FILL_MODES
     if not fits:
-        raise RecipeError(f"augmentation: expected {name} to be {expected}; found {value!r}")
+        raise RecipeError(f"augmentation: expected {name} to be {expected(name)}; found {value!r}")
+
+
+def expected(name: str) -> str:
+    """What values a field of an Augmentation takes, in words."""
+    if name in _EXACT:
+        return "true or false"
+    if name == "fill_mode":
+        return f"one of {', '.join(FILL_MODES)}"
+    if name == "colour_jitter":
+        return "brightness, contrast, saturation (0 to 1 each) and hue (0 to 0.5)"
+    low, high = _LIMITS[name][0]
+    number = "a number" if len(_LIMITS[name]) == 1 else "two numbers, the lower first,"
+    return f"{number} from {low} to {high}"
+
+
+def _says(description: str, *examples: list[float]) -> dict[str, Any]:
+    """The metadata of a field: what it means, and values of one that is not set."""
+    return {"description": description, "examples": examples}
 
 
 @dataclass(frozen=True)
@@ -76,32 +88,57 @@ class Augmentation:
     Raises RecipeError for a value out of its limits.
     """
 
-    rotation: float = 0.0  # degrees, either way
-    width_shift: float = 0.0  # fraction of the width, either way
-    height_shift: float = 0.0  # fraction of the height, either way
-    shear: float = 0.0  # degrees, either way
-    zoom: float = 0.0  # each axis its own factor in 1 - zoom .. 1 + zoom
-    horizontal_flip: bool = False
-    vertical_flip: bool = False
-    quarter_turns: bool = False  # for pictures without an upside: aerial, microscopy
-    brightness: tuple[float, float] | None = None  # lowest and highest factor; 1 changes nothing
-    channel_shift: float = 0.0  # levels of 255 added to all channels, either way
-    # Greatest change of brightness, contrast, saturation (0..1) and hue (0..0.5 of the circle).
-    colour_jitter: tuple[float, float, float, float] | None = None
-    crop: tuple[float, float] | None = None  # random resized crop: least and greatest area
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # its width over its height
-    erase: float = 0.0  # probability that a random box is filled with noise
-    fill_mode: FillMode = "nearest"  # what a warp finds outside the image
-    cval: float = 0.0  # the level that fill_mode "constant" fills with
+    rotation: float = field(default=0.0, metadata=_says("Degrees, either way."))
+    width_shift: float = field(default=0.0, metadata=_says("Fraction of the width, either way."))
+    height_shift: float = field(default=0.0, metadata=_says("Fraction of the height, either way."))
+    shear: float = field(default=0.0, metadata=_says("Degrees, either way."))
+    zoom: float = field(
+        default=0.0, metadata=_says("Each axis its own factor in 1 - zoom to 1 + zoom.")
+    )
+    horizontal_flip: bool = field(default=False, metadata=_says("Left and right may change sides."))
+    vertical_flip: bool = field(default=False, metadata=_says("Top and bottom may change sides."))
+    quarter_turns: bool = field(
+        default=False, metadata=_says("For pictures without an upside: aerial, microscopy.")
+    )
+    brightness: tuple[float, float] | None = field(
+        default=None, metadata=_says("Lowest and highest factor; 1 changes nothing.", [0.8, 1.2])
+    )
+    channel_shift: float = field(
+        default=0.0, metadata=_says("Levels of 255 added to all channels, either way.")
+    )
+    colour_jitter: tuple[float, float, float, float] | None = field(
+        default=None,
+        metadata=_says(
+            "Greatest change of brightness, contrast, saturation and hue, the circle being 1.",
+            [0.2, 0.2, 0.2, 0.05],
+        ),
+    )
+    crop: tuple[float, float] | None = field(
+        default=None,
+        metadata=_says("Random resized crop: least and greatest share of the area.", [0.6, 1.0]),
+    )
+    crop_ratio: tuple[float, float] = field(
+        default=(3 / 4, 4 / 3),
+        metadata=_says("The crop's width over its height, least and greatest."),
+    )
+    erase: float = field(
+        default=0.0, metadata=_says("Probability that a random box is filled with noise.")
+    )
+    fill_mode: FillMode = field(
+        default="nearest", metadata=_says("What a warp finds outside the image.")
+    )
+    cval: float = field(
+        default=0.0, metadata=_says('The level that fill_mode "constant" fills with.')
+    )
 
     # Read by pydantic when a recipe holds an augmentation: a misspelled key is an error.
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value != field.default:
-                _check(field.name, value)
+        for choice in fields(self):
+            value = getattr(self, choice.name)
+            if value != choice.default:
+                _check(choice.name, value)
 
     def __str__(self) -> str:
         """Canonical and versioned, for cache keys: equal only where all views are equal."""

@@ -591,7 +591,7 @@ def _describe(run: Run) -> dict[str, Any]:
         )
         licence = "that of this file" if recipe.weights != "none" else "none needed"
     return {
-        "recipe": recipe.to_toml(),
+        "recipe": recipe.to_toml(comments=False),
         "backbone": about.get("backbone", recipe.backbone),
         "cuts": " + ".join(map(str, about.get("cuts") or recipe.cut)),
         "geometry": run.classifier.geometry,
