@@ -89,5 +89,4 @@ def test_the_answers_are_told_with_the_interval_of_how_many_are_right() -> None:
     found = out_of_fold([0] * 46, [True] * 40 + [False] + [True] * 5, classes=1).answer(0.95)
     assert found.answered == 46
     assert found.accuracy_interval == interval(45, 46, worth=CROSSED)
-    assert str(found) == "100% of images (90% to 100%) at 0.95 right (85.9% to 99.7%)"
     assert out_of_fold([], [], classes=1).answer(0.9).accuracy_interval is None

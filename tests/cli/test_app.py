@@ -100,11 +100,18 @@ def test_train_says_what_it_did(tiny: Path, tmp_path: Path) -> None:
     done = headstart("train", tiny, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "48 images of 2 classes" in done.stderr
-    assert re.search(r"validation +100\.0% of \d+ images right \(95% interval", done.stdout)
+    assert re.search(r"Right on 100\.0% of \d+ validation images; .* \(95% interval", done.stdout)
+    assert "None of the" in done.stdout
+    for jargon in ("log loss", "top_relu", "bf16", "temperature", "features"):
+        assert jargon not in done.stdout + done.stderr
     folder = re.search(r"Run: (\S+)", done.stdout)
     assert folder
     assert (tmp_path / folder[1] / "run.json").is_file()
-    assert f"headstart predict {folder[1]}" in done.stdout
+    assert f"Next: headstart predict {folder[1]} NEW_PHOTOS" in done.stdout
+    told = headstart("train", tiny, "--verbose", cwd=tmp_path)
+    assert "top_relu" in told.stderr
+    assert re.search(r"validation +100\.0% of \d+ images right \(95% interval", told.stdout)
+    assert "log loss" in told.stdout
 
 
 def test_train_as_json(tiny: Path, tmp_path: Path) -> None:

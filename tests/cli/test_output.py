@@ -4,12 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from headstart.cli import output
 from headstart.cli.output import (
     Column,
     Table,
     format_interval,
     format_share,
     print_table,
+    shorten_path,
+    tell_command,
+    tell_text,
     write_picture,
 )
 
@@ -48,6 +52,38 @@ def test_a_narrow_line_gives_a_long_name_a_line_of_its_own(
 def test_a_row_of_words_has_the_titles_above_it(capsys: pytest.CaptureFixture[str]) -> None:
     Table([Column("run", 6, left=True), Column("images")]).note("b-1", "damaged")
     assert printed(capsys) == ["run     images", "b-1     damaged"]
+
+
+def test_sentences_break_between_words_on_a_terminal_and_not_in_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentence = "right on 95.4% of 153-odd images, such as a/rather/long/path.jpg"
+    tell_text(sentence)
+    monkeypatch.setattr(output, "line_width", lambda: 20)
+    tell_text(sentence, indent="  ")
+    assert printed(capsys) == [
+        sentence, "right on 95.4% of", "  153-odd images,", "  such as", "  a/rather/long/path.jpg",
+    ]  # fmt: skip
+
+
+def test_a_command_goes_on_in_the_next_line_as_a_shell_takes_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell_command("Next: ", "headstart train 'my photos'", "more")
+    monkeypatch.setattr(output, "line_width", lambda: 27)
+    tell_command("Next: ", "headstart train 'my photos'", "more")
+    assert printed(capsys) == [
+        "Next: headstart train 'my photos'  # more",
+        "Next: headstart train \\", "  'my photos'", "      # more",
+    ]  # fmt: skip
+
+
+def test_a_path_is_shown_as_it_is_seen_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shorten_path(tmp_path / "photos" / "a") == "photos/a"
+    assert shorten_path("/elsewhere/a") == "/elsewhere/a"
 
 
 def test_pictures_overwrite_nothing_unasked(

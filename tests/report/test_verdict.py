@@ -104,15 +104,32 @@ def test_what_the_recipe_has_is_not_advised() -> None:
         text = judged((999, 1000), (850, 1000), RISING, has=has, tuned=tuned).text
         return text[text.index("Try") :]
 
-    assert advice(Regularisation()) == (
-        "Try more photos, augmentation, dropout or a smaller head; headstart remedies RUN tries "
-        "them."
-    )
+    assert advice(Regularisation()) == ("Try more photos, augmentation, dropout or a smaller head.")
     assert advice(Regularisation(True, 0.2, 256)).startswith(
-        "Try more photos, more dropout or a smaller head;"
+        "Try more photos, more dropout or a smaller head."
     )
     assert advice(Regularisation(True, 0.5, 64)) == "Try more photos."
     assert advice(Regularisation(), tuned=True) == "Try more photos or more augmentation."
+
+
+SWINGING = [0.90, 0.80, 0.90, 0.86, 0.91, 0.88]  # by 4 points on average from the third on
+
+
+def test_early_stopping_is_named_where_validation_swings_and_not_had() -> None:
+    metrics = {"train": measured(955, 1000), "validation": measured(190, 200)}
+
+    def text(accuracies: list[float], has: Regularisation | None = None) -> str:
+        found = verdict(metrics, {"loss": FALLING[:6], "val_accuracy": accuracies}, has=has)
+        assert found is not None
+        return found.text
+
+    assert text(SWINGING).endswith(
+        "Validation accuracy swings by 4.0% from epoch to epoch: early stopping keeps the best one "
+        "(--set patience=5)."
+    )
+    assert "patience" not in text(SWINGING, Regularisation(stops=True))
+    assert "patience" not in text([0.6, 0.8, 0.9, 0.91, 0.9, 0.91])  # the first rise is no swing
+    assert "patience" not in text(SWINGING[:4])  # too few epochs to tell
 
 
 def test_what_a_recipe_has() -> None:
@@ -121,6 +138,7 @@ def test_what_a_recipe_has() -> None:
     bare = classic.changed(views=1, layers=["batchnorm", "dense 32 relu", "dense 16", "dropout"],
                            dropout=0.0)  # fmt: skip
     assert _regularisation(bare) == Regularisation(False, 0.0, 32)
+    assert _regularisation(classic.changed(patience=3)).stops
     own_rate = bare.changed(layers=["dropout 0.4"], views=3, augmentation="flip")
     assert _regularisation(own_rate) == Regularisation(True, 0.4, 0)
 

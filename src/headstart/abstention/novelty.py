@@ -176,18 +176,6 @@ class LeftOut:
         """The 95% interval of the share."""
         return interval(self.refused, self.images, worth=CROSSED) or (0.0, 1.0)
 
-    def __str__(self) -> str:
-        low, high = self.interval
-        share = self.refused / self.images
-        return f"trained without {self.name}, {share:.0%} of {self.name} were refused " + (
-            f"({low:.0%} to {high:.0%})")  # fmt: skip
-
-
-def describe_left_out(rows: Sequence[LeftOut]) -> str:
-    """The classes that are told best and worst from all others."""
-    ranked = sorted(rows, key=lambda row: -row.refused / row.images)
-    return "; ".join(map(str, dict.fromkeys((ranked[0], ranked[-1]))))
-
 
 def leave_out(
     sample: Sample, targets: np.ndarray, fold_of: np.ndarray, classes: Sequence[str], rate: float

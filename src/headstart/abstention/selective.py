@@ -47,14 +47,6 @@ class Answers:
         """
         return interval(self.right, self.answered, worth=CROSSED)
 
-    def __str__(self) -> str:
-        low, high = self.share_interval
-        text = f"{self.share:.0%} of images ({low:.0%} to {high:.0%}) at {self.accuracy:.4g} right"
-        if self.accuracy_interval is None:
-            return text
-        low, high = self.accuracy_interval
-        return f"{text} ({low:.1%} to {high:.1%})"
-
 
 @dataclass(frozen=True)
 class OutOfFold:

@@ -128,6 +128,9 @@ Reject = Annotated[
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at an image that cannot be used.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Tell every figure, and what was chosen and why.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from headstart.system.text import escape
+from headstart.system.text import escape, wrap
 
 if TYPE_CHECKING:
     from headstart.recipe import Recipe
@@ -19,17 +19,52 @@ OPTIONS = ("backbone", "weights", "pooling", "size", "precision", "seed", "group
 LEAST = 20  # letters that a name has room for, however narrow the terminal
 
 
-def reporter(quiet: bool, as_json: bool) -> "Recorder":
+def reporter(quiet: bool, as_json: bool, verbose: bool = False) -> "Recorder":
     """What tells the user how the work goes, and notes the warnings for what is printed."""
     from headstart.system.progress import Recorder, Terminal
 
-    return Recorder(None if quiet or as_json else Terminal())
+    return Recorder(None if quiet or as_json else Terminal(verbose))
 
 
 def tell(*lines: object, end: str = "\n", to: TextIO | None = None) -> None:
     """Print lines, at once; what a terminal would obey in names and saved texts is escaped."""
     shown = (escape(str(line), lines=True) for line in lines)
     print(*shown, sep="\n", end=end, file=to, flush=True)
+
+
+def tell_text(*lines: str, indent: str = "") -> None:
+    """Print sentences, broken between words at the terminal's width; in a pipe one a line."""
+    tell(*(wrap(escape(line, lines=True), line_width(), indent) for line in lines))
+
+
+def tell_command(title: str, command: str, why: str = "") -> None:
+    """Print a command to type, as a shell takes it also where it needs several lines."""
+    line = f"{title}{command}" + (f"  # {why}" if why else "")
+    width = line_width()
+    if width is None or len(line) <= width:
+        tell(line)
+        return
+    lines = [title]
+    for word in split_words(command):
+        if len(lines[-1]) + len(word) + 2 > width and lines[-1].strip():
+            lines[-1] += "\\"
+            lines.append("  ")
+        lines[-1] += f"{word} "
+    lines = [line.rstrip() for line in lines]
+    tell(*lines, *([f"{' ' * len(title)}# {why}"] if why else []))
+
+
+def shorten_path(path: str | Path) -> str:
+    """A path below the current folder as it is seen from there; any other as it is."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
+
+
+def split_words(command: str) -> list[str]:
+    """The words of a command as they are written, quotes and all."""
+    return [shlex.quote(word) for word in shlex.split(command)]
 
 
 def print_json(content: Any) -> None:
@@ -193,36 +228,26 @@ def train_command(photos: Any, recipe: "Recipe", base: str = "quick") -> str:
     return shlex.join(words)
 
 
-def show_run(run: "Run", quiet: bool, as_json: bool) -> None:
-    """The result of a training: a short summary, the folder alone, or one JSON object."""
-    if as_json:
-        print_json(run_to_dict(run))
-    elif quiet:
-        tell(run.folder)
-    else:
-        print_metrics(run)
-        record = run.record
-        cache, seconds = record["cache"], record["seconds"]
-        tell(
-            f"\n{seconds['total']:.1f} s; features: {cache['hits']:,} from the cache, "
-            f"{cache['misses']:,} computed\n"
-            f"Run: {run.folder}\n"
-            f"Page: headstart open {shlex.quote(str(run.folder))}\n"
-            f"Next: headstart predict {shlex.quote(str(run.folder))} NEW_PHOTOS"
-        )
-
-
 def print_metrics(run: "Run") -> None:
     """The curves of a training in epochs, the figures by split, the verdict."""
     from headstart.report.words import summary
 
-    if run.history:
-        from headstart.report.plots import curves_text
+    print_curves(run)
+    tell_text(summary(run.metrics))
+    if run.verdict:
+        tell_text(f"\n{run.verdict}")
 
-        tell(curves_text(run.history) + "\n")
-    tell(summary(run.metrics))
-    if run.record["verdict"]:
-        tell(f"\n{run.record['verdict']}")
+
+def print_curves(run: "Run") -> None:
+    """By epoch, where a training had such, and which epoch's weights are used."""
+    if not run.history:
+        return
+    from headstart.report.plots import curves_text
+    from headstart.report.words import describe_epochs
+
+    tell(curves_text(run.history))
+    tell_text(describe_epochs(run.history, run.record.get("kept_epoch")))
+    tell()
 
 
 def run_to_dict(run: "Run") -> dict[str, Any]:
@@ -236,6 +261,6 @@ def run_to_dict(run: "Run") -> dict[str, Any]:
         "cache": record["cache"],
         "seconds": record["seconds"],
         "history": record["history"],
-        "verdict": record["verdict"],
+        "verdict": run.verdict,
         "warnings": record["warnings"],
     }

@@ -17,16 +17,18 @@ from headstart.cli.options import (
     Seed,
     Settings,
     Strict,
+    Verbose,
     Weights,
     collect_choices,
     list_typed_options,
     parse_path,
 )
-from headstart.cli.output import reporter, show_run
+from headstart.cli.output import reporter
+from headstart.cli.result import show_run
 from headstart.cli.usage import whole
 
 # A run that is resumed knows its images and choices; what may be typed beside it.
-BESIDE_RESUME = ("resume", "tensorboard", "mlflow", "quiet", "as_json")
+BESIDE_RESUME = ("resume", "tensorboard", "mlflow", "quiet", "verbose", "as_json")
 
 
 @app.command(
@@ -88,6 +90,7 @@ def train(
         bool, typer.Option("--mlflow", help="Log a neural head's training to MLflow too.")
     ] = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier on a folder of labelled images."""
@@ -104,7 +107,7 @@ def train(
         )
     if resume is None and photos is None:
         raise RecipeError("expected PHOTOS to train on, or --resume RUN. Type: headstart train DIR")
-    progress = reporter(quiet, as_json)
+    progress = reporter(quiet, as_json, verbose)
     if resume is not None:
         callbacks = _loggers(tensorboard, mlflow)
         run = training.resume(resume, progress=progress, callbacks=callbacks)
@@ -122,7 +125,7 @@ def train(
             photos, recipe, out=out, strict=strict, progress=progress, callbacks=callbacks,
             **choices,
         )  # fmt: skip
-    show_run(run, quiet, as_json)
+    show_run(run, quiet, as_json, verbose)
 
 
 def _loggers(tensorboard: Path | None, mlflow: bool) -> list[Any]:
@@ -166,6 +169,7 @@ def finetune(
     out: NewRun = None,
     settings: Settings = None,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Tune the upper layers too, from cached activations; keeps the linear head if that is better.
@@ -179,8 +183,8 @@ def finetune(
     choices = collect_choices(
         settings, boundary=boundary, tune_budget=seconds(budget), tune_epochs=epochs
     )
-    tuned = training.finetune(run, out=out, progress=reporter(quiet, as_json), **choices)
-    show_run(tuned, quiet, as_json)
+    tuned = training.finetune(run, out=out, progress=reporter(quiet, as_json, verbose), **choices)
+    show_run(tuned, quiet, as_json, verbose)
 
 
 @app.command(epilog="Example: headstart demo --out demo")

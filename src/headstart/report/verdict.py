@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from headstart.metrics.classification import Metrics
 from headstart.metrics.intervals import interval
@@ -11,6 +12,8 @@ LOW = 0.75  # training accuracy, relative to chance, below which a head has not 
 SMOOTH = 3  # epochs over which losses are averaged: a small validation set is noisy
 RISE = 0.05  # share by which validation loss must rise over its lowest
 SLIGHT = 0.03  # a gap between training and validation accuracy below which nothing need be done
+SWING = 0.02  # by which validation accuracy changes from epoch to epoch, on average, to be told
+EPOCHS = 5  # that must be seen before a swing is one; the first two are passed over
 LARGE = 0.1  # one that matters even where validation loss has not risen
 Z = 1.6448536269514722  # of a one-sided 95% interval: how large a gap is, at least or at most
 MUCH_DROPOUT, SMALL_HEAD = 0.5, 64  # beyond which more, or less, is no advice
@@ -19,12 +22,14 @@ MUCH_DROPOUT, SMALL_HEAD = 0.5, 64  # beyond which more, or less, is no advice
 @dataclass(frozen=True)
 class Regularisation:
     """What a recipe already has against overfitting. augmented: whether a head sees changed images.
-    dropout: the highest rate. units: of the widest hidden layer, 0 for none.
+    dropout: the highest rate. units: of the widest hidden layer, 0 for none. stops: whether it ends
+    early, with the best epoch.
     """
 
     augmented: bool = False
     dropout: float = 0.0
     units: int = 1024
+    stops: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ def verdict(
     if not all(map(math.isfinite, [*losses, *history.get("val_loss", ())])):
         return Verdict(
             "diverged", "The loss became nan: the training diverged. Try a learning rate ten "
-            "times smaller (headstart lr PHOTOS shows which).",
+            "times smaller (headstart lr shows which).",
         )  # fmt: skip
     if training is None or looked_at is None:
         return None
@@ -81,6 +86,7 @@ def verdict(
     validation = list(history.get("val_loss", ()))[:kept_epoch]
     since = _find_turn(validation, losses[:kept_epoch])
     has = has or Regularisation()
+    swing = "" if has.stops or tuned else _describe_swing(history.get("val_accuracy", ()))
     overfits = told and gap >= SLIGHT and (since or gap >= LARGE or not validation)
     if training.accuracy < _lowest_learned(len(training.classes)) and not overfits:
         return Verdict(
@@ -93,20 +99,21 @@ def verdict(
             when = f" since epoch {since}: validation loss rose while training loss fell"
         return Verdict(
             "overfitting", f"Overfitting{when}; {both}: {gap:.1%} better on images it has seen. "
-            f"{_against_overfitting(has, tuned)}", since,
+            f"{_against_overfitting(has, tuned)}{swing}", since,
         )  # fmt: skip
     images = f"{looked_at.n:,} validation images"
     if told:
         return Verdict("fitting", f"Fitting: {both}; slight overfitting: {gap:.1%} better on "
-                       f"images it has seen, at most {most:.1%} by these {images}.")  # fmt: skip
+                       f"images it has seen, at most {most:.1%} by these "
+                       f"{images}.{swing}")  # fmt: skip
     if most >= LARGE:
         return Verdict(
             "unclear", f"Too few validation images to tell: {both}. With {images} it may be up to "
             f"{most:.1%} better on images it has seen, or not at all. Try more photos, or a larger "
-            "share of them for validation (--set validation_fraction=0.3).",
+            f"share of them for validation (--set validation_fraction=0.3).{swing}",
         )  # fmt: skip
     return Verdict("fitting", f"Fitting: {both}; no sign of overfitting. With {images} more than "
-                   f"{max(0.0, most):.1%} can be excluded.")  # fmt: skip
+                   f"{max(0.0, most):.1%} can be excluded.{swing}")  # fmt: skip
 
 
 def _against_underfitting(has: Regularisation) -> str:
@@ -120,8 +127,24 @@ def _against_overfitting(has: Regularisation, tuned: bool) -> str:
     if not tuned:
         tries += ["more dropout" if has.dropout else "dropout"] * (has.dropout < MUCH_DROPOUT)
         tries += ["a smaller head"] * (has.units > SMALL_HEAD)
-    remedies = "; headstart remedies RUN tries them" if tries and not tuned else ""
-    return f"Try {_listed(['more photos', *tries])}{remedies}."
+    return f"Try {_listed(['more photos', *tries])}."
+
+
+def _describe_swing(accuracies: Sequence[float]) -> str:
+    """That the last epoch is a lucky or an unlucky one, where validation accuracy goes up and down;
+    "" where it does not.
+    """
+    settled = list(accuracies)[2:]
+    if len(accuracies) < EPOCHS or not all(map(math.isfinite, settled)):
+        return ""
+    changes = [abs(after - before) for before, after in pairwise(settled)]
+    mean = sum(changes) / len(changes)
+    if mean < SWING:
+        return ""
+    return (
+        f" Validation accuracy swings by {mean:.1%} from epoch to epoch: early stopping keeps the "
+        "best one (--set patience=5)."
+    )
 
 
 def _listed(tries: list[str]) -> str:

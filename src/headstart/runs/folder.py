@@ -95,6 +95,14 @@ class Run:
             for name, values in columns.items()
         }
 
+    @property
+    def verdict(self) -> str | None:
+        """Whether a training in epochs underfits, fits or overfits, and what to try; without the
+        placeholder for the run's name that an earlier version wrote.
+        """
+        said: str | None = self.record["verdict"]
+        return said and said.replace("; headstart remedies RUN tries them", "")
+
     def keras_model(self) -> Any:
         """The classifier as a plain Keras model, from the backbone's input to the probabilities.
 

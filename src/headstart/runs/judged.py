@@ -52,6 +52,41 @@ class Judged:
         right: np.ndarray = (self.has == self.given).all(axis=1)
         return right
 
+    @property
+    def wrongness(self) -> np.ndarray:
+        """(N,) the probability that was stated of what is not so: of a class that an image is not
+        in, or against one that it is in.
+        """
+        against = np.where(self.has, 1 - self.probabilities, self.probabilities)
+        wrongness: np.ndarray = against.max(axis=1)
+        return wrongness
+
+    def find_worst(self, most: int) -> list["Mistake"]:
+        """The wrong images, the most surely wrong first."""
+        wrong = np.flatnonzero(~self.right)
+        order = wrong[np.argsort(-self.wrongness[wrong], kind="stable")]
+        return [
+            Mistake(
+                self.names[row],
+                self.labels[row],
+                ";".join(np.array(self.classes)[self.given[row]].tolist()),
+                float(self.wrongness[row]),
+            )
+            for row in order[:most].tolist()
+        ]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An image of which something wrong is said. given: what it is taken for ("a;b", "" for no
+    class). sure: the probability that was stated of what is not so.
+    """
+
+    name: str
+    label: str
+    given: str
+    sure: float
+
 
 def read_judged(run: Run) -> Judged | None:
     """None where the run kept no image that it was not trained on, nor what cross-validation said.

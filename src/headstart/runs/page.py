@@ -112,7 +112,7 @@ def gather(
         "metrics": measured,
         "splits": _list_splits(run),
         "guess": _guess(judged, training) if judged else None,
-        "verdict": record.get("verdict") or _judge_linear(run),
+        "verdict": run.verdict or _judge_linear(run),
         "lacks": [],
     }
     for chart in charts.chart_history(run.history, record.get("kept_epoch")):

@@ -185,7 +185,7 @@ def _regularisation(recipe: Recipe) -> Regularisation:
     units = [int(rest[0]) for kind, *rest in layers if kind == "dense"]
     return Regularisation(
         augmented=recipe.fresh or recipe.cached_views > 1, dropout=max(rates, default=0.0),
-        units=max(units, default=0),
+        units=max(units, default=0), stops=recipe.patience > 0,
     )  # fmt: skip
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart.abstention.abstention import FOLDS, RATE, Abstention, learn
-from headstart.abstention.novelty import describe_left_out
+from headstart.abstention.abstention import FOLDS, Abstention, learn
+from headstart.classifier import resume_command
 from headstart.data.dataset import Dataset, load
 from headstart.data.item import Item, group_numbers
 from headstart.errors import BadImage, DatasetError, RecipeError
@@ -23,6 +23,7 @@ from headstart.heads.fit import Trained, fit_ensemble, fit_linear, fit_neural, n
 from headstart.images.augment import NONE
 from headstart.metrics.task import Task
 from headstart.recipe import Recipe
+from headstart.report.words import describe_doubts, describe_selection
 from headstart.selection.cuts import Selection, select
 from headstart.selection.heads import LEAST, HeadScore, HeadSelection, select_head
 from headstart.system.progress import Progress
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 TOLD_ACCURACIES = (0.95, 0.99)
 TOLD = 10  # images left out that are told one by one
 SPLITS = ("train", "validation", "test")
+PURPOSES = {"train": "to learn from", "validation": "to validate", "test": "to test"}
 
 
 def read_dataset(source: str | Path, recipe: Recipe, progress: Progress) -> Dataset:
@@ -45,8 +47,8 @@ def read_dataset(source: str | Path, recipe: Recipe, progress: Progress) -> Data
         )  # fmt: skip
     for warning in dataset.warnings:
         progress.warn(warning)
-    counts = {split: len(dataset.split(split)) for split in SPLITS}
-    parts = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
+    counts = {purpose: len(dataset.split(split)) for split, purpose in PURPOSES.items()}
+    parts = ", ".join(f"{count:,} {purpose}" for purpose, count in counts.items() if count)
     progress.say(f"{len(dataset.items):,} images of {len(dataset.classes)} classes: {parts}")
     return dataset
 
@@ -58,27 +60,17 @@ def choose_cut(dataset: Dataset, recipe: Recipe, progress: Progress, **options: 
     _say_choice(selection, progress)
     if selection.untried:
         progress.say(
-            f"not tried within {recipe.budget:.0f} s: {', '.join(selection.untried[:6])}"
-            f"{', ...' if len(selection.untried) > 6 else ''}. With more time: --budget "
-            f"{max(60, 2 * recipe.budget):.0f}s"
+            f"{len(selection.untried)} candidates were not measured within {recipe.budget:.0f} s. "
+            f"With more time: --budget {max(60, 2 * recipe.budget):.0f}s"
         )
+        progress.detail(f"not measured: {', '.join(selection.untried)}")
     return selection
 
 
 def _say_choice(selection: Selection, progress: Progress) -> None:
     """What was chosen and what it is worth, now or before."""
-    known = selection.to_dict()
-    if known["accuracy"] is None:
-        return
-    low, high = known["interval"]
-    last = "" if known["last"] is None else f"; the last layer {known['last']:.1%}"
-    before = " before" if selection.before else ""
-    took = "" if selection.before else (
-        f", {len(selection.tried)} candidates in {selection.seconds:.1f} s")  # fmt: skip
-    progress.say(
-        f"measured{before} on {known['images']:,} training images{took}: {known['chosen']} "
-        f"({known['accuracy']:.1%}, {low:.1%} to {high:.1%}{last})"
-    )
+    if line := describe_selection(selection.to_dict(), before=selection.before is not None):
+        progress.detail(line)
 
 
 def build_extractor(recipe: Recipe, progress: Progress) -> Extractor:
@@ -88,7 +80,7 @@ def build_extractor(recipe: Recipe, progress: Progress) -> Extractor:
     for warning in extractor.warnings:
         progress.warn(warning)
     size = f"{extractor.geometry.width}x{extractor.geometry.height}"
-    progress.say(
+    progress.detail(
         f"{recipe.backbone} up to {_name_cuts(recipe, extractor)}, {size} pixels, "
         f"{extractor.dimensions:,} features, {extractor.description['precision']}"
     )
@@ -242,11 +234,11 @@ def choose_head(inputs: Inputs, progress: Progress) -> tuple[Inputs, HeadSelecti
     if task.multilabel or examples.group_count < LEAST:
         why = "images in several classes have no other" if task.multilabel else (
             "too few groups to compare")  # fmt: skip
-        progress.say(f"a linear head: {why}")
+        progress.detail(f"a linear head: {why}")
         return replace(inputs, recipe=recipe.changed(head="linear")), None
     selection = measure_heads(examples, recipe, progress)
     low, high = selection.worth.interval
-    progress.say(
+    progress.detail(
         f"{len(selection.tried)} heads measured: {selection.chosen.name} "
         f"({selection.worth.accuracy:.1%}, {low:.1%} to {high:.1%})"
     )
@@ -262,7 +254,7 @@ def measure_heads(
     """Heads of every kind on the features of training images."""
     selection = select_head(examples, recipe, progress, on_result=on_result)
     if selection.untried:
-        progress.say(f"not tried: {', '.join(selection.untried)}")
+        progress.say(f"not measured within the budget: {', '.join(selection.untried)}")
     return selection
 
 
@@ -275,7 +267,14 @@ def train_head(
         with progress.stage("head"):
             return fit_linear(examples, recipe)
 
+    told = 0
+
     def tell(row: dict[str, float]) -> None:
+        nonlocal told
+        before = int(row["epoch"]) - 1  # of one that is gone on with, more than were told
+        if before > told and not recipe.ensemble:
+            progress.advance(before - told)
+        told = before + 1
         progress.advance()
         validated = (
             f", validation accuracy {row['val_accuracy']:.1%}" if "val_accuracy" in row else ""
@@ -321,7 +320,7 @@ def tune(inputs: Inputs, folder: Path, progress: Progress, *, resumed: bool) -> 
 
 
 def _say_how_to_go_on(folder: Path, progress: Progress) -> None:
-    progress.say(f"Run: {folder}. Stopped, it goes on with: headstart train --resume {folder}")
+    progress.say(f"Run: {folder}\nIf it is stopped, go on with: {resume_command(folder)}")
 
 
 @dataclass(frozen=True)
@@ -373,8 +372,6 @@ def learn_abstention(inputs: Inputs, trained: Trained, progress: Progress) -> Do
             columns=find_deepest(inputs.extractor), frozen=not trained.tuned,
         )  # fmt: skip
     told: dict[str, Any] = {"temperature": trained.temperature}
-    if trained.temperature is not None:
-        progress.say(describe_temperature(trained.temperature))
     if abstention.out_of_fold is not None:
         answers = [abstention.out_of_fold.answer(accuracy) for accuracy in TOLD_ACCURACIES]
         told["answers"] = [
@@ -386,15 +383,13 @@ def learn_abstention(inputs: Inputs, trained: Trained, progress: Progress) -> Do
             }
             for a in answers
         ]
-        progress.say(f"answers {', '.join(map(str, answers))}, else \"not sure\" "
-                     "(predict --accuracy; by cross-validation)")  # fmt: skip
     if left_out:
         told["left_out"] = [
             {"class": row.name, "refused": row.refused, "images": row.images,
              "interval": row.interval} for row in left_out
         ]  # fmt: skip
-        progress.say(f"\"none of these\" at {RATE:.0%} false alarms (predict --reject {RATE}): "
-                     f"{describe_left_out(left_out)}")  # fmt: skip
+    for line in describe_doubts(told):
+        progress.detail(line)
     return Doubts(abstention, told)
 
 
@@ -406,10 +401,3 @@ def find_deepest(extractor: Extractor) -> slice | None:
         return None
     costs = count_costs(extractor)
     return extractor.slices[max(costs, key=lambda cut: costs[cut])]
-
-
-def describe_temperature(temperature: float) -> str:
-    """What calibration did to the stated probabilities."""
-    if temperature == 1:
-        return "stated probabilities stay as they are: a temperature does not help"
-    return f"stated probabilities are calibrated: logits divided by {temperature:.2f}"

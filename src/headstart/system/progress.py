@@ -1,14 +1,32 @@
 """What a long job tells of itself while it runs: to nobody, to a terminal, to a record."""
 
+import importlib.util
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
-from headstart.system.text import escape
+from headstart.system.text import escape, wrap
 
 LINES = 60  # seconds between two lines
+SETTLED = 2.0  # seconds after which a pace is worth telling
+ALIKE = ("images", "epochs", "steps", "%")  # units that take alike: what is left can be told
+TITLES = {  # of stages, as people call them
+    "dataset": "reading the folder",
+    "selection": "measuring which layers serve best",
+    "extractor": "opening the network",
+    "features": "looking at the images",
+    "head": "learning",
+    "audit": "checking the images",
+    "evaluation": "testing",
+    "abstention": "learning when not to answer",
+    "finetune": "fine-tuning",
+    "report": "drawing the page",
+    "save": "saving",
+    "predict": "predicting",
+}
 
 
 class Progress:
@@ -16,14 +34,21 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[None]:
-        """Around one stage of the work; `advance` counts towards `total`."""
+        """Around one stage of the work; `advance` counts towards `total`. There may be others in
+        it: then those count.
+        """
         yield
 
     def advance(self, count: int = 1) -> None:
-        """`count` more units are done."""
+        """`count` more units are done; several at once were there before, so that they tell
+        nothing of the pace.
+        """
 
     def say(self, text: str) -> None:
         """One line for the user."""
+
+    def detail(self, text: str) -> None:
+        """One line for those who ask for more."""
 
     def warn(self, text: str) -> None:
         """One line the user should not miss."""
@@ -33,24 +58,38 @@ class Silent(Progress):
     """Says nothing."""
 
 
+class Warner(Progress):
+    """Passes over everything but warnings, which go to standard error."""
+
+    def warn(self, text: str) -> None:
+        """A line, marked."""
+        print(_mark(text), file=sys.stderr, flush=True)
+
+
 class Recorder(Progress):
-    """Hands everything on to `progress`, and notes the warnings and each stage's seconds."""
+    """Hands everything on to `progress`, and notes the warnings and each stage's seconds; those of
+    stages inside another one are the other one's.
+    """
 
     def __init__(self, progress: Progress | None = None) -> None:
         self.progress = progress or Silent()
         self.warnings: list[str] = []
         self.seconds: dict[str, float] = {}
+        self.depth = 0
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[None]:
         """The stage, timed."""
         started = time.perf_counter()
+        self.depth += 1
         try:
             with self.progress.stage(name, total, unit):
                 yield
         finally:
-            spent = time.perf_counter() - started
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+            self.depth -= 1
+            if not self.depth:
+                spent = time.perf_counter() - started
+                self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
     def advance(self, count: int = 1) -> None:
         """Handed on."""
@@ -60,95 +99,160 @@ class Recorder(Progress):
         """Handed on."""
         self.progress.say(text)
 
+    def detail(self, text: str) -> None:
+        """Handed on."""
+        self.progress.detail(text)
+
     def warn(self, text: str) -> None:
         """Noted and handed on."""
         self.warnings.append(text)
         self.progress.warn(text)
 
 
-class _Lines:
-    """What a stage tells where no bar can be shown: a line a minute."""
+def choose_progress(progress: Progress | bool | None) -> Progress:
+    """Whom a function of the package tells how its work goes: a Progress that was given; nobody
+    for False; else the terminal or notebook, where there is one, and warnings alone where not.
+    """
+    if isinstance(progress, Progress):
+        return progress
+    if progress is False:
+        return Silent()
+    terminal = Terminal()
+    heard = terminal.live or terminal.console.is_jupyter or progress
+    return terminal if heard else Warner()
 
-    def __init__(self, name: str, total: int | None, unit: str) -> None:
-        self.name, self.of, self.unit = name, "" if total is None else f" of {total:,}", unit
-        self.count, self.began = 0, time.monotonic()
-        self.told = self.began
 
-    def advance(self, count: int) -> str | None:
+@dataclass
+class Pace:
+    """How fast a stage goes, by its mean: units that were there before count, but tell nothing."""
+
+    total: int | None = None
+    unit: str = ""
+    count: int = 0
+    measured: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def advance(self, count: int) -> None:
+        """So many more."""
         self.count += count
-        now = time.monotonic()
-        if now - self.told < LINES:
+        if count == 1:
+            self.measured += 1
+
+    @property
+    def rate(self) -> float | None:
+        """Units a second; None where they differ too much to tell, or none is known yet."""
+        spent = time.monotonic() - self.began
+        if self.unit not in ALIKE or not self.measured or spent < SETTLED:
             return None
-        self.told = now
-        speed = self.count / (now - self.began)
-        return f"{self.name}: {self.count:,}{self.of} {self.unit}, {speed:,.0f} a second"
+        return self.measured / spent
+
+    @property
+    def left(self) -> float | None:
+        """Seconds to the end, where they can be told."""
+        rate = self.rate
+        return None if rate is None or self.total is None else (self.total - self.count) / rate
+
+    def __str__(self) -> str:
+        """As `120/398 images, 56 a second, 5 s left`."""
+        words = [f"{self.count:,}{'' if self.total is None else f'/{self.total:,}'} {self.unit}"]
+        if (rate := self.rate) is not None and self.unit != "%":
+            words.append(f"{rate:,.0f} a second" if rate >= 1 else f"{1 / rate:,.0f} s each")
+        if (left := self.left) is not None:
+            words.append(f"{left:.0f} s left" if left < 100 else f"{left / 60:.0f} min left")
+        return ", ".join(words)
 
 
 class Terminal(Progress):
-    """Bars with images per second and time left on a terminal; when piped a line a minute."""
+    """Bars with images a second and time left on a terminal and in a notebook; when piped a line a
+    minute. verbose: whether details are told too.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, verbose: bool = False) -> None:
         from rich.console import Console
 
         # Standard output carries results alone, so that it can be piped.
         self.console = Console(file=sys.stderr, highlight=False)
-        self.bar: Any = None
-        self.lines: _Lines | None = None
+        self.verbose = verbose
+        self.bars: Any = None
+        self.stages: list[tuple[Any, Pace]] = []
+        self.told = 0.0
+
+    @property
+    def live(self) -> bool:
+        """Whether bars can be shown: on a terminal, and in a notebook that has widgets."""
+        if self.console.is_jupyter:
+            return importlib.util.find_spec("ipywidgets") is not None
+        return self.console.is_terminal
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[None]:
-        """A bar while the stage runs, if it counts something and this is a terminal."""
-        if not unit or total == 0:
+        """A bar while the stage runs; one that moves to and fro where nothing is counted."""
+        if total == 0:
             yield
             return
-        if not self.console.is_terminal:
-            self.lines = _Lines(name, total, unit)
-            try:
-                yield
-            finally:
-                self.lines = None
-            return
-        with self._progress(unit) as progress:
-            self.bar = progress, progress.add_task(escape(name), total=total)
-            try:
-                yield
-            finally:
-                self.bar = None
+        outermost = not self.stages
+        title, pace = TITLES.get(name, name), Pace(total, unit)
+        if self.live and outermost:
+            self.bars = self._open_bars()
+            self.bars.start()
+        task = self.bars and self.bars.add_task(escape(title), total=total, pace=pace)
+        self.stages.append((title if task is None else task, pace))
+        self.told = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stages.pop()
+            if self.bars is not None:
+                self.bars.remove_task(task)
+                if outermost:
+                    self.bars.stop()
+                    self.bars = None
 
-    def _progress(self, unit: str) -> Any:
+    def _open_bars(self) -> Any:
         from rich import progress as rich
 
-        class Speed(rich.ProgressColumn):
+        class Words(rich.ProgressColumn):
             def render(self, task: Any) -> str:
-                return f"{task.speed:,.0f} {unit}/s" if task.speed else ""
+                pace = task.fields["pace"]
+                return str(pace) if pace.unit else ""
 
-        class Count(rich.ProgressColumn):
-            def render(self, task: Any) -> str:
-                of = "" if task.total is None else f"/{task.total:,}"
-                return f"{task.completed:,}{of}"
-
-        columns = (
-            rich.TextColumn("{task.description}", markup=False),
-            rich.BarColumn(),
-            Count(),
-            Speed(),
-            rich.TimeRemainingColumn(compact=True),
+        # No colours: what is bright on black cannot be read on white.
+        bar = rich.BarColumn(16, "dim", "bold", "bold", "dim")
+        columns = rich.TextColumn("{task.description}", markup=False, style=""), bar, Words()
+        return rich.Progress(
+            *columns, console=self.console, transient=True, redirect_stdout=sys.stdout.isatty()
         )
-        return rich.Progress(*columns, console=self.console, transient=True)
 
     def advance(self, count: int = 1) -> None:
-        """Move the bar."""
-        if self.bar:
-            progress, task = self.bar
-            progress.advance(task, count)
-        elif self.lines and (line := self.lines.advance(count)):
-            self.say(line)
+        """Move the innermost bar; in a pipe, tell it once a minute."""
+        if not self.stages:
+            return
+        task, pace = self.stages[-1]
+        pace.advance(count)
+        if self.bars is not None:
+            self.bars.update(task, completed=pace.count)
+        elif pace.unit and time.monotonic() - self.told >= LINES:
+            self.told = time.monotonic()
+            self.say(f"{task}: {pace}")
 
     def say(self, text: str) -> None:
-        """A line above the bar."""
-        self.console.print(escape(text, lines=True), markup=False, soft_wrap=True)
+        """A line above the bar, broken between words."""
+        self._print(escape(text, lines=True))
+
+    def detail(self, text: str) -> None:
+        """The same, if that is asked for."""
+        if self.verbose:
+            self.say(text)
 
     def warn(self, text: str) -> None:
-        """A line above the bar, marked."""
-        line = f"warning: {escape(text, lines=True)}"
-        self.console.print(line, style="yellow", markup=False, soft_wrap=True)
+        """A line above the bar, marked: bold, which can be read on black and on white."""
+        self._print(_mark(text), style="bold")
+
+    def _print(self, text: str, style: str | None = None) -> None:
+        width = self.console.width if self.console.is_terminal else None
+        # Of the wrapped text no line is longer than the terminal but by one word, such as a path.
+        self.console.print(wrap(text, width, "  "), style=style, markup=False, soft_wrap=True)
+
+
+def _mark(text: str) -> str:
+    return f"warning: {escape(text, lines=True)}"

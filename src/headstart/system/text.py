@@ -1,6 +1,7 @@
 """Text from outside (names, tables, saved files) as it can be shown and written anywhere."""
 
 import re
+import textwrap
 
 # What a terminal obeys, what breaks a line, what turns the order of letters around (the
 # "Trojan Source" of Boucher and Anderson 2021), and halves of letters, which UTF-8 cannot write.
@@ -21,6 +22,21 @@ def shorten(text: str, most: int) -> str:
     """The beginning of at most `most` bytes in UTF-8; `text` itself if it is no longer."""
     written = text.encode("utf-8", "surrogateescape")
     return text if len(written) <= most else written[:most].decode(errors="ignore")
+
+
+def wrap(text: str, width: int | None, indent: str = "") -> str:
+    """`text` with no line longer than `width` letters, broken between words alone: a longer word
+    has a line of its own. indent: before what is carried over. width: None for no limit.
+    """
+    if width is None:
+        return text
+    return "\n".join(
+        textwrap.fill(
+            line, max(width, 1), subsequent_indent=indent, break_long_words=False,
+            break_on_hyphens=False, replace_whitespace=False, drop_whitespace=True,
+        ) if len(line) > width else line
+        for line in text.split("\n")
+    )  # fmt: skip
 
 
 def _escape_letter(match: re.Match[str]) -> str:
