@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -259,9 +260,8 @@ def test_classic_leaves_what_the_lesson_leaves(classic: headstart.Run) -> None:
     names = {path.name for path in classic.folder.iterdir()}
     assert names == {
         "audit.json", "charts", "classifier", "curves.png", "history.csv", "metrics.json",
-        "model.keras", "neighbours.safetensors", "predictions.csv", "recipe.toml", "report.html",
-        "run.json",
-        "training.csv", "unreadable.csv",
+        "model.keras", "model.keras.md", "neighbours.safetensors", "predictions.csv",
+        "recipe.toml", "report.html", "run.json", "training.csv", "unreadable.csv",
     }  # fmt: skip
     assert len(classic.history["val_accuracy"]) == 2
 
@@ -269,6 +269,7 @@ def test_classic_leaves_what_the_lesson_leaves(classic: headstart.Run) -> None:
 def test_the_keras_model_opens_without_headstart_and_says_the_same(
     classic: headstart.Run, tiny: Path, tmp_path: Path
 ) -> None:
+    """By what model.keras.md says, as it stands; without a warning, and it goes on training."""
     from headstart.images.geometry import prepare
     from headstart.tuning.keras_model import normalised
 
@@ -277,24 +278,39 @@ def test_the_keras_model_opens_without_headstart_and_says_the_same(
     paths = sorted(tiny.glob("*/*"))[:6]
     pixels = np.stack([prepare(path.read_bytes(), geometry) for path in paths])
     np.save(tmp_path / "pixels.npy", normalised(pixels, recipe))
+    shutil.copy(tiny / "red" / "4.png", tmp_path / "photo.jpg")
+    shutil.copy(classic.folder / "model.keras", tmp_path)
+    text = (classic.folder / "model.keras.md").read_text()
+    assert "RMSprop, binary cross-entropy, accuracy; labels are 0 and 1" in text
+    assert "shape (N, 75, 75, 3), float32, RGB" in text
+    assert "minus 0, divided by 255" in text
+    lines = text.split("```python")[1].split("```")[0]
     program = f"""
-import sys
+import sys, warnings
+warnings.filterwarnings("error", module="keras")
 sys.modules["headstart"] = None
-import keras, numpy as np
-model = keras.models.load_model({str(classic.folder / "model.keras")!r})
+{lines}
 assert all(not layer.trainable for layer in model.layers[1:5])
-np.save({str(tmp_path / "theirs.npy")!r}, model.predict(np.load({str(tmp_path / "pixels.npy")!r})))
+np.save("theirs.npy", model.predict(np.load("pixels.npy")))
+np.save("alone.npy", model.predict(x[None]))
+assert type(model.optimizer).__name__ == "RMSprop"
+assert abs(float(model.optimizer.learning_rate.numpy()) - 1e-4) < 1e-9
+assert type(model.loss).__name__ == "BinaryCrossentropy"
+loss, accuracy = model.evaluate(x[None], np.array([[1.0]]), verbose=0)
+assert abs(loss + np.log(np.load("alone.npy")[0, 0])) < 1e-3
+model.fit(x[None], np.array([[1.0]]), verbose=0)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True,
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path,
         env={**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     theirs = np.load(tmp_path / "theirs.npy")
     assert theirs.shape == (6, 1)
-    ours = classic.classifier.predict_proba(paths)[:, 1]
+    ours = classic.classifier.predict_proba([*paths, tiny / "red" / "4.png"])[:, 1]
     tolerance = 1e-3 if classic.classifier.precision == "f32" else 2e-2
-    assert np.abs(ours - theirs[:, 0]).max() < tolerance
+    assert np.abs(ours[:6] - theirs[:, 0]).max() < tolerance
+    assert ours[6] == pytest.approx(np.load(tmp_path / "alone.npy")[0, 0], abs=tolerance)
 
 
 def test_the_keras_model_can_be_had_from_the_run(classic: headstart.Run) -> None:

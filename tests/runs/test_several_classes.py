@@ -55,6 +55,11 @@ def test_the_whole_way(run: headstart.Run, table: Path) -> None:
     assert {"blue;red", "blue", "red", ""} >= {row["predicted"] for row in rows}
     labelled = {row["label"] for row in rows}
     assert labelled == {"blue;red", "blue", "red", ""}
+    with (run.folder / "training.csv").open(newline="", encoding="utf-8") as file:
+        training = list(csv.DictReader(file))
+    assert {row["cross_validated"] for row in training} == labelled
+    right = sum(row["cross_validated"] == row["label"] for row in training)
+    assert right / len(training) > 0.6
     predictions = headstart.load(run.folder).predict([table.parent / f"{i}.png" for i in range(20)])
     for prediction in predictions:
         assert prediction.labels is not None

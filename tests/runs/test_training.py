@@ -1,5 +1,6 @@
 """The main job, end to end, on small real files with the real default backbone."""
 
+import csv
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 import headstart
 from headstart.data.dataset import load
@@ -84,6 +86,17 @@ def test_a_second_training_computes_nothing_and_gives_the_same(
         first = (run.folder / "classifier" / name).read_bytes()
         assert (again.folder / "classifier" / name).read_bytes() == first
     assert (again.folder / "metrics.json").read_text() == (run.folder / "metrics.json").read_text()
+
+
+def test_training_images_have_their_cross_validated_probabilities(run: headstart.Run) -> None:
+    with (run.folder / "training.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["image", "content", "label", "cross_validated", "blue", "red"]
+    told = run.metrics["cross_validation"]
+    assert len(rows) == told.n
+    assert sum(row["cross_validated"] == row["label"] for row in rows) == told.accuracy * told.n
+    kept = load_file(run.folder / "out_of_fold.safetensors")["probabilities"]
+    assert [float(row["red"]) for row in rows] == pytest.approx(kept[:, 1].tolist(), rel=1e-5)
 
 
 def test_the_recipe_in_the_run_does_it_again(run: headstart.Run) -> None:

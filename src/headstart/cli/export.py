@@ -249,13 +249,13 @@ def find_examples(run: Path) -> "Examples | None":
 
     from headstart.errors import HeadstartError
     from headstart.export.int8 import Examples
-    from headstart.runs.folder import TRAINING, Run, read_table
+    from headstart.runs.folder import Run, read_training
     from headstart.runs.judged import read_judged
     from headstart.runs.page_pictures import find_images
 
     try:
         judged, places = read_judged(Run(run)), find_images(Run(run))
-        rows = read_table(run / "training.csv", TRAINING)
+        rows = read_training(run)
     except (HeadstartError, OSError):
         return None
     if judged is None or judged.split == "cross_validation":

@@ -149,21 +149,25 @@ def build(recipe: Recipe, classes: int, dimensions: int) -> Any:
     units, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
     x = keras.layers.Dense(units, activation=activation, name="predictions")(x)
     model = keras.Model(image, x)
-    smooth = recipe.label_smoothing
-    loss = (
-        keras.losses.BinaryCrossentropy(label_smoothing=smooth)
-        if classes == 2
-        else keras.losses.CategoricalCrossentropy(label_smoothing=smooth)
-    )
     big = model.count_params() >= COMPILED and keras.config.backend() != "torch"
-    model.compile(
-        optimizer=_make_optimizer(recipe),
-        loss=loss,
-        metrics=["accuracy"],
-        # One fused step: the gradient of a big layer never goes through memory.
-        jit_compile=True if big else "auto" if keras.config.backend() == "jax" else False,
-    )
+    # One fused step: the gradient of a big layer never goes through memory.
+    jit = True if big else "auto" if keras.config.backend() == "jax" else False
+    compile_model(model, recipe, make_optimizer(recipe), jit_compile=jit)
     return model
+
+
+def compile_model(model: Any, recipe: Recipe, optimizer: Any, *, jit_compile: bool | str) -> None:
+    """Compile a model that ends in one sigmoid (labels 0 and 1) or a softmax (labels one-hot) with
+    the recipe's loss, told by accuracy.
+    """
+    import keras
+
+    one = model.output_shape[-1] == 1
+    loss = keras.losses.BinaryCrossentropy if one else keras.losses.CategoricalCrossentropy
+    model.compile(
+        optimizer=optimizer, loss=loss(label_smoothing=recipe.label_smoothing),
+        metrics=["accuracy"], jit_compile=jit_compile,
+    )  # fmt: skip
 
 
 def _check_size(recipe: Recipe, classes: int, dimensions: int) -> None:
@@ -209,7 +213,8 @@ def _is_rate(text: str) -> bool:
         return False
 
 
-def _make_optimizer(recipe: Recipe) -> Any:
+def make_optimizer(recipe: Recipe) -> Any:
+    """The recipe's Keras optimizer. Raises RecipeError if Keras has none of this name."""
     import keras
 
     optimizers = {

@@ -4,7 +4,7 @@ run.json          what was trained on what, versions, seconds
 recipe.toml       every choice; headstart train --recipe RUN/recipe.toml does it again
 metrics.json      by split, every accuracy with its interval
 predictions.csv   each validation and test image with its probabilities
-training.csv      each training image
+training.csv      each training image, with what heads that had not seen it say of it
 out_of_fold.safetensors   what cross-validation said of them
 neighbours.safetensors    their features in short, for headstart explain
 report.html       all of it as a page; charts/ its charts
@@ -167,8 +167,9 @@ def as_run(run: "Run | str | os.PathLike[str]") -> Run:
     return run if isinstance(run, Run) else Run(run)
 
 
-def read_table(file: Path, header: Sequence[str]) -> list[list[str]]:
-    """The rows of a table that `write_table` wrote, each as long as the header.
+def read_table(file: Path, header: Sequence[str], *, more: bool = False) -> list[list[str]]:
+    """The rows of a table that `write_table` wrote, each as long as the header; more: columns that
+    come after these are left out.
 
     Raises FileNotFoundError if it is missing, ClassifierError if it is damaged or another table.
     """
@@ -179,12 +180,18 @@ def read_table(file: Path, header: Sequence[str]) -> list[list[str]]:
         raise
     except (OSError, ValueError, csv.Error) as error:
         raise bad_table(file, error) from error
-    if rows[:1] != [list(header)]:
+    titles = rows[0] if rows else []
+    if titles[: len(header)] != list(header) or (len(titles) > len(header) and not more):
         raise bad_table(file, f"the columns {reprlib.repr(rows[:1])}")
     for number, row in enumerate(rows, 1):
-        if len(row) != len(header):
+        if len(row) != len(titles):
             raise bad_table(file, f"{len(row)} columns in line {number}")
-    return rows[1:]
+    return [row[: len(header)] for row in rows[1:]]
+
+
+def read_training(folder: Path) -> list[list[str]]:
+    """Name, content and label of each training image of a run. Raises as `read_table` does."""
+    return read_table(folder / "training.csv", TRAINING, more=True)
 
 
 def bad_table(file: Path, found: object) -> ClassifierError:
@@ -194,6 +201,7 @@ def bad_table(file: Path, found: object) -> ClassifierError:
 
 
 TRAINING = ("image", "content", "label")
+CROSSED = "cross_validated"  # what the heads say that had not seen it; then one column a class
 PREDICTIONS = ("image", "content", "split", "label", "predicted")  # then one column a class
 
 
@@ -203,7 +211,7 @@ def training_images(folder: Path) -> frozenset[str]:
     Raises ClassifierError for a table that cannot be read.
     """
     try:
-        rows = read_table(folder / "training.csv", TRAINING)
+        rows = read_training(folder)
     except FileNotFoundError:
         return frozenset()
     return frozenset(content for _, content, _ in rows)

@@ -11,7 +11,7 @@ import numpy as np
 
 from headstart.errors import ClassifierError, cannot_read
 from headstart.metrics.task import MultiLabel, SingleLabel, Task
-from headstart.runs.folder import PREDICTIONS, TRAINING, Run, bad_table, read_table
+from headstart.runs.folder import PREDICTIONS, Run, bad_table, read_table, read_training
 from headstart.system.atomic import write_atomically
 
 OUT_OF_FOLD = "out_of_fold.safetensors"
@@ -130,7 +130,7 @@ def _read_crossed(run: Run, task: Task) -> Judged | None:
     path = run.folder / OUT_OF_FOLD
     if not path.is_file():
         return None
-    rows = read_table(run.folder / "training.csv", TRAINING)
+    rows = read_training(run.folder)
     try:
         with safe_open(path, "np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -27,7 +27,7 @@ from headstart.report.charts import Chart
 from headstart.report.page import chart_file, render
 from headstart.report.plots import chart_picture
 from headstart.runs import page_charts as charts
-from headstart.runs.folder import TRAINING, Run, read_table
+from headstart.runs.folder import Run, read_training
 from headstart.runs.judged import Judged, read_judged
 from headstart.runs.page_pictures import (
     Gallery,
@@ -170,7 +170,7 @@ def _now() -> str:
 
 def _read_training(run: Run) -> list[list[str]]:
     try:
-        return read_table(run.folder / "training.csv", TRAINING)
+        return read_training(run.folder)
     except FileNotFoundError:
         return []
 

@@ -23,12 +23,12 @@ from headstart.recipe import Recipe
 from headstart.report.plots import curves_picture
 from headstart.report.verdict import Regularisation, verdict
 from headstart.runs import folder as runs
-from headstart.runs import judged
+from headstart.runs import judged, keras_file
 from headstart.runs.fields import FORMAT
 from headstart.runs.steps import Inputs, Results
 from headstart.selection.cuts import Selection
 from headstart.selection.heads import HeadSelection
-from headstart.system.atomic import file_atomically, write_atomically
+from headstart.system.atomic import write_atomically
 from headstart.system.progress import Recorder
 
 
@@ -65,17 +65,11 @@ def write_classifier(
     folder: Path, inputs: Inputs, trained: Trained, abstention: Abstention
 ) -> None:
     """The classifier; and where Keras has trained, the whole as a plain Keras model too."""
-    recipe, extractor = inputs.recipe, inputs.extractor
-    description = describe(inputs, trained)
+    extractor, description = inputs.extractor, describe(inputs, trained)
     classifier = assemble(extractor, trained.head, inputs.task.classes, description, abstention)
     classifier.save(folder / "classifier")
-    if recipe.head != "neural" and not trained.history:
-        return
-    from headstart.tuning.keras_model import keras_model
-
-    model = keras_model(recipe, trained.head, extractor.cuts)
-    with file_atomically(folder / "model.keras") as temporary:
-        model.save(temporary, zipped=True)
+    if inputs.recipe.head == "neural" or trained.history:
+        keras_file.write(folder, inputs, trained.head)
 
 
 def write_audit(folder: Path, audit: Audit | None) -> None:
@@ -106,9 +100,10 @@ def write_run(
         [*runs.PREDICTIONS, *classes],
         _prediction_rows(features, results.probabilities, task, trained.thresholds),
     )
+    crossed = [] if trained.out_of_fold is None else [runs.CROSSED, *classes]
     runs.write_table(
-        folder / "training.csv", list(runs.TRAINING),
-        ((item.name, item.content_hash.hex(), item.label) for item in features["train"].items),
+        folder / "training.csv", [*runs.TRAINING, *crossed],
+        _training_rows(features["train"], trained, task),
     )  # fmt: skip
     if trained.out_of_fold is not None:
         judged.write_out_of_fold(folder, trained.out_of_fold, trained.thresholds_out_of_fold)
@@ -187,6 +182,20 @@ def _regularisation(recipe: Recipe) -> Regularisation:
         augmented=recipe.fresh or recipe.cached_views > 1, dropout=max(rates, default=0.0),
         units=max(units, default=0), stops=recipe.patience > 0,
     )  # fmt: skip
+
+
+def _training_rows(part: Features, trained: Trained, task: Task) -> Iterable[list[Any]]:
+    """Each training image, with what heads that had not seen it say of it where there are such."""
+    for place, item in enumerate(part.items):
+        row: list[Any] = [item.name, item.content_hash.hex(), item.label]
+        if trained.out_of_fold is not None:
+            probabilities, each = trained.out_of_fold[place], trained.thresholds_out_of_fold
+            if np.isnan(probabilities).any():  # in a fold that could not be judged
+                row += [""] * (1 + len(probabilities))
+            else:
+                said = task.decide(probabilities, None if each is None else each[place])
+                row += [";".join(said), *(f"{p:.6g}" for p in probabilities)]
+        yield row
 
 
 def _prediction_rows(
