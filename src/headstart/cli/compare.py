@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli.app import app, command
-from headstart.cli.options import AsJson, Budget, Quiet, RunFolder, parse_path
+from headstart.cli.options import AsJson, Budget, ChangedData, Quiet, RunFolder, parse_path
 from headstart.cli.output import (
     INTERVAL,
     Column,
@@ -96,6 +96,8 @@ def compare(
         tell(f"{first} minus {run.folder}:\n  {pair.difference:+.1%} "
               f"{format_interval(pair.difference_interval, '+')} on {pair.n:,} images, "
               f"p = {pair.p_value:.3g}: {pair.verdict}")  # fmt: skip
+    for note in compared.notes:
+        tell(f"\n{note}")
     _print_repeats(compared, quiet)
     if picture is not None and not quiet:
         tell(f"{'Page' if picture.suffix.startswith('.htm') else 'Picture'}: {picture}")
@@ -171,6 +173,7 @@ def _compared_dict(compared: "Compared") -> dict[str, Any]:
             for run in compared.runs
         ],
         "recipes": {key: list(values) for key, values in compared.recipes.items()},
+        "notes": compared.notes,
         "pairs": [
             None if pair is None else {"first": str(compared.runs[0].folder),
                                        "second": str(run.folder), **asdict(pair)}
@@ -188,6 +191,7 @@ def _compared_dict(compared: "Compared") -> dict[str, Any]:
 def remedies(
     run: RunFolder,
     budget: Budget = "10m",
+    changed_data: ChangedData = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -221,7 +225,7 @@ def remedies(
     trained, progress = Run(run), reporter(quiet, as_json)
     outcome = try_remedies(
         trained, budget=seconds(budget), progress=progress,
-        on_result=None if as_json else show,
+        on_result=None if as_json else show, changed_data=changed_data,
     )  # fmt: skip
     tried, missed = outcome
     rows: list[Any] = [(r.name, r.metrics.accuracy, r.metrics.accuracy_interval) for r in tried]

@@ -81,6 +81,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change any choice of the recipe."),
 ]
+ChangedData = Annotated[
+    bool,
+    typer.Option("--changed-data", help="Go on where the images are not those of the run."),
+]
 Picture = Annotated[
     Path | None,
     typer.Option(

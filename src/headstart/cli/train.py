@@ -9,6 +9,7 @@ from headstart.cli.app import app, command
 from headstart.cli.options import (
     AsJson,
     Budget,
+    ChangedData,
     Groups,
     NewRun,
     Quiet,
@@ -166,6 +167,7 @@ def finetune(
         int | None,
         typer.Option(parser=whole(1, 10_000), metavar="N", help="Of each stage, at most."),
     ] = None,
+    changed_data: ChangedData = False,
     out: NewRun = None,
     settings: Settings = None,
     quiet: Quiet = False,
@@ -183,7 +185,10 @@ def finetune(
     choices = collect_choices(
         settings, boundary=boundary, tune_budget=seconds(budget), tune_epochs=epochs
     )
-    tuned = training.finetune(run, out=out, progress=reporter(quiet, as_json, verbose), **choices)
+    tuned = training.finetune(
+        run, out=out, progress=reporter(quiet, as_json, verbose), changed_data=changed_data,
+        **choices,
+    )  # fmt: skip
     show_run(tuned, quiet, as_json, verbose)
 
 

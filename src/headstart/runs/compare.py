@@ -1,31 +1,52 @@
 """Runs side by side: what differs in their recipes, and what that made of the same images."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from headstart.data.item import Item, list_first
 from headstart.errors import ClassifierError
 from headstart.metrics import comparison
 from headstart.metrics.comparison import Comparison
 from headstart.metrics.resampling import Resampled
-from headstart.runs.folder import PREDICTIONS, Run, as_run, bad_table, read_table
+from headstart.runs.changes import Changes
+from headstart.runs.folder import (
+    PREDICTIONS,
+    Run,
+    as_run,
+    bad_table,
+    read_table,
+    training_images,
+)
 from headstart.system.progress import Progress, Silent
+
+MOST_PREDICTED = 1000  # new images that the classifier of a run before is asked about
 
 
 @dataclass(frozen=True)
 class Compared:
     """recipes: choice -> its value in each run, only those that differ. pairs: the first run
     against each other one, on the images both predicted (None where there are none): two
-    classifiers, of which each is one draw of what its recipe gives. repeats: the recipe of the
-    first run against that of each other one over redrawn training images, where that was asked for.
+    classifiers, of which each is one draw of what its recipe gives. Where their classes differ, on
+    images of the classes that both know, each asked which one of these it is. repeats: the recipe
+    of the first run against that of each other one over redrawn training images, where that was
+    asked for.
     """
 
     runs: tuple[Run, ...]
     recipes: dict[str, tuple[Any, ...]]
     pairs: tuple[Comparison | None, ...]
     repeats: tuple[Resampled, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """Of which classes a pair is, where they differ, and which one run alone knows."""
+        first, *others = self.runs
+        return [_tell_classes(first, run) for run in others
+                if set(_classes(run)) != set(_classes(first))]  # fmt: skip
 
     def curves(self) -> bytes:
         """Accuracy and loss over the epochs of those with a history, in one picture (PNG)."""
@@ -43,7 +64,8 @@ def compare(
     repeats: how often the first run's training and validation images are divided anew and heads of
     all recipes trained, which tells a better recipe from a luckier draw; the images must still be
     where they were. A cut that was measured stays the one that its run chose.
-    Raises ClassifierError for fewer than two runs or runs of other classes.
+    Raises ClassifierError for fewer than two runs, for runs that have fewer than two classes in
+    common and for runs of several classes an image.
     """
     compared = _compared([as_run(run) for run in runs])
     if not repeats:
@@ -57,31 +79,42 @@ def compare(
 def _compared(runs: list[Run]) -> Compared:
     if len(runs) < 2:
         raise ClassifierError("expected two runs or more. Type: headstart compare RUN RUN")
-    first = runs[0].record["classes"]
+    several = [str(run.folder) for run in runs if run.record.get("multi")]
+    if several:
+        raise ClassifierError(
+            "expected runs of one class an image, found several classes an image in "
+            f"{', '.join(several)}. Their own figures: headstart info {several[0]}"
+        )
     for run in runs[1:]:
-        if run.record["classes"] != first:
+        if len(_common(_classes(runs[0]), _classes(run))) < 2:
             raise ClassifierError(
-                f"expected runs with the classes {', '.join(first)}, found "
-                f"{', '.join(run.record['classes'])} in {run.folder}"
+                f"expected runs with two classes or more in common, found "
+                f"{', '.join(_classes(runs[0]))} in {runs[0].folder} and "
+                f"{', '.join(_classes(run))} in {run.folder}. Give runs of the same classes"
             )
-    if any(run.record.get("multi") for run in runs):
-        raise ClassifierError("expected runs of one class an image, found several classes an image")
     tables = [run.recipe.model_dump(mode="json") for run in runs]
     recipes = {
         key: tuple(table[key] for table in tables)
         for key in tables[0]
         if any(table[key] != tables[0][key] for table in tables)
     }
-    predictions = [_predictions(run) for run in runs]
-    pairs = tuple(_compare_pair(predictions[0], other) for other in predictions[1:])
+    said = [_read_said(run) for run in runs]
+    pairs = tuple(_compare_pair(said[0], other) for other in said[1:])
     return Compared(tuple(runs), recipes, pairs)
 
 
-_Rows = dict[tuple[str, str], tuple[int, np.ndarray]]
+@dataclass(frozen=True)
+class _Said:
+    """What a classifier says of images that it has not seen: by content and label, its (C,)
+    probabilities.
+    """
+
+    classes: Sequence[str]
+    rows: dict[tuple[str, str], np.ndarray]
 
 
-def _predictions(run: Run) -> _Rows:
-    """By content and label: class number and (C,) probabilities; the test split where there is."""
+def _read_said(run: Run) -> _Said:
+    """Of the test split, where there is one; else of the validation split."""
     classes, file = run.record["classes"], run.folder / "predictions.csv"
     rows = []
     try:
@@ -90,20 +123,78 @@ def _predictions(run: Run) -> _Rows:
             probabilities = np.array(shares, float)
             if not np.isfinite(probabilities).all():
                 raise ValueError(f"{shares} as probabilities")
-            rows.append((split, (content, label), (classes.index(label), probabilities)))
+            if label not in classes:
+                raise ValueError(f"the class {label!r}")
+            rows.append((split, (content, label), probabilities))
     except (OSError, ValueError) as error:
         raise bad_table(file, error) from error
     judged = "test" if any(split == "test" for split, _, _ in rows) else "validation"
-    return {key: prediction for split, key, prediction in rows if split == judged}
+    return _Said(classes, {key: row for split, key, row in rows if split == judged})
 
 
-def _compare_pair(first: _Rows, second: _Rows) -> Comparison | None:
-    keys = sorted(first.keys() & second.keys())
+def _compare_pair(first: _Said, second: _Said) -> Comparison | None:
+    common = _common(first.classes, second.classes)
+    number = {name: place for place, name in enumerate(common)}
+    keys = sorted(key for key in first.rows.keys() & second.rows.keys() if key[1] in number)
     if not keys:
         return None
-    labels = np.array([first[key][0] for key in keys])
     return comparison.compare(
-        np.stack([first[key][1] for key in keys]),
-        np.stack([second[key][1] for key in keys]),
-        labels,
+        _restrict(first, keys, common), _restrict(second, keys, common),
+        np.array([number[label] for _, label in keys]),
+    )  # fmt: skip
+
+
+def _restrict(said: _Said, keys: Sequence[tuple[str, str]], common: Sequence[str]) -> np.ndarray:
+    """(N, C) probabilities of the common classes; those that have become one class count as it."""
+    every = np.stack([said.rows[key] for key in keys])
+    columns = [[place for place, own in enumerate(said.classes) if own == name] for name in common]
+    return np.stack([every[:, places].sum(axis=1) for places in columns], axis=1)
+
+
+def compare_with_before(
+    changes: Changes, items: Sequence[Item], probabilities: np.ndarray, classes: Sequence[str]
+) -> Comparison | None:
+    """A new classifier against that of the run before, on images that neither has trained on; of
+    the classes that both know, each asked which one of these it is. None where there are none.
+
+    items: N images that the new one has not trained on. probabilities: (N, C) what it says of them.
+    What the run before has not predicted then, it predicts now, of at most MOST_PREDICTED images.
+    """
+    run = changes.run
+    if run.record["multi"] or len(items) == 0 or any(len(item.labels) != 1 for item in items):
+        return None
+    contents = [item.content_hash.hex() for item in items]
+    seen = training_images(run.folder)
+    before = _Said([changes.renamed.get(name, name) for name in run.record["classes"]], {})
+    if len(_common(classes, before.classes)) < 2:
+        return None
+    said = {content: row for (content, _), row in _read_said(run).rows.items()}
+    keys = {c: (c, i.label) for c, i in zip(contents, items, strict=True) if c not in seen}
+    asked = {c: i for c, i in zip(contents, items, strict=True) if c in keys and c not in said}
+    asked = dict(sorted(asked.items())[:MOST_PREDICTED])  # by content: a fair sample
+    for content, (_, _, rows, _) in zip(asked, run.classifier.look(asked.values()), strict=True):
+        if rows is not None:
+            said[content] = rows[0]
+    before.rows.update({key: said[content] for content, key in keys.items() if content in said})
+    keyed = zip(contents, items, probabilities, strict=True)
+    now = _Said(classes, {(content, item.label): row for content, item, row in keyed})
+    return _compare_pair(now, before)
+
+
+def _classes(run: Run) -> tuple[str, ...]:
+    return tuple(run.record["classes"])
+
+
+def _common(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    return [name for name in first if name in second]
+
+
+def _tell_classes(first: Run, second: Run) -> str:
+    common = _common(_classes(first), _classes(second))
+    others = {run: [c for c in _classes(run) if c not in common] for run in (first, second)}
+    alone = [f"{list_first(names)} in {run.folder} alone" for run, names in others.items() if names]
+    return (
+        f"{first.folder} and {second.folder} are compared on images of the {len(common)} classes "
+        f"that both know ({list_first(common)}), each asked which of these it is; "
+        + ", ".join(alone)
     )

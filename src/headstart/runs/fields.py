@@ -47,6 +47,8 @@ class Record(Choices):
     history: dict[str, list[Figure | None]]
     warnings: list[str]
     seconds: Seconds
+    dataset: str | None = None
+    before: Table | None = None  # the run before on the same images, what has changed since
 
 
 class Started(Written):

@@ -383,6 +383,11 @@ def _new_folder(source: str | Path, out: str | Path | None) -> Path:
             number += 1
 
 
+def place_beside(run: str | Path | None) -> Path:
+    """The folder in which a run lies, or will lie: runs, by default."""
+    return Path("runs") if run is None else Path(run).parent
+
+
 def write_table(path: Path, header: list[str], rows: Iterable[Iterable[Any]]) -> None:
     """A CSV file, whole or not at all."""
     buffer = io.StringIO()

@@ -29,7 +29,7 @@ def draw_compared(compared: Compared) -> str:
         [(f"{short[name]}, {split}" if several else short[name], figures)
          for name, split, figures in measured],
     )  # fmt: skip
-    pairs, notes = [], []
+    pairs, notes = [], [f"{note}." for note in compared.notes]
     for name, pair in zip(names[1:], compared.pairs, strict=True):
         if pair is None:
             notes.append(f"{names[0]} and {name} have no images in common.")

@@ -22,6 +22,7 @@ from headstart.metrics.classification import Metrics, evaluate
 from headstart.metrics.comparison import Comparison, adjust, compare
 from headstart.metrics.intervals import interval
 from headstart.recipe import Recipe
+from headstart.runs.changes import check_same, check_there
 from headstart.runs.folder import Run, as_run
 from headstart.runs.steps import label, list_parts
 from headstart.selection.price import Worth, judge_choice
@@ -134,11 +135,13 @@ def remedies(
     budget: float = 600.0,
     progress: Progress | None = None,
     on_result: Callable[[Remedy], None] | None = None,
+    changed_data: bool = False,
 ) -> Remedies:
     """What helps against overfitting, tried by cross-validation inside the run's training images.
 
     run: or its folder; its images must still be where they were. budget: seconds after which no
-    further remedy is begun.
+    further remedy is begun. changed_data: go on where the images are others than the run was
+    trained on; without it that is a DatasetError, which says what has changed.
     """
     run = as_run(run)
     progress = progress or Silent()
@@ -146,8 +149,11 @@ def remedies(
     base = run.recipe
     if base.fresh:  # a few cached views stand for endless ones
         base = base.changed(views=3)
+    check_there(run)
     dataset = load(run.record["source"], validation_fraction=base.validation_fraction,
                    seed=base.seed, groups=base.groups)  # fmt: skip
+    if since := check_same(run, dataset, base, changed=changed_data):
+        progress.warn(f"since {run.folder}: {since}")
     if dataset.task.multilabel:
         raise DatasetError("expected one class an image to compare remedies, found several")
     if (run.record.get("tuning") or {}).get("kept"):

@@ -20,6 +20,7 @@ from headstart.heads.examples import Examples
 from headstart.heads.fit import fit_head
 from headstart.metrics.resampling import Resampled, compare_resampled
 from headstart.recipe import Recipe
+from headstart.runs.changes import check_same, check_there
 from headstart.runs.folder import Run
 from headstart.runs.steps import label, list_parts
 from headstart.system.progress import Progress
@@ -84,8 +85,10 @@ def redraw(dataset: Dataset, fraction: float, repeats: int) -> np.ndarray:
 def _pool(run: Run) -> Dataset:
     """The training and validation images of a run, on no side."""
     recipe = run.recipe
+    check_there(run)
     dataset = load(run.record["source"], validation_fraction=recipe.validation_fraction,
                    seed=recipe.seed, groups=recipe.groups)  # fmt: skip
+    check_same(run, dataset, recipe, changed=False, advice="Put them back, or for a new run type")
     known = tuple(change_item(i, split=None) for i in dataset.items if i.split != "test")
     return replace(dataset, items=known)
 

@@ -1,7 +1,7 @@
 """The steps of a training, each told to `progress`; training and studies put them in order."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from headstart.abstention.abstention import FOLDS, Abstention, learn
 from headstart.classifier import resume_command
 from headstart.data.dataset import Dataset, load
 from headstart.data.item import Item, group_numbers
-from headstart.errors import BadImage, DatasetError, RecipeError
+from headstart.errors import BadImage, DatasetError, HeadstartError, RecipeError
 from headstart.features.cost import count_costs
 from headstart.features.extract import Features, extract, open_cache
 from headstart.features.extractor import Extractor, open_extractor
@@ -24,6 +24,8 @@ from headstart.images.augment import NONE
 from headstart.metrics.task import Task
 from headstart.recipe import Recipe
 from headstart.report.words import describe_doubts, describe_selection
+from headstart.runs import compare
+from headstart.runs.changes import Changes
 from headstart.selection.cuts import Selection, select
 from headstart.selection.heads import LEAST, HeadScore, HeadSelection, select_head
 from headstart.system.progress import Progress
@@ -349,6 +351,35 @@ def measure(inputs: Inputs, trained: Trained, progress: Progress) -> Results:
                 trained.out_of_fold, targets["train"], trained.thresholds_out_of_fold, crossed=True
             )
     return Results(metrics, probabilities)
+
+
+def compare_with_before(
+    inputs: Inputs, results: Results, changes: Changes, progress: Progress
+) -> dict[str, Any]:
+    """What has changed since the run before, and how the new head compares with that one on images
+    that neither has trained on, as run.json has it.
+    """
+    run = changes.run
+    told: dict[str, Any] = {"run": str(run.folder), "changes": str(changes), "comparison": None}
+    split = next((name for name in ("test", "validation") if name in inputs.features), None)
+    if split is None:
+        return told
+    items, said = inputs.features[split].items, results.probabilities[split]
+    with progress.stage("run before"):
+        try:
+            paired = compare.compare_with_before(changes, items, said, inputs.task.classes)
+        except HeadstartError as error:  # it may be damaged: the new one is none the worse
+            progress.warn(f"not compared with {run.folder}: {error}")
+            return told
+    if paired is None:
+        return told
+    low, high = paired.difference_interval
+    progress.say(
+        f"this run minus {run.folder}, on {paired.n:,} images that neither has learned from: "
+        f"{paired.difference:+.1%} ({low:+.1%} to {high:+.1%}): "
+        + paired.verdict.replace("the first", "this run").replace("the second", "the run before")
+    )
+    return {**told, "comparison": asdict(paired)}
 
 
 @dataclass(frozen=True)

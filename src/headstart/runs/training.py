@@ -13,6 +13,7 @@ from headstart.images.augment import NONE
 from headstart.recipe import Choices, Recipe, check_heeded, load_recipe
 from headstart.runs import folder as runs
 from headstart.runs import record, steps
+from headstart.runs.changes import check_same, check_there, look_back
 from headstart.runs.folder import Run, as_run
 from headstart.runs.review import examine, review
 from headstart.system.progress import Progress, Recorder
@@ -49,12 +50,15 @@ def finetune(
     *,
     out: str | Path | None = None,
     progress: Progress | None = None,
+    changed_data: bool = False,
     **choices: Unpack[Choices],
 ) -> Run:
     """Train the run's recipe again with fine-tuning; its features are already there.
 
     Where the run has no augmentation, that of the recipe `thorough` is used. `choices` override
-    single fields. The images must still be where they were. Raises as `train` does.
+    single fields. The images must still be where they were. changed_data: go on where they are
+    others than the run was trained on; without it that is a DatasetError, which says what has
+    changed. Raises as `train` does.
     """
     run = as_run(run)
     recipe, thorough = run.recipe, load_recipe("thorough")
@@ -67,7 +71,11 @@ def finetune(
         changes["augmentation"] = thorough.augmentation
     recipe = recipe.changed(**{**changes, **choices})
     check_heeded(recipe, choices)
-    return train(run.record["source"], recipe, out=out, progress=progress)
+    runs.check_new(out)
+    check_there(run)
+    with ExitStack() as held:
+        return _carry_out(run.record["source"], recipe, False, Recorder(progress), (), held,
+                          out=out, base=run, changed_data=changed_data)  # fmt: skip
 
 
 def resume(
@@ -114,12 +122,21 @@ def _carry_out(
     *,
     out: str | Path | None = None,
     folder: Path | None = None,
+    base: Run | None = None,
+    changed_data: bool = False,
 ) -> Run:
     """The whole story; with `folder`, of a training that had begun there. held: what keeps others
-    out of the folder until it is told.
+    out of the folder until it is told. base: the run whose images these are, of which others may
+    be there only with `changed_data`.
     """
     dataset = steps.read_dataset(source, recipe, progress)
     source = Path(source)
+    if base is not None:
+        changes = check_same(base, dataset, recipe, changed=changed_data)
+    else:
+        changes = look_back(source, dataset, runs.place_beside(folder or out), but=folder)
+    if changes is not None:
+        progress.say(f"since {changes.run.folder}: {changes}")
     steps.check_suits(dataset.task, recipe, callbacks)
     resumed = folder is not None
     if folder is not None:
@@ -150,10 +167,11 @@ def _carry_out(
         inputs = replace(inputs, recipe=tuning.recipe)
     results = steps.measure(inputs, trained, progress)
     doubts = steps.learn_abstention(inputs, trained, progress)
+    before = steps.compare_with_before(inputs, results, changes, progress) if changes else None
     with progress.stage("save"):
         record.write_classifier(folder, inputs, trained, doubts.abstention)
         studies = {**choices, "tuning": tuning.to_dict() if tuning else None,
-                   "abstention": doubts.told}  # fmt: skip
+                   "abstention": doubts.told, "before": before}  # fmt: skip
         record.write_audit(folder, found)
         record.write_run(folder, source, inputs, trained, results, progress, studies)
         runs.finish(folder)
