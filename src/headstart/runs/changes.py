@@ -6,7 +6,7 @@ An image that was moved or renamed is the same; one that was edited is gone, and
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from headstart.data.item import list_first, natural_key
 from headstart.errors import ClassifierError, DatasetError, HeadstartError
 from headstart.metrics.task import MultiLabel, SingleLabel
 from headstart.recipe import Recipe
-from headstart.runs.folder import PREDICTIONS, RECIPE, TRAINING, Run, read_table
+from headstart.runs.folder import PREDICTIONS, RECIPE, Run, read_table, read_training
 from headstart.runs.judged import split_labels
 
+UNREADABLE = ("image", "reason")  # columns of unreadable.csv
 LATEST = 200  # runs beside a new one that are looked at for the one before it
 
 Labels = frozenset[str]
@@ -75,7 +76,8 @@ def find_changes(run: Run, dataset: Dataset) -> Changes:
     Raises ClassifierError for a run whose tables are missing or damaged.
     """
     before = {content: labels for content, labels, _ in _read_rows(run)}
-    unusable = {name for name, _ in _read(run, "unreadable.csv", ("image", "reason"))}
+    with _told_by(run):
+        unusable = {name for name, _ in read_table(run.folder / "unreadable.csv", UNREADABLE)}
     now = {i.content_hash.hex(): frozenset(i.labels) for i in dataset.items
            if i.content_hash.hex() in before or i.name not in unusable}  # fmt: skip
     classes = tuple(run.record["classes"])
@@ -126,20 +128,25 @@ def _read_rows(run: Run) -> Iterator[tuple[str, Labels, str]]:
     """Content, classes and split of each image that the run has used."""
     classes = tuple(run.record["classes"])
     task = MultiLabel(classes) if run.record["multi"] else SingleLabel(classes)
-    for _, content, label in _read(run, "training.csv", TRAINING):
-        yield content, frozenset(split_labels(label, task)), "train"
-    for _, content, split, label, *_ in _read(run, "predictions.csv", (*PREDICTIONS, *classes)):
-        yield content, frozenset(split_labels(label, task)), split
+    with _told_by(run):
+        for _, content, label in read_training(run.folder):
+            yield content, frozenset(split_labels(label, task)), "train"
+        judged = read_table(run.folder / "predictions.csv", [*PREDICTIONS, *classes])
+        for _, content, split, label, *_ in judged:
+            yield content, frozenset(split_labels(label, task)), split
 
 
-def _read(run: Run, name: str, header: Iterable[str]) -> list[list[str]]:
+@contextmanager
+def _told_by(run: Run) -> Iterator[None]:
+    """Raises ClassifierError for a table that is missing within the block, or of other classes."""
     try:
-        return read_table(run.folder / name, list(header))
-    except FileNotFoundError:
+        yield
+    except (FileNotFoundError, ValueError) as error:
+        name = Path(error.filename).name if isinstance(error, OSError) else error
         raise ClassifierError(
             f"expected a whole run, found no {name} in {run.folder}. Restore the file, or train "
             "again"
-        ) from None
+        ) from error
 
 
 def find_sides(run: Run, dataset: Dataset, recipe: Recipe) -> int:
