@@ -1,12 +1,13 @@
 """Where a backbone's weights come from: a package, a file, a fetched file, or nowhere."""
 
 import importlib
+import importlib.util
 import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from headstart.backbones.catalogue import Backbone
+from headstart.backbones.catalogue import CATALOGUE, Backbone
 from headstart.errors import MissingExtra, WeightsError
 from headstart.system.digest import digest_file
 
@@ -89,6 +90,26 @@ def may_be_here(entry: Backbone) -> bool:
     their name, which takes seconds.
     """
     return entry.bundled or any(folder.is_dir() and any(folder.iterdir()) for folder in _folders())
+
+
+def list_at_hand() -> dict[str, str]:
+    """Weights on this computer and where they are ("bundled" or a file), by backbone, or by the
+    name of the file where nobody knows whose they are.
+    """
+    from headstart.backbones.download import known_files
+    from headstart.system.places import cache_folder
+
+    found = {}
+    for entry in CATALOGUE.values():
+        if entry.bundled and importlib.util.find_spec(entry.package) is not None:
+            found[entry.name] = "bundled"
+    known = known_files(cache_folder())
+    for folder in filter(Path.is_dir, _folders()):
+        for path in sorted(folder.iterdir()):
+            if path.suffix in SUFFIXES and path.is_file():
+                name, _ = known.get(path.name, (path.name, None))
+                found.setdefault(name, str(path))
+    return found
 
 
 def _folders() -> list[Path]:
