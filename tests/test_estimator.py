@@ -15,7 +15,10 @@ from PIL import Image
 from samples import mirrored_letters
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning, NotFittedError, SkipTestWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import InputTags, check_array
 from sklearn.utils.estimator_checks import check_estimator
 
@@ -83,6 +86,9 @@ class Painted(headstart.ImageClassifier):
     def predict_proba(self, X: Any) -> np.ndarray:
         return super().predict_proba(paint(X))
 
+    def transform(self, X: Any) -> np.ndarray:
+        return super().transform(paint(X))
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags = InputTags()
@@ -101,6 +107,7 @@ DO_NOT_APPLY = {
     "check_n_features_in": NO_COLUMNS,
     "check_n_features_in_after_fitting": NO_COLUMNS,
     "check_classifiers_train": NO_COLUMNS,  # its last line, behind all else that it checks
+    "check_transformer_general": NO_COLUMNS,  # so too
 }
 
 
@@ -111,6 +118,7 @@ def test_scikit_learns_checks_hold_where_they_make_sense_for_images() -> None:
     failed = {r["check_name"]: str(r["exception"]) for r in results if r["status"] == "failed"}
     assert failed.keys() == DO_NOT_APPLY.keys(), failed
     assert "number of features in predict" in failed["check_classifiers_train"]
+    assert "number of features in transform" in failed["check_transformer_general"]
     assert sum(result["status"] == "passed" for result in results) > 40
 
 
@@ -268,6 +276,53 @@ def test_a_grid_of_cuts_and_heads(paths: list[Path], labels: list[str]) -> None:
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert len(search.cv_results_["params"]) == 3
     assert search.best_estimator_.classifier_.description["cuts"] == [search.best_params_["cut"]]
+
+
+def test_a_grid_of_augmentations(paths: list[Path], labels: list[str]) -> None:
+    model = headstart.ImageClassifier(**EARLY, views=2)
+    grid = {"augmentation": ["none", "flip", {"rotation": 20}], "head": ["linear"]}
+    search = GridSearchCV(model, grid, cv=2).fit(paths, labels)
+    assert search.best_score_ > 0.9
+    assert len(search.cv_results_["params"]) == 3
+    assert search.predict(paths[:2]).tolist() == labels[:2]
+
+
+def test_features_are_what_the_head_sees(
+    fitted: headstart.ImageClassifier, paths: list[Path], labels: list[str], pixels: np.ndarray
+) -> None:
+    features = fitted.transform(paths)
+    head = fitted.classifier_.head
+    assert features.dtype == np.float32
+    assert features.shape == (48, head.dimensions)
+    said = fitted.predict_proba(paths)
+    assert head.probabilities(features) == pytest.approx(said, abs=1e-4)
+    assert fitted.transform(pixels[0]).shape == (1, head.dimensions)
+    assert fitted.transform([]).shape == (0, head.dimensions)
+    with pytest.raises(BadImage, match="image 1: "):
+        fitted.transform([b"no"])
+    with pytest.raises(NotFittedError):
+        headstart.ImageClassifier().transform(paths)
+    again = headstart.ImageClassifier(**EARLY).fit_transform(paths, labels)
+    assert again.tolist() == features.tolist()
+
+
+def test_in_pipelines_it_is_the_first_step_and_the_last(
+    paths: list[Path], pixels: np.ndarray, labels: list[str]
+) -> None:
+    first = make_pipeline(
+        headstart.ImageClassifier(**EARLY), StandardScaler(), LogisticRegression()
+    )
+    assert first.fit(paths, labels).score(paths, labels) == 1
+    last = make_pipeline(FunctionTransformer(half), headstart.ImageClassifier(**EARLY))
+    search = GridSearchCV(last, {"imageclassifier__pooling": ["avg", "max"]}, cv=2)
+    assert search.fit(pixels, labels).best_score_ > 0.9
+    again = pickle.loads(pickle.dumps(search.best_estimator_))
+    assert again.predict_proba(pixels).tolist() == search.predict_proba(pixels).tolist()
+
+
+def half(images: np.ndarray) -> np.ndarray:
+    """(N, H, W, 3): the upper halves."""
+    return np.ascontiguousarray(images[:, : images.shape[1] // 2])
 
 
 def test_groups_stay_together(paths: list[Path], labels: list[str]) -> None:

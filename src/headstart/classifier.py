@@ -150,6 +150,20 @@ class Classifier:
             rows.append([prediction.probabilities[name] for name in self.classes])
         return np.array(rows, np.float32).reshape(-1, len(self.classes))
 
+    def extract_features(self, source: Any) -> np.ndarray:
+        """(N, D) float32 features, what the network says of each image before the head.
+
+        source: as `predict` takes it; one image gives one row. Raises BadImage, naming the image,
+        if one cannot be used.
+        """
+        images, _ = _images(source)
+        rows = []
+        for name, error, _, features in self.look(images, features=True):
+            if features is None:
+                raise BadImage(f"{name}: {error}")
+            rows.append(features)
+        return np.array(rows, np.float32).reshape(-1, self.head.dimensions)
+
     def stream(
         self,
         sources: Iterable[Any],

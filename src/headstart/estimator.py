@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
@@ -30,7 +30,7 @@ from headstart.system.progress import Silent
 CHANNELS = (1, 3, 4)  # of an array's last axis, where it is colours
 
 
-class ImageClassifier(ClassifierMixin, BaseEstimator):
+class ImageClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
     """An image classifier with scikit-learn's interface.
 
     recipe: a name, a TOML file or a Recipe. The other parameters are choices of it; None leaves
@@ -123,8 +123,16 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         X: as for `fit`, or one image, a folder or an archive. Raises BadImage, naming the image.
         """
         check_is_fitted(self, "classifier_")
-        array = isinstance(X, np.ndarray) and X.dtype.kind not in "OUST"
-        return self.classifier_.predict_proba(_images(X) if array else X)
+        return self.classifier_.predict_proba(_given(X))
+
+    def transform(self, X: Any) -> np.ndarray:
+        """(N, D) float32 features, what the network says of each image before the head: for other
+        estimators to go on with.
+
+        X and errors as of `predict_proba`.
+        """
+        check_is_fitted(self, "classifier_")
+        return self.classifier_.extract_features(_given(X))
 
     def _chosen(self) -> Recipe:
         choices = {k: v for k, v in self.get_params(deep=False).items() if v is not None}
@@ -142,6 +150,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.one_d_array = True  # of paths or images
         tags.input_tags.two_d_array = False  # no table of numbers
         tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []  # images in, float32 out
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
@@ -233,6 +242,12 @@ def _images(X: Any) -> list[Any]:
             "For a folder with a folder for each class: headstart.train(FOLDER)"
         )
     return list(X)
+
+
+def _given(X: Any) -> Any:
+    """What is predicted: an array as its N images, all else as it is."""
+    array = isinstance(X, np.ndarray) and X.dtype.kind not in "OUST"
+    return _images(X) if array else X
 
 
 def _labels(y: Any) -> np.ndarray:
