@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from headstart.export.extras import import_extra
 from headstart.export.formats import Subject
+from headstart.export.litert_half import halve
 from headstart.export.to_keras import build
 from headstart.export.to_savedmodel import save
 
@@ -22,10 +23,8 @@ def write(subject: Subject, path: Path, precision: str, metadata: Mapping[str, s
         converter = tensorflow.lite.TFLiteConverter.from_saved_model(
             f"{scratch}/model", signature_keys=["serve"]
         )
-        if precision == "f16":
-            converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_types = [tensorflow.float16]
-        path.write_bytes(converter.convert())
+        content = converter.convert()
+        path.write_bytes(halve(content) if precision == "f16" else content)
 
 
 @contextmanager
