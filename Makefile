@@ -22,7 +22,7 @@ demo: $(VENV)/.base
 	$(BIN)/headstart demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -297,7 +297,9 @@ for refused in (lambda: put(space, 2), lambda: open_space(folder, "new")):
 """
     for path in [tmp_path, *tmp_path.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    above = {parent: parent.stat().st_mode for parent in list(tmp_path.parents)[:2]}
+    above = {
+        parent: parent.stat().st_mode for parent in list(tmp_path.parents)[:3]
+    }  # as pytest's workers nest them
     for parent, mode in above.items():
         parent.chmod(mode | 0o055)
     try:
