@@ -11,24 +11,21 @@ requested and what stood on its console. Needs Playwright and Chromium.
 import argparse
 import base64
 import json
-import shutil
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from playwright.sync_api import sync_playwright
 
 from headstart.classifier import load
 from headstart.data.dataset import images_in
 from headstart.errors import BadImage
+from headstart.export.browser import open_page
 from headstart.export.formats import Subject
 from headstart.export.parity import reference
 from headstart.export.to_web import export_web
 from headstart.images.geometry import prepare
 
-QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 ASK = """async (text) => {
   const blob = new Blob([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))]);
   const began = performance.now();
@@ -103,23 +100,9 @@ def compare_pixels(data: bytes, text: str, geometry: Any) -> tuple[int, float]:
 
 def ask_page(page: Path, images: list[bytes]) -> tuple[list[Any], float, list[str], list[str]]:
     """Answers, seconds until the page is ready, its requests, and its console."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    requests: list[str] = []
-    console: list[str] = []
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=QUIET)
-        opened = browser.new_page()
-        opened.on("request", lambda request: requests.append(request.url))
-        opened.on("console", lambda message: console.append(message.text))
-        opened.on("pageerror", lambda error: console.append(str(error)))
-        began = time.perf_counter()
-        opened.goto(page.absolute().as_uri())
-        opened.evaluate("headstart.ready.then(() => 1)")
-        ready = time.perf_counter() - began
-        answers = [opened.evaluate(ASK, base64.b64encode(data).decode()) for data in images]
-        browser.close()
-    asked = [url for url in requests if not url.startswith(("file:", "blob:", "data:"))]
-    return answers, ready, asked, console
+    with open_page(page) as opened:
+        answers = [opened.page.evaluate(ASK, base64.b64encode(data).decode()) for data in images]
+    return answers, opened.ready, opened.requests, opened.console
 
 
 if __name__ == "__main__":

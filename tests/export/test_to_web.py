@@ -3,11 +3,13 @@ its pixels, its answers, its rules. `python bench/web_page.py` asks the real one
 """
 
 import base64
+import importlib.util
 import io
 import shutil
 import sys
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import headstart.export.browser
 from headstart.cli.app import main
-from headstart.errors import HeadstartError
+from headstart.errors import EngineError, HeadstartError
 from headstart.export import web_runtime
+from headstart.export.browser import look
 from headstart.export.to_web import write_page
 from headstart.images.geometry import Geometry, prepare, prepare_pixels
+from headstart.metrics.task import SingleLabel
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
                 None)  # fmt: skip
@@ -43,6 +48,14 @@ export const InferenceSession = { create: async (model) => ({ run: async ({ imag
     map_0: { dims: [1, 2, 2, 2], data: Float32Array.from([9, 0, 0, 0, 0, 0, 0, 0]) } };
 } }) };
 """
+
+
+def png(colour: tuple[int, int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (80, 60), colour).save(file, "PNG")
+    return file.getvalue()
+
+
 NAMES = ["</script><b>red;", "blue"]
 CARD = {
     "classes": NAMES, "thresholds": None, "bias": [0.0, 0.0], "precision": "f32",
@@ -51,6 +64,12 @@ CARD = {
     "geometry": {"height": 64, "width": 64, "resize": "squash", "interpolation": "antialias"},
     "cuts": ["last"], "licence": "Apache-2.0", "parity": {"images": 9, "difference": 1e-6},
     "provenance": {"headstart": "0.1.0", "run": "photos-1"}, "runtime": "a fake one",
+    "tolerance": 0.01, "golden": [
+        {"image": base64.b64encode(picture).decode(), "probabilities": shares}
+        for picture, shares in (
+            (png((200, 0, 100)), [2 / 3, 1 / 3]), (png((90, 0, 10)), [0.8, 0.2])
+        )
+    ],
 }  # fmt: skip
 PIXELS = """async ([text, geometry]) => {
   const blob = new Blob([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))]);
@@ -96,12 +115,6 @@ def page(browser: Any, page_file: Path) -> Iterator[Any]:
         yield opened
     assert wrong == []
     assert all(url.startswith(("file:", "blob:", "data:")) for url in requests)
-
-
-def png(colour: tuple[int, int, int]) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (80, 60), colour).save(file, "PNG")
-    return file.getvalue()
 
 
 def choose(page: Any, **files: bytes) -> None:
@@ -155,6 +168,15 @@ def test_the_keyboard_suffices_and_what_spoke_is_shown(page: Any) -> None:
     assert "What spoke for" in page.locator("#rows canvas").get_attribute("aria-label")
 
 
+def test_it_says_whether_it_classifies_its_own_pictures_as_it_should(page: Any) -> None:
+    told = page.evaluate("headstart.verify()")
+    assert told["difference"] == pytest.approx(0.1, abs=1e-6)
+    assert [row.partition(":")[0] for row in told["beyond"]] == ["picture 2"]
+    page.locator("#card summary").click()
+    page.get_by_role("button", name="Check it on this device").click()
+    page.locator("#verified", has_text="Not as it should be: 2 drawn pictures").wait_for()
+
+
 def test_the_camera(page: Any) -> None:
     page.locator("#camera").click()
     page.locator("#seen .answer").wait_for()
@@ -190,6 +212,40 @@ def test_pixels_are_those_of_training(page: Any) -> None:
                 own = prepare(file.getvalue(), Geometry(**geometry))  # type: ignore[arg-type]
                 off = np.abs(own.astype(int) - pixels.reshape(height, width, 3))
                 assert (off.max(), off.mean() <= 0.1) in ((0, True), (1, True)), (how, resize)
+
+
+class RedOrBlue:
+    """A classifier that says what the fake runtime says; `off` from it."""
+
+    task, thresholds = SingleLabel(tuple(NAMES)), None
+
+    def __init__(self, off: float) -> None:
+        self.off = off
+
+    def reference(self, _: object, images: list[bytes]) -> np.ndarray:
+        sums = [prepare(image, Geometry(64, 64)).sum((0, 1), float) for image in images]
+        shares = np.array([row[0] / (row[0] + row[2]) for row in sums]) + self.off
+        return np.stack([shares, 1 - shares], axis=1)
+
+
+@pytest.mark.parametrize("off", [0.0, 0.005])
+def test_the_page_is_looked_at_before_it_is_kept(
+    page_file: Path, off: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier: Any = RedOrBlue(off)
+    monkeypatch.setattr(headstart.export.browser, "reference", classifier.reference)
+    if CHROMIUM is None or not importlib.util.find_spec("playwright"):
+        pytest.skip("needs Playwright and Chromium")
+    images = [("a", png((200, 0, 10))), ("b", png((10, 0, 200))), ("c", b"no image")]
+    with ThreadPoolExecutor(1) as pool:  # Playwright's loop of this thread is taken
+        asked = pool.submit(look, page_file, classifier, images, "f32")
+        if off:
+            with pytest.raises(EngineError, match="found 2 of 2 images that do not: a: dif"):
+                asked.result()
+        else:
+            found = asked.result()
+            assert (found["pixels"]["images"], found["unread"]) == (2, 0)
+            assert found["pixels"]["difference"] < 1e-6
 
 
 def test_transparency_is_over_white(page: Any) -> None:

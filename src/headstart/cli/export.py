@@ -171,8 +171,25 @@ def tell_page(card: dict[str, Any], out: Path, *, quiet: bool, as_json: bool) ->
             f"of a probability {parity['difference']:.1e}, same class {parity['labels']:.1%}"
         )
         tell_typicality(card["none_of_these"])
+        tell_browser(card["browser"])
         tell(f"Page: {page}")
         tell("Next: open it in any browser, from the disk or from any server; it asks for nothing")
+
+
+def tell_browser(found: dict[str, Any] | None) -> None:
+    if found is None:
+        tell("not looked at in a browser, for there are not both Playwright and Chromium here. "
+             "Type: pip install 'headstart[web]'")  # fmt: skip
+        return
+    pixels, files, unread = found["pixels"], found["files"], found["unread"]
+    tell(
+        f"looked at in {found['name']}, ready in {found['ready']:.1f} s: on the same pixels of "
+        f"{pixels['images']} images a probability differs by up to {pixels['difference']:.1e}; on "
+        f"{files['images']} files as the browser reads them by up to {files['difference']:.1e}, "
+        f"same class {files['labels']:.1%}" + (f"; it cannot read {unread}" if unread else "")
+    )
+    for row in files["beyond"]:
+        tell(f"read otherwise by the browser: {': '.join(row)}")
 
 
 def tell_export(exported: "Exported", out: Path) -> None:
@@ -301,9 +318,16 @@ def verify(
     """Check that an export is whole and predicts here what it predicted where it was made. Exit
     code 1 if it does not.
     """
+    from headstart.export.folder import RECORD
     from headstart.export.folder import verify as check
 
-    told = check(folder)
+    page = folder / "index.html" if folder.is_dir() else folder
+    if page.suffix == ".html" and page.is_file() and not (folder / RECORD).exists():
+        from headstart.export.browser import verify_page
+
+        told = verify_page(page)
+    else:
+        told = check(folder)
     good = not told["beyond"]
     if as_json:
         print_json({"export": str(folder), "verified": good, **told})

@@ -59,11 +59,11 @@ class Typical:
     beyond: tuple[tuple[str, str], ...]
 
 
-def reference(classifier: Classifier, paths: Sequence[Path], precision: str = "f32") -> np.ndarray:
-    """(N, C) probabilities in f32, nan for files that headstart refuses."""
-    rows = np.full((len(paths), len(classifier.classes)), np.nan, np.float32)
+def reference(classifier: Classifier, images: Sequence[Any], precision: str = "f32") -> np.ndarray:
+    """(N, C) probabilities in f32 of files or encoded images, nan for those that are refused."""
+    rows = np.full((len(images), len(classifier.classes)), np.nan, np.float32)
     engine = OpenVinoEngine(classifier.graph(), precision)
-    prepared = [classifier.prepare((place, path))[1] for place, path in enumerate(paths)]
+    prepared = [classifier.prepare((place, image))[1] for place, image in enumerate(images)]
     known = [place for place, pixels in enumerate(prepared) if pixels is not None]
     for place, row in zip(known, engine.run(p for p in prepared if p is not None), strict=True):
         rows[place] = row

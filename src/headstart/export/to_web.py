@@ -15,10 +15,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from headstart.classifier import Classifier
+from headstart.export.browser import is_driven, look
 from headstart.export.folder import check_new, export
 from headstart.export.formats import Subject
+from headstart.export.golden import make_small
 from headstart.export.novelty_graph import add_typicality
 from headstart.export.onnx_graph import to_onnx
+from headstart.export.parity import reference
 from headstart.export.web_maps import add_maps
 from headstart.export.web_runtime import NOTICE, read_runtime
 from headstart.system.atomic import folder_atomically
@@ -30,7 +34,8 @@ FILES = ("page.css", "page.js", "pixels.js")
 POLICY, STYLES = "<!--policy-->", '<link rel="stylesheet" href="page.css">'
 SCRIPTS = '<script src="page.js"></script>'
 CARD = ("classes", "thresholds", "not_sure", "none_of_these", "geometry", "backbone", "cuts",
-        "licence", "precision", "provenance", "parity")  # fmt: skip
+        "licence", "precision", "provenance", "parity", "tolerance")  # fmt: skip
+LOOKED_AT = 40  # photos that the page itself is asked of
 
 
 def export_web(
@@ -45,27 +50,50 @@ def export_web(
 ) -> dict[str, Any]:
     """Write the page to the new folder `out`; what its card tells. single: as one file there.
 
-    Its model is first exported and checked as ONNX, as `export` does. Raises as that does, and
-    HeadstartError where the runtime has not been fetched.
+    Its model is first exported and checked as ONNX, as `export` does; then the page is looked at in
+    a browser where there is one to drive, else `browser` in its card is None. Raises as both do,
+    and HeadstartError where the runtime has not been fetched.
     """
     progress = progress or Progress()
     check_new(out)
     script, wasm = read_runtime()
     with tempfile.TemporaryDirectory() as place:
+        scratch = Path(place) / "onnx"
         checked = export(
-            subject, "onnx", Path(place) / "onnx", precision=precision, images=images,
-            origin=origin, progress=progress,
+            subject, "onnx", scratch, precision=precision, images=images, origin=origin,
+            progress=progress,
         )  # fmt: skip
+        odd = [
+            (path.name, path.read_bytes()) for path in sorted((scratch / "golden").glob("odd-*"))
+        ]
+    classifier = subject.classifier
     with progress.stage("write the page"):
-        graph, bias = add_maps(subject.classifier)
+        graph, bias = add_maps(classifier)
         graph.inputs[0].tensor.set_names({"image"})
-        add_typicality(graph, subject.classifier)
+        add_typicality(graph, classifier)
         model = to_onnx(graph, half=precision == "f16").SerializeToString(deterministic=True)
-        card = {key: checked.record[key] for key in CARD} | {"bias": bias, "runtime": NOTICE}
+        card = {key: checked.record[key] for key in CARD} | {
+            "bias": bias, "runtime": NOTICE, "golden": describe_golden(classifier), "browser": None
+        }  # fmt: skip
         data = {"model": model, "script": script, "wasm": wasm}
-        with folder_atomically(out) as folder:
+    with folder_atomically(out) as folder:
+        write_page(folder, card, data, single=single)
+        if is_driven():
+            with progress.stage("look at the page"):
+                every = -(-len(images) // LOOKED_AT) or 1
+                shown = [(str(path), path.read_bytes()) for path in images[::every]]
+                card["browser"] = look(folder / PAGE, classifier, [*shown, *odd], precision)
             write_page(folder, card, data, single=single)
     return card
+
+
+def describe_golden(classifier: Classifier) -> list[dict[str, Any]]:
+    """Drawn pictures that the page carries, and what the classifier says of them in f32."""
+    pictures = make_small()
+    return [
+        {"image": base64.b64encode(picture).decode("ascii"), "probabilities": row.tolist()}
+        for picture, row in zip(pictures, reference(classifier, pictures), strict=True)
+    ]
 
 
 def write_page(folder: Path, card: dict[str, Any], data: dict[str, bytes], *, single: bool) -> None:

@@ -65,6 +65,26 @@
     return answer;
   }
 
+  // Pictures that the page carries, classified here: how far from what they are known to give.
+  async function verify() {
+    let difference = 0;
+    const beyond = [];
+    for (const [place, { image, probabilities }] of card.golden.entries()) {
+      const bytes = Uint8Array.from(atob(image), (letter) => letter.charCodeAt(0));
+      const found = await compute(await headstartPixels.decode(new Blob([bytes])));
+      const off = Math.max(...probabilities.map((p, c) => Math.abs(p - found.probabilities[c])));
+      difference = Math.max(difference, off);
+      if (!(off <= card.tolerance)) beyond.push(`picture ${place + 1}: differs by ${off}`);
+    }
+    return { images: card.golden.length, difference, tolerance: card.tolerance, beyond };
+  }
+
+  async function tellVerified() {
+    const { images, difference, tolerance, beyond } = await verify();
+    $("verified").textContent = `${beyond.length ? "Not as it should be" : "As it should be"}: ${images} drawn ` +
+      `pictures, a probability differs by up to ${difference.toExponential(1)} here, allowed ${tolerance}.`;
+  }
+
   // What spoke for a class, place by place, in log odds: the others count by their probability
   // among themselves, so that the map shows what told the class from those that came near.
   function draw(image, maps, probabilities, chosen) {
@@ -331,6 +351,7 @@
       Input: card.geometry && `${card.geometry.width} x ${card.geometry.height} pixels, ${card.geometry.resize}`,
       Precision: card.precision,
       Checked: card.parity && `${card.parity.images} files against the classifier it was made of: a probability differs by up to ${card.parity.difference.toExponential(1)}`,
+      Browser: card.browser && `${card.browser.name}, ${card.browser.pixels.images} images: differs by up to ${card.browser.pixels.difference.toExponential(1)} on the same pixels, by ${card.browser.files.difference.toExponential(1)} on files as the browser reads them`,
       Origin: card.provenance && `headstart ${card.provenance.headstart ?? ""}, run ${card.provenance.run ?? ""}`,
       Licence: card.licence, Runtime: card.runtime,
     };
@@ -341,6 +362,8 @@
 
   describe();
   $("card").hidden = !card;
+  $("verify").hidden = !card?.golden;
+  $("verify").addEventListener("click", tellVerified);
   $("key").hidden = $("server").hidden = Boolean(data);
   $("private").textContent = data ? "Nothing leaves this device: the network runs in this page." : "Photos go to the server that this page came from.";
   $("key").addEventListener("change", offerThere);
@@ -370,5 +393,5 @@
     opened.then(() => { if ($("told").textContent.startsWith("Getting")) tell("Ready."); },
       (error) => tell(`This browser cannot run the network: ${error.message}`));
   }
-  self.headstart = { ready: opened ?? Promise.resolve(), classify, decode: data ? headstartPixels.decode : null };
+  self.headstart = { ready: opened ?? Promise.resolve(), classify, verify: card?.golden && verify, decode: data ? headstartPixels.decode : null };
 })();
