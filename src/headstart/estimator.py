@@ -62,7 +62,7 @@ class ImageClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         views: int | Literal["fresh"] | None = None,
         augmentation: str | Mapping[str, Any] | Augmentation | None = None,
         balanced: bool | None = None,
-        precision: Literal["auto", "f32", "bf16"] | None = None,
+        precision: Literal["auto", "f32", "bf16", "int8"] | None = None,
         head: Literal["linear", "neural", "auto"] | None = None,
         budget: float | None = None,
         random_state: Any = None,

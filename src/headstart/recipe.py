@@ -83,7 +83,7 @@ class Choices(TypedDict, total=False):
     cut: str | list[str] | tuple[str, ...]
     fusion: Literal["early", "late"]
     pooling: Pooling
-    precision: Literal["auto", "f32", "bf16"]
+    precision: Literal["auto", "f32", "bf16", "int8"]
     budget: float
     views: int | Literal["fresh"]
     augmentation: Literal["none", "flip", "lesson"] | dict[str, Any] | Augmentation
@@ -159,9 +159,10 @@ class Recipe(BaseModel):
         description="How a feature map becomes a vector: averages, maxima, both, averages over "
         "2 x 2 fields (grid) or all of it (flatten).",
     )
-    precision: Literal["auto", "f32", "bf16"] = Field(
+    precision: Literal["auto", "f32", "bf16", "int8"] = Field(
         default="auto",
-        description="Of the backbone's arithmetic; auto: bf16 where the processor has it.",
+        description="Of the backbone's arithmetic; auto: bf16 where the processor has it; where it "
+        "has not and images are many, int8 (extra [int8]) if training images lose nothing by it.",
     )
     budget: float = Field(
         default=60.0, ge=0, allow_inf_nan=True,
@@ -295,6 +296,8 @@ class Recipe(BaseModel):
             raise ValueError("ensemble = true needs a number of views, found 'fresh'")
         if self.finetune and self.head != "linear":
             raise ValueError("finetune = true begins from a linear head: set head = 'linear'")
+        if self.finetune and self.precision == "int8":
+            raise ValueError("finetune = true needs another precision than 'int8': set 'auto'")
         return self
 
     def changed(self, **choices: Any) -> "Recipe":

@@ -63,7 +63,7 @@ def train(
             parser=whole(1, 2048), metavar="N", help="Pixels of the input, height and width."
         ),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, f32 or bf16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, f32, bf16 or int8.")] = None,
     seed: Seed = None,
     budget: Annotated[
         str | None,

@@ -87,9 +87,15 @@ def export(
     progress = progress or Progress()
     form = find_format(kind, precision)
     check_new(out)
+    classifier = subject.classifier
+    if classifier.precision == "int8" and (kind, precision) != ("openvino", "f32"):
+        raise EngineError(
+            f"expected a classifier in f32 or bf16 to export as {form.title} in {precision}, found "
+            "one whose network is in 8 bits, which OpenVINO alone computes as it was trained. "
+            "Type: --to openvino, or train again with --precision auto"
+        )
     if precision == "int8":
         check_examples(subject)
-    classifier = subject.classifier
     record = describe(classifier, form, precision, origin or {})
     with folder_atomically(out) as folder:
         with progress.stage(f"write {form.title}"):
@@ -115,7 +121,7 @@ def export(
                 told["difference"] = typical.difference
                 parity = replace(parity, beyond=parity.beyond + typical.beyond)
             own = None
-            if classifier.precision != "f32":
+            if classifier.precision == "bf16":
                 lower = list(reference(classifier, paths, classifier.precision))
                 own = compare(names, expected, lower, 1.0, decide)
             check(parity, form, record["tolerance"])

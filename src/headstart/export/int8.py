@@ -1,12 +1,8 @@
-"""Eight bits: a classifier's network quantised by NNCF, and what that costs and gives.
+"""Eight bits: a classifier's network quantised, and what that costs and gives.
 
-Ranges of activations come from training images, weights have one range a channel.
 Letters: N images, C classes.
 """
 
-import contextlib
-import io
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -18,8 +14,8 @@ import numpy as np
 
 from headstart.classifier import Classifier
 from headstart.errors import EngineError
-from headstart.export.extras import import_extra
-from headstart.export.onnx_graph import fold, to_onnx
+from headstart.export.onnx_graph import to_onnx
+from headstart.features.eight_bits import quantise
 from headstart.features.engine import OpenVinoEngine
 from headstart.metrics.comparison import Comparison
 from headstart.metrics.comparison import compare as compare_paired
@@ -66,32 +62,12 @@ class Cost:
         )
 
 
-def quantise(classifier: Classifier, training: Sequence[Path], *, by_channel: bool = True) -> Any:
-    """The classifier's OpenVINO graph in 8 bits. by_channel: activations of depthwise convolutions
-    have a range a channel, which onnxruntime has no fast way for. Raises MissingExtra without NNCF.
-    """
-    with contextlib.redirect_stdout(io.StringIO()):  # it draws bars
-        nncf = import_extra("nncf", "8 bits", "int8")
-        nncf.set_log_level(logging.ERROR)
-        pixels = prepare(classifier, training[:CALIBRATE])
-        graph = classifier.graph()
-        graph.inputs[0].tensor.set_names({"image"})
-        fold(graph)  # a kernel behind a transposition would stay in f32
-        ranges = import_extra("nncf.quantization.advanced_parameters", "8 bits", "int8")
-        whole = ranges.QuantizationParameters(per_channel=False)
-        more = None if by_channel else ranges.AdvancedQuantizationParameters(
-            activations_quantization_params=whole
-        )  # fmt: skip
-        return nncf.quantize(
-            graph,
-            nncf.Dataset([image[None] for image in pixels]),
-            subset_size=len(pixels),
-            preset=nncf.QuantizationPreset.MIXED,
-            # Layer by layer, behind those already corrected: logits of digits (training images
-            # that were not calibrated on) are off by 0.39 in place of 0.63.
-            fast_bias_correction=False,
-            advanced_parameters=more,
-        )
+def quantise_classifier(
+    classifier: Classifier, training: Sequence[Path], *, by_channel: bool = True
+) -> Any:
+    """The classifier's OpenVINO graph in 8 bits, as `quantise` makes it."""
+    pixels = prepare(classifier, training[:CALIBRATE])
+    return quantise(classifier.graph(), pixels, by_channel=by_channel)
 
 
 def prepare(classifier: Classifier, paths: Sequence[Path]) -> list[np.ndarray]:

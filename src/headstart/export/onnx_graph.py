@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from headstart.errors import EngineError
+from headstart.features.eight_bits import fold
 
 OPSET, IR = 18, 8  # of the end of 2022: read by runtimes of that time and all since
 HALVED = 1024  # numbers from which on an array is stored in f16: smaller ones weigh nothing
@@ -29,15 +30,6 @@ def to_onnx(graph: Any, *, half: bool = False) -> Any:
     for node in graph.get_ordered_ops():
         writer.write(node)
     return writer.model([port.get_any_name() for port in graph.outputs])
-
-
-def fold(graph: Any) -> None:
-    """Carry out in place what does not depend on the image."""
-    from openvino.passes import ConstantFolding, Manager
-
-    manager = Manager()
-    manager.register_pass(ConstantFolding())
-    manager.run_passes(graph)
 
 
 def _weights_in_8_bits(graph: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:

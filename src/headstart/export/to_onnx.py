@@ -5,7 +5,7 @@ from pathlib import Path
 
 from headstart.errors import EngineError
 from headstart.export.formats import Subject
-from headstart.export.int8 import quantise
+from headstart.export.int8 import quantise_classifier
 from headstart.export.novelty_graph import add_typicality
 from headstart.export.onnx_graph import to_onnx
 
@@ -16,7 +16,7 @@ def write(subject: Subject, path: Path, precision: str, metadata: Mapping[str, s
     """Raises EngineError for an operation that is not known, or a model too large for one file."""
     if precision == "int8":
         assert subject.examples is not None
-        graph = quantise(subject.classifier, subject.examples.training, by_channel=False)
+        graph = quantise_classifier(subject.classifier, subject.examples.training, by_channel=False)
     else:
         graph = subject.classifier.graph()
     graph.inputs[0].tensor.set_names({"image"})

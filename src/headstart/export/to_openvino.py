@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from headstart.export.formats import Subject
-from headstart.export.int8 import quantise
+from headstart.export.int8 import quantise_classifier
 from headstart.export.novelty_graph import add_typicality
 from headstart.export.onnx_graph import can_be_halved
 from headstart.saved.folder import name_nodes
@@ -25,7 +25,7 @@ def write(subject: Subject, path: Path, precision: str, metadata: Mapping[str, s
     classifier = subject.classifier
     if precision == "int8":
         assert subject.examples is not None
-        graph = quantise(classifier, subject.examples.training)
+        graph = quantise_classifier(classifier, subject.examples.training)
     else:
         graph = classifier.graph()
         add_typicality(graph, classifier)

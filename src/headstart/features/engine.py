@@ -39,12 +39,13 @@ def version() -> str:
 
 
 def resolve_precision(precision: str) -> str:
-    """`auto` becomes bf16 where the processor computes in it, else f32.
+    """`auto` becomes bf16 where the processor computes in it, else f32; so does `int8`, in which
+    a network is only once it is quantised.
 
     Raises EngineError if bf16 is asked of a processor that has none.
     """
     able = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision == "auto":
+    if precision in ("auto", "int8"):
         return "bf16" if able else "f32"
     if precision == "bf16" and not able:
         raise EngineError("this processor does not compute in bf16. Type: --precision f32")
@@ -83,7 +84,8 @@ class OpenVinoEngine:
     ) -> None:
         self.streams = streams or cores()
         options = {
-            "INFERENCE_PRECISION_HINT": precision,
+            # Of what is not in 8 bits by the graph itself.
+            "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else precision,
             "NUM_STREAMS": self.streams,
             "INFERENCE_NUM_THREADS": self.streams,
         }

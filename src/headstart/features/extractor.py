@@ -113,7 +113,7 @@ def open_extractor(recipe: Recipe) -> Extractor:
         "pooling": recipe.pooling,
         "openvino": openvino_engine.version(),
     }
-    folder = cache_folder() / "extractors" / _digest(network)
+    folder = cache_folder() / "extractors" / digest_description(network)
 
     def make(temporary: Path) -> None:
         build(temporary, entry, weights, geometry, normalisation, recipe)
@@ -128,7 +128,7 @@ def open_extractor(recipe: Recipe) -> Extractor:
         engine=openvino_engine.OpenVinoEngine(graph, precision),
         geometry=geometry,
         slices={Cut.parse(cut): slice(*ends) for cut, ends in slices.items()},
-        fingerprint=_digest(description),
+        fingerprint=digest_description(description),
         description=description,
         model=folder / "model.xml",
         network=graph,
@@ -143,6 +143,7 @@ def layers(recipe: Recipe) -> list[Layer]:
     return list_layers(entry, recipe.geometry(entry.size).height)
 
 
-def _digest(description: dict[str, Any]) -> str:
+def digest_description(description: dict[str, Any]) -> str:
+    """What all that shapes an extractor's numbers is kept under."""
     text = json.dumps(description, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]

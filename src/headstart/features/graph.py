@@ -66,6 +66,11 @@ def build(
     _check_numbers(model, entry, weights)
     weights.check_unchanged()
     openvino_engine.save_model(model, folder / "model.xml")
+    write_record(folder, slices)
+
+
+def write_record(folder: Path, slices: dict[str, Any]) -> None:
+    """What must be known of the model in `folder`: where each cut's numbers stand, its digests."""
     parts = {part: digest_file(folder / part) for part in PARTS}
     text = json.dumps(seal({"slices": slices, "parts": parts}), indent=1)
     (folder / RECORD).write_text(text, encoding="utf-8")

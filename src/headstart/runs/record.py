@@ -32,11 +32,14 @@ from headstart.system.atomic import write_atomically
 from headstart.system.progress import Recorder
 
 
-def describe_choices(selection: Selection, heads: HeadSelection | None) -> dict[str, Any]:
+def describe_choices(
+    selection: Selection, heads: HeadSelection | None, precision: dict[str, Any] | None
+) -> dict[str, Any]:
     """What was tried and what it gave, where the recipe left something open."""
     return {
         "selection": selection.to_dict() if selection.tried or selection.before else None,
         "heads": heads.to_dict() if heads else None,
+        "precision": precision,
     }
 
 

@@ -150,7 +150,7 @@ def _carry_out(
     if folder is not None:
         choices = runs.started(folder)["choices"]
     else:
-        choices = record.describe_choices(selection, heads)
+        choices = record.describe_choices(selection, heads, inputs.precision)
         folder = runs.start(source, inputs.recipe, strict, out, dataset.fingerprint(), choices)
         held.enter_context(runs.alone_in(folder))
     linear, found = inputs.recipe.head == "linear", None
