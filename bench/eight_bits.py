@@ -36,7 +36,7 @@ def main() -> None:
                        "accuracy": run.metrics["validation"].accuracy,
                        "images_per_second": round(speeds[kind])}  # fmt: skip
                 if kind != "f32":
-                    (pair,) = headstart.compare([run, runs["f32"]]).pairs
+                    (pair,) = headstart.compare(run, runs["f32"]).pairs
                     row |= {"minus_f32": pair.difference,
                             "interval": list(pair.difference_interval),
                             "images": pair.n}  # fmt: skip
