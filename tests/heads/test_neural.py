@@ -18,7 +18,7 @@ import pytest
 from samples import examples
 
 import headstart
-from headstart.cli.output import show_run
+from headstart.cli.result import show_run
 from headstart.errors import RecipeError
 from headstart.heads.epochs import encode_targets
 from headstart.heads.schedule import compute_learning_rate

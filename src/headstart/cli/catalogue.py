@@ -97,7 +97,7 @@ def _measure_backbones(
     table = Table([Column("backbone", 20, left=True), Column("accuracy"), INTERVAL,
                    Column("images/s"), Column("best cut", left=True)], line_width())  # fmt: skip
     measured: list[dict[str, Any]] = []
-    missing, progress = [], reporter(True, as_json)
+    missing, progress = [], reporter(quiet, as_json, talks=False)
     for name in names:
         recipe = load_recipe(backbone=backbone(name).name, **{"budget": share, **choices})
         if recipe.weights == "default" and not may_be_here(backbone(name)):

@@ -19,11 +19,15 @@ OPTIONS = ("backbone", "weights", "pooling", "size", "precision", "seed", "group
 LEAST = 20  # letters that a name has room for, however narrow the terminal
 
 
-def reporter(quiet: bool, as_json: bool, verbose: bool = False) -> "Recorder":
-    """What tells the user how the work goes, and notes the warnings for what is printed."""
+def reporter(
+    quiet: bool, as_json: bool, verbose: bool = False, *, talks: bool = True
+) -> "Recorder":
+    """What tells the user how the work goes, and notes the warnings for what is printed. talks:
+    whether it tells anything beside bars.
+    """
     from headstart.system.progress import Recorder, Terminal
 
-    return Recorder(None if quiet or as_json else Terminal(verbose))
+    return Recorder(None if quiet or as_json else Terminal(verbose, talks))
 
 
 def tell(*lines: object, end: str = "\n", to: TextIO | None = None) -> None:

@@ -440,7 +440,10 @@ def check(
             f"expected an older run with --max-drop, found none. Type: --against RUN --max-drop "
             f"{max_drop:g}"
         )
-    checked = check_run(run, photos, least=min_accuracy, against=against, most_drop=max_drop)
+    checked = check_run(
+        run, photos, least=min_accuracy, against=against, most_drop=max_drop,
+        progress=reporter(False, as_json),
+    )  # fmt: skip
     if as_json:
         print_json(checked.to_dict())
     else:

@@ -6,7 +6,7 @@ import typer
 
 from headstart.cli.app import app, command
 from headstart.cli.options import RunFolder
-from headstart.cli.output import tell
+from headstart.cli.output import reporter, tell
 
 
 @app.command(epilog="Example: headstart report runs/photos-1 --open")
@@ -21,7 +21,8 @@ def report(
     from headstart.runs.folder import Run
     from headstart.runs.page import write_page
 
-    page = write_page(Run(run), pictures=True)
+    with reporter(False, False).stage("report"):
+        page = write_page(Run(run), pictures=True)
     tell(page)
     if show:
         _show(page)
@@ -36,7 +37,8 @@ def open_page(run: RunFolder) -> None:
 
     page = run / PAGE
     if not page.is_file():
-        page = write_page(Run(run))
+        with reporter(False, False).stage("report"):
+            page = write_page(Run(run))
     _show(page)
     tell(page)
 

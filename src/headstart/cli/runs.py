@@ -20,6 +20,7 @@ from headstart.cli.output import (
     print_json,
     print_metrics,
     print_table,
+    reporter,
     run_to_dict,
     tell,
 )
@@ -188,4 +189,7 @@ def summary(run: RunFolder) -> None:
     """The classifier as Keras sums it up: every layer, which are locked, how many weights train."""
     from headstart.runs.folder import Run
 
-    Run(run).keras_model().summary(show_trainable=True, line_length=110)
+    trained = Run(run)
+    with reporter(False, False).stage("summary"):
+        model = trained.keras_model()
+    model.summary(show_trainable=True, line_length=110)

@@ -60,17 +60,15 @@ def extract_features(
     recipe: Recipe,
     progress: Progress | None = None,
     *,
-    counted: bool = True,
     over: Callable[[], bool] = lambda: False,
 ) -> Features:
-    """The features of training images as the recipe wants them, through the cache.
-
-    counted: whether `progress` advances by an image at a time. The rest as in `extract`.
+    """The features of training images as the recipe wants them, through the cache; see
+    `extract`.
     """
     progress = progress or Silent()
     return extract(
         items, extractor, open_cache(extractor, progress), augmentation=recipe.augmentation,
-        views=recipe.cached_views, seed=recipe.seed, progress=progress if counted else Silent(),
+        views=recipe.cached_views, seed=recipe.seed, progress=progress,
         over=over,
     )  # fmt: skip
 

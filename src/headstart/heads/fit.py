@@ -144,10 +144,10 @@ def fit_ensemble(
     return Trained(average_heads(heads), out_of_fold)
 
 
-def fit_head(examples: Examples, recipe: Recipe) -> Trained:
+def fit_head(examples: Examples, recipe: Recipe, on_epoch: OnEpoch | None = None) -> Trained:
     """The recipe's head, of whichever kind; nothing is kept to go on from."""
     if recipe.head == "linear":
         return fit_linear(examples, recipe)
     with tempfile.TemporaryDirectory() as scratch:
         fit = fit_ensemble if recipe.ensemble else fit_neural
-        return fit(examples, recipe, Path(scratch))
+        return fit(examples, recipe, Path(scratch), on_epoch=on_epoch)

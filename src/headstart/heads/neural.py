@@ -266,6 +266,7 @@ def find_learning_rate(
     lowest: float = 1e-7,
     highest: float = 1.0,
     steps: int = 120,
+    on_step: Callable[[], None] = lambda: None,
 ) -> tuple[list[float], list[float], float]:
     """Rates, smoothed losses, and a rate to try: where the loss falls fastest (Smith 2017,
     https://arxiv.org/abs/1506.01186). Ends early when the loss has grown fourfold.
@@ -288,6 +289,7 @@ def find_learning_rate(
             chosen = order[step * recipe.batch_size : step * recipe.batch_size + len(batch)]
             loss = float(model.train_on_batch(batch, targets[chosen], return_dict=True)["loss"])
             average = 0.9 * average + 0.1 * loss
+            on_step()
             rates.append(rate)
             losses.append(average / (1 - 0.9 ** len(rates)))
             settled = losses[SETTLING:]

@@ -21,7 +21,7 @@ from headstart.runs.folder import (
     read_table,
     training_images,
 )
-from headstart.system.progress import Progress, Silent
+from headstart.system.progress import Progress, choose_progress
 
 MOST_PREDICTED = 1000  # new images that the classifier of a run before is asked about
 
@@ -56,7 +56,7 @@ class Compared:
 
 
 def compare(
-    *runs: "Run | str | os.PathLike[str]", repeats: int = 0, progress: Progress | None = None
+    *runs: "Run | str | os.PathLike[str]", repeats: int = 0, progress: Progress | bool | None = None
 ) -> Compared:
     """Runs or their folders, side by side: what differs in their recipes, and the first against
     each other one, image by image.
@@ -72,7 +72,7 @@ def compare(
         return compared
     from headstart.runs.repeats import repeat_recipes
 
-    resampled = repeat_recipes(compared.runs, repeats, progress or Silent())
+    resampled = repeat_recipes(compared.runs, repeats, choose_progress(progress))
     return replace(compared, repeats=tuple(resampled))
 
 

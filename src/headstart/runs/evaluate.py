@@ -18,7 +18,7 @@ from headstart.metrics.comparison import Comparison, compare
 from headstart.metrics.intervals import interval
 from headstart.runs import folder as runs
 from headstart.runs import steps
-from headstart.system.progress import Progress, Recorder
+from headstart.system.progress import Progress, Recorder, choose_progress
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def evaluate_views(
     accuracy: float | None = None,
     reject: float | None = None,
     strict: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Evaluated:
     """Measure a classifier on labelled images, with at most so many different views of each.
 
@@ -82,7 +82,7 @@ def evaluate_views(
     Images that a run was trained on are counted and told, for they flatter.
     Raises DatasetError if the images have a class that the classifier does not know.
     """
-    progress = Recorder(progress)
+    progress = Recorder(choose_progress(progress))
     classifier = load_classifier(run)
     silence = classifier.silence(accuracy, reject)
     answered: dict[str, Answered] = {}
@@ -150,7 +150,7 @@ def evaluate(
     source: str | Path,
     *,
     strict: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> dict[str, Metrics]:
     """Metrics of a classifier on labelled images, by split ("all" where there are no splits).
 

@@ -26,7 +26,7 @@ from headstart.runs.changes import check_same, check_there
 from headstart.runs.folder import Run, as_run
 from headstart.runs.steps import label, list_parts
 from headstart.selection.price import Worth, judge_choice
-from headstart.system.progress import Progress, Silent
+from headstart.system.progress import Progress, choose_progress
 
 FOLDS = 3
 LARGE = 10_000  # features from which one fold must do: such heads take minutes, not seconds
@@ -133,7 +133,7 @@ def remedies(
     run: "Run | str | os.PathLike[str]",
     *,
     budget: float = 600.0,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     on_result: Callable[[Remedy], None] | None = None,
     changed_data: bool = False,
 ) -> Remedies:
@@ -144,7 +144,7 @@ def remedies(
     trained on; without it that is a DatasetError, which says what has changed.
     """
     run = as_run(run)
-    progress = progress or Silent()
+    progress = choose_progress(progress)
     started = time.perf_counter()
     base = run.recipe
     if base.fresh:  # a few cached views stand for endless ones
@@ -219,14 +219,17 @@ def _cross_validate(
     parts = list_parts(recipe, extractor)
     examples = label(features.items, dataset.task, recipe).with_features(features.values, parts)
     if recipe.head == "linear":
-        out_of_fold = fit_linear(examples, recipe).out_of_fold
+        with progress.stage("head"):
+            out_of_fold = fit_linear(examples, recipe).out_of_fold
         assert out_of_fold is not None
         return out_of_fold, examples
     large = examples.dimensions > LARGE
     fold_of = examples.folds(5 if large else FOLDS, recipe.seed)
     probabilities = np.full((len(examples), len(dataset.classes)), np.nan, np.float32)
-    for inside, others in list(split_by_fold(examples, fold_of))[: 1 if large else FOLDS]:
-        head = fit_head(others, recipe).head
-        probabilities[inside] = head.probabilities(examples.values[inside, 0])
+    folds = list(split_by_fold(examples, fold_of))[: 1 if large else FOLDS]
+    with progress.stage("head", len(folds) * recipe.epochs, "epochs"):
+        for inside, others in folds:
+            head = fit_head(others, recipe, lambda _: progress.advance()).head
+            probabilities[inside] = head.probabilities(examples.values[inside, 0])
     probabilities[~examples.learnable(fold_of)] = np.nan
     return probabilities, examples

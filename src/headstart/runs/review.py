@@ -22,6 +22,7 @@ from headstart.runs.steps import Inputs, find_deepest
 from headstart.system.progress import Progress
 
 MOST = 5000  # images; a whole audit of more takes more than a tenth of their training
+UNPLAIN = ("outlier",)  # kinds whose evidence is figures
 TOLD = ("error", "warning")  # severities that a training tells; audit.json has all
 
 
@@ -111,7 +112,10 @@ def _tell(audit: Audit, progress: Progress) -> None:
         first = findings[0]
         names = " = ".join(audit.paths[item] for item in first.items[:2])
         one, many = KINDS[kind]
-        progress.say(
-            f"audit: {len(findings):,} {one if len(findings) == 1 else many}; "
-            f"{names + ': ' if names else ''}{first.evidence.partition('; of ')[0]}"
-        )
+        count, evidence = len(findings), first.evidence.partition("; of ")[0]
+        told = f"audit: {count:,} {one if count == 1 else many}"
+        if kind in UNPLAIN:
+            progress.say(f"{told}, the first {names}")
+            progress.detail(f"  {names}: {evidence}")
+        else:
+            progress.say(f"{told}; {names + ': ' if names else ''}{evidence}")

@@ -15,8 +15,9 @@ from headstart.selection.cuts import Selection
 from headstart.selection.heads import HeadScore, HeadSelection
 from headstart.selection.learning_curve import LearningCurve
 from headstart.selection.learning_curve import learning_curve as curve_of
-from headstart.system.progress import Progress, Silent
+from headstart.system.progress import Progress, choose_progress
 
+RATES = 120  # learning rates that are tried
 MOST = 3000  # training images that a study of all cuts looks at
 
 
@@ -27,7 +28,7 @@ def measure_cuts(
     every_cut: bool = True,
     variations: bool = True,
     most: int = MOST,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **choices: Unpack[Choices],
 ) -> Selection:
     """Every candidate cut of the recipe's backbone, scored inside the training images, and other
@@ -37,7 +38,7 @@ def measure_cuts(
     every_cut: none is passed over, nor judged on fewer images. variations: whether sizes, resizing
     and views are tried too. most: training images looked at.
     """
-    progress = progress or Silent()
+    progress = choose_progress(progress)
     chosen = load_recipe(recipe, **choices)
     dataset = steps.read_dataset(source, chosen, progress)
     return steps.choose_cut(
@@ -64,7 +65,7 @@ def learning_curve(
     source: str | Path,
     recipe: str | Path | Recipe = "quick",
     *,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **choices: Unpack[Choices],
 ) -> LearningCurve:
     """What more images would bring, measured inside the training images alone.
@@ -72,7 +73,7 @@ def learning_curve(
     source, recipe, choices: as `train` takes them. Raises DatasetError for too few images of a
     class.
     """
-    progress = progress or Silent()
+    progress = choose_progress(progress)
     plain = load_recipe(recipe, **choices).changed(views=1, augmentation=NONE)
     examples, plain = _examples(source, plain, progress, "for a learning curve")
     with progress.stage("learning curve"):
@@ -86,10 +87,12 @@ def learning_rates(
     from headstart.heads.neural import find_learning_rate
 
     examples, recipe = _examples(source, recipe, progress, "for a neural head")
-    return find_learning_rate(
-        CachedViews(examples.values, recipe.batch_size), examples.targets,
-        len(examples.task.classes), examples.dimensions, recipe,
-    )  # fmt: skip
+    with progress.stage("learning rates", RATES, "steps"):
+        return find_learning_rate(
+            CachedViews(examples.values, recipe.batch_size), examples.targets,
+            len(examples.task.classes), examples.dimensions, recipe, steps=RATES,
+            on_step=progress.advance,
+        )  # fmt: skip
 
 
 def _examples(

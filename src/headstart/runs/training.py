@@ -16,7 +16,7 @@ from headstart.runs import record, steps
 from headstart.runs.changes import check_same, check_there, look_back
 from headstart.runs.folder import Run, as_run
 from headstart.runs.review import examine, review
-from headstart.system.progress import Progress, Recorder
+from headstart.system.progress import Progress, Recorder, choose_progress
 
 
 def train(
@@ -25,7 +25,7 @@ def train(
     *,
     out: str | Path | None = None,
     strict: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     callbacks: Sequence[Any] = (),
     **choices: Unpack[Choices],
 ) -> Run:
@@ -34,6 +34,7 @@ def train(
     source: a folder with one folder per class, a table, or an archive of these. recipe: a name, a
     TOML file or a Recipe; `choices` override single fields of it (`backbone="inception_v3"`).
     out: the run's folder, new; by default runs/NAME-N. strict: stop at an unusable image.
+    progress: False to say nothing; by default a terminal or a notebook shows how it goes.
     callbacks: Keras callbacks for a neural head, such as TensorBoard or EarlyStopping; the model
     that they see is the head. A RecipeError says which are not served.
     Raises a HeadstartError that says what was expected, what was found and what to type next.
@@ -42,14 +43,16 @@ def train(
     check_heeded(recipe, choices)
     runs.check_new(out)
     with ExitStack() as held:
-        return _carry_out(source, recipe, strict, Recorder(progress), callbacks, held, out=out)
+        return _carry_out(
+            source, recipe, strict, Recorder(choose_progress(progress)), callbacks, held, out=out
+        )
 
 
 def finetune(
     run: "Run | str | os.PathLike[str]",
     *,
     out: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     changed_data: bool = False,
     **choices: Unpack[Choices],
 ) -> Run:
@@ -81,7 +84,7 @@ def finetune(
 def resume(
     run: "str | os.PathLike[str]",
     *,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     callbacks: Sequence[Any] = (),
 ) -> Run:
     """Go on with a training that was stopped: from the features and the last epoch it kept.
@@ -102,9 +105,8 @@ def resume(
         started = runs.started(folder)
         recipe = load_recipe(folder / "recipe.toml")
         source, strict = Path(started["source"]), started["strict"]
-        return _carry_out(
-            source, recipe, strict, Recorder(progress), callbacks, held, folder=folder
-        )  # fmt: skip
+        recorder = Recorder(choose_progress(progress))
+        return _carry_out(source, recipe, strict, recorder, callbacks, held, folder=folder)
 
 
 def _finished(folder: Path) -> Run:

@@ -32,7 +32,6 @@ from headstart.selection.board import Board
 from headstart.selection.price import Worth
 from headstart.selection.rules import MeanOfCuts, OneCut
 from headstart.selection.score import (
-    PARTNERS,
     PARTS,
     CutScore,
     are_enough,
@@ -119,7 +118,7 @@ def select(
         return known
     search = _Search(items, labels, recipe, progress, every_cut, total)
     stopped = False
-    with progress.stage("selection", search.steps(variations), "candidates"):
+    with progress.stage("selection", None, "candidates"):
         try:
             search.run(variations)
         except KeyboardInterrupt:
@@ -233,11 +232,6 @@ class _Search:
         self.widths: dict[Cut, int] = {}
         self.extractor: tuple[Recipe, Extractor] | None = None
 
-    def steps(self, variations: bool) -> int:
-        """How many candidates there may be."""
-        joined = 0 if self.averages else (PARTS - 1) * PARTNERS
-        return len(self.depths) + joined + (4 if variations else 0)
-
     def run(self, variations: bool) -> None:
         """Cuts by themselves, then joined, then other ways to feed them."""
         features, extractor = self._extract({"cut": tuple(self.depths)}, len(self.items), FIRST)
@@ -348,10 +342,11 @@ class _Search:
             for warning in self.extractor[1].warnings:
                 self.board.progress.warn(warning)
         extractor = self.extractor[1]
-        features = extract_features(
-            self.items[:count], extractor, recipe, self.board.progress, counted=False,
-            over=lambda: self.board.is_over(share),
-        )  # fmt: skip
+        progress, items = self.board.progress, self.items[:count]
+        with progress.stage("features", len(items) * recipe.cached_views, "images"):
+            features = extract_features(
+                items, extractor, recipe, progress, over=lambda: self.board.is_over(share)
+            )
         return features, extractor
 
     def _keep_usable(self, features: Features) -> None:

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from headstart.system.text import escape, wrap
@@ -15,7 +15,7 @@ SETTLED = 2.0  # seconds after which a pace is worth telling
 ALIKE = ("images", "epochs", "steps", "%")  # units that take alike: what is left can be told
 TITLES = {  # of stages, as people call them
     "dataset": "reading the folder",
-    "selection": "measuring which layers serve best",
+    "selection": "measuring what serves best",
     "extractor": "opening the network",
     "features": "looking at the images",
     "head": "learning",
@@ -26,6 +26,10 @@ TITLES = {  # of stages, as people call them
     "report": "drawing the page",
     "save": "saving",
     "predict": "predicting",
+    "learning rates": "trying learning rates",
+    "heads": "measuring heads",
+    "repeats": "training again",
+    "summary": "building the Keras model",
 }
 
 
@@ -124,27 +128,33 @@ def choose_progress(progress: Progress | bool | None) -> Progress:
 
 @dataclass
 class Pace:
-    """How fast a stage goes, by its mean: units that were there before count, but tell nothing."""
+    """How fast a stage goes, by its mean since the first unit, before which all is opened and
+    compiled: units that were there before count, but tell nothing.
+    """
 
     total: int | None = None
     unit: str = ""
     count: int = 0
     measured: int = 0
-    began: float = field(default_factory=time.monotonic)
+    began: float | None = None  # when the first unit was done
 
     def advance(self, count: int) -> None:
         """So many more."""
         self.count += count
-        if count == 1:
+        if count != 1:
+            return
+        if self.began is None:
+            self.began = time.monotonic()
+        else:
             self.measured += 1
 
     @property
     def rate(self) -> float | None:
         """Units a second; None where they differ too much to tell, or none is known yet."""
-        spent = time.monotonic() - self.began
-        if self.unit not in ALIKE or not self.measured or spent < SETTLED:
+        if self.unit not in ALIKE or self.began is None or not self.measured:
             return None
-        return self.measured / spent
+        spent = time.monotonic() - self.began
+        return self.measured / spent if spent >= SETTLED else None
 
     @property
     def left(self) -> float | None:
@@ -153,26 +163,27 @@ class Pace:
         return None if rate is None or self.total is None else (self.total - self.count) / rate
 
     def __str__(self) -> str:
-        """As `120/398 images, 56 a second, 5 s left`."""
+        """As `120/398 images, 56/s, 5 s left`."""
         words = [f"{self.count:,}{'' if self.total is None else f'/{self.total:,}'} {self.unit}"]
         if (rate := self.rate) is not None and self.unit != "%":
-            words.append(f"{rate:,.0f} a second" if rate >= 1 else f"{1 / rate:,.0f} s each")
+            words.append(f"{rate:,.0f}/s" if rate >= 1 else f"{1 / rate:,.0f} s each")
         if (left := self.left) is not None:
             words.append(f"{left:.0f} s left" if left < 100 else f"{left / 60:.0f} min left")
         return ", ".join(words)
 
 
 class Terminal(Progress):
-    """Bars with images a second and time left on a terminal and in a notebook; when piped a line a
-    minute. verbose: whether details are told too.
+    """A bar for the innermost stage, with images a second and time left, on a terminal and in a
+    notebook; when piped a line a minute. verbose: whether details are told too. talks: whether
+    anything is told beside bars.
     """
 
-    def __init__(self, verbose: bool = False) -> None:
+    def __init__(self, verbose: bool = False, talks: bool = True) -> None:
         from rich.console import Console
 
         # Standard output carries results alone, so that it can be piped.
         self.console = Console(file=sys.stderr, highlight=False)
-        self.verbose = verbose
+        self.verbose, self.talks = verbose, talks
         self.bars: Any = None
         self.stages: list[tuple[Any, Pace]] = []
         self.told = 0.0
@@ -195,6 +206,8 @@ class Terminal(Progress):
         if self.live and outermost:
             self.bars = self._open_bars()
             self.bars.start()
+        if self.bars is not None and not outermost:
+            self.bars.update(self.stages[-1][0], visible=False)
         task = self.bars and self.bars.add_task(escape(title), total=total, pace=pace)
         self.stages.append((title if task is None else task, pace))
         self.told = time.monotonic()
@@ -207,6 +220,8 @@ class Terminal(Progress):
                 if outermost:
                     self.bars.stop()
                     self.bars = None
+                else:
+                    self.bars.update(self.stages[-1][0], visible=True)
 
     def _open_bars(self) -> Any:
         from rich import progress as rich
@@ -217,7 +232,7 @@ class Terminal(Progress):
                 return str(pace) if pace.unit else ""
 
         # No colours: what is bright on black cannot be read on white.
-        bar = rich.BarColumn(16, "dim", "bold", "bold", "dim")
+        bar = rich.BarColumn(12, "dim", "bold", "bold", "dim")
         columns = rich.TextColumn("{task.description}", markup=False, style=""), bar, Words()
         return rich.Progress(
             *columns, console=self.console, transient=True, redirect_stdout=sys.stdout.isatty()
@@ -249,6 +264,8 @@ class Terminal(Progress):
         self._print(_mark(text), style="bold")
 
     def _print(self, text: str, style: str | None = None) -> None:
+        if not self.talks:
+            return
         width = self.console.width if self.console.is_terminal else None
         # Of the wrapped text no line is longer than the terminal but by one word, such as a path.
         self.console.print(wrap(text, width, "  "), style=style, markup=False, soft_wrap=True)
