@@ -156,7 +156,7 @@ def choose_precision(
         return recipe, None
     told = describe(*scores)
     full, eight = told["tried"]
-    progress.say(
+    progress.detail(
         f"{told['chosen']}: on {told['images']} training images 8 bits are right in "
         f"{eight['accuracy']:.1%}, {full['precision']} in {full['accuracy']:.1%}"
     )

@@ -77,8 +77,9 @@ def finetune(
     runs.check_new(out)
     check_there(run)
     with ExitStack() as held:
-        return _carry_out(run.record["source"], recipe, False, Recorder(progress), (), held,
-                          out=out, base=run, changed_data=changed_data)  # fmt: skip
+        recorder = Recorder(choose_progress(progress))
+        return _carry_out(run.record["source"], recipe, False, recorder, (), held, out=out,
+                          base=run, changed_data=changed_data)  # fmt: skip
 
 
 def resume(

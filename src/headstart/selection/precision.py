@@ -55,7 +55,8 @@ def weigh(
     plain = recipe.changed(views=1, augmentation=NONE)
     scores = []
     for each in (extractor, eight_bits.open_eight_bits(extractor, items)):
-        features = extract_features(items, each, plain, progress, counted=False)
+        with progress.stage("features", len(items), "images"):
+            features = extract_features(items, each, plain, progress)
         usable = {id(item) for item in features.items}
         kept = labels.take(np.flatnonzero([id(item) in usable for item in items]))
         if not are_enough(kept, 1):

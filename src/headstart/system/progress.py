@@ -17,6 +17,7 @@ TITLES = {  # of stages, as people call them
     "dataset": "reading the folder",
     "selection": "measuring what serves best",
     "extractor": "opening the network",
+    "precision": "measuring whether 8 bits serve",
     "features": "looking at the images",
     "head": "learning",
     "audit": "checking the images",
