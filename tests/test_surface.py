@@ -2,13 +2,14 @@
 module in what users read.
 """
 
+import inspect
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Unpack, get_type_hints
+from typing import Any, Unpack, get_args, get_type_hints
 
 import pytest
 
@@ -62,6 +63,18 @@ def test_studies_take_choices_as_train_does(tiny: Path) -> None:
 @pytest.mark.parametrize("name", ["train", "finetune", "learning_curve", "measure_cuts"])
 def test_editors_see_the_choices(name: str) -> None:
     assert get_type_hints(getattr(headstart, name))["choices"] == Unpack[Choices]
+
+
+@pytest.mark.parametrize("name", ["train", "finetune", "learning_curve", "measure_cuts"])
+def test_help_and_notebooks_show_the_choices_by_name(name: str) -> None:
+    parameters = inspect.signature(getattr(headstart, name)).parameters
+    assert set(Choices.__annotations__) <= set(parameters)
+    assert parameters["pooling"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert set(get_args(parameters["fusion"].annotation)) == {"early", "late"}
+    assert "choices" not in parameters
+    assert (
+        "views: Union" in (text := str(inspect.signature(headstart.train))) or "views: int" in text
+    )
 
 
 def inner_imports(text: str) -> list[str]:

@@ -1,8 +1,9 @@
 """headstart: transfer learning for images, fast and honest.
 
-    import headstart
-    run = headstart.train("photos/")
-    run.classifier.predict("new.jpg")
+    >>> import headstart
+    >>> run = headstart.train("photos/")
+    >>> run.classifier.predict("photos/red/0.jpg").label
+    'red'
 
 train, resume, finetune                    images become a Run, the folder of a training
 evaluate, compare, remedies                what it is worth; each takes a run or its folder

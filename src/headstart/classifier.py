@@ -71,6 +71,12 @@ class Classifier:
     classes: the C names, in the order of the probabilities. task: whether an image is in one of
     them or in several, with (C,) thresholds. geometry: how an image becomes the
     network's input. Use `load` to get one from a folder.
+
+    >>> classifier = headstart.load("runs/photos-1")
+    >>> classifier
+    Classifier(2 classes: blue, red)
+    >>> classifier.predict("photos/red/0.jpg").label
+    'red'
     """
 
     def __init__(
@@ -126,6 +132,12 @@ class Classifier:
         accuracy: answer only where so many answers are right, such as 0.99. reject: do not answer
         where an image is unlike all that was trained on, at this share of false alarms, such as
         0.05. Raises ClassifierError where the classifier cannot tell.
+
+        >>> classifier = headstart.load("runs/photos-1")
+        >>> classifier.predict("photos/red/0.jpg").probability > 0.9
+        True
+        >>> [prediction.label for prediction in classifier.predict("photos/blue/")][:3]
+        ['blue', 'blue', 'blue']
         """
         images, alone = _images(source)
         predictions = list(self.stream(images, views, accuracy=accuracy, reject=reject))
@@ -141,6 +153,9 @@ class Classifier:
 
         source: as `predict` takes it; one image gives one row. Raises BadImage, naming the image,
         if one cannot be used.
+
+        >>> headstart.load("runs/photos-1").predict_proba("photos/").shape
+        (48, 2)
         """
         images, _ = _images(source)
         rows = []
@@ -155,6 +170,9 @@ class Classifier:
 
         source: as `predict` takes it; one image gives one row. Raises BadImage, naming the image,
         if one cannot be used.
+
+        >>> headstart.load("runs/photos-1").extract_features("photos/red/0.jpg").shape
+        (1, 1280)
         """
         images, _ = _images(source)
         rows = []
@@ -175,6 +193,10 @@ class Classifier:
         """A Prediction for each source, in order, decoding ahead in threads; memory stays flat.
 
         Arguments and errors as of `predict`.
+
+        >>> folder = Path("photos/red")
+        >>> for prediction in headstart.load("runs/photos-1").stream(folder.glob("*.jpg")):
+        ...     assert prediction.label == "red"
         """
         silence = self.silence(accuracy, reject)
         for name, error, rows, features in self.look(sources, views, features=reject is not None):
@@ -337,6 +359,10 @@ class Classifier:
         """Write the classifier to `folder`, whole or not at all; an older one is replaced.
 
         Raises StorageError if there is no room.
+
+        >>> copy = headstart.load("runs/photos-1").save("copy")
+        >>> headstart.load(copy).classes
+        ('blue', 'red')
         """
         folder = Path(folder)
         record = {
@@ -390,6 +416,9 @@ def load(path: "str | os.PathLike[str]") -> Classifier:
 
     Raises ClassifierError if there is none, if it is damaged, if a newer headstart wrote it, or if
     its training was stopped before its end.
+
+    >>> headstart.load("runs/photos-1").predict("photos/blue/1.png").label
+    'blue'
     """
     folder = Path(path)
     check_finished(folder)

@@ -29,7 +29,14 @@ def cannot_read(path: object, error: object, expected: str, advice: str) -> str:
 
 
 class HeadstartError(Exception):
-    """Base of every error headstart raises on purpose."""
+    """Base of every error headstart raises on purpose.
+
+    >>> try:
+    ...     headstart.load("photos/")
+    ... except headstart.HeadstartError as error:
+    ...     print(error)
+    expected a run or a classifier, found no classifier.json in photos. Give the folder that ...
+    """
 
 
 class RecipeError(HeadstartError, ValueError):

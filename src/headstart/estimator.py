@@ -45,6 +45,12 @@ class ImageClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
     classes_: (C,) the labels, sorted. classifier_: the Classifier, to save or to predict with
     elsewhere. A fitted estimator can be pickled and copied: it travels as the files of a saved
     classifier.
+
+    >>> paths = sorted(Path("photos").glob("*/*"))
+    >>> labels = [path.parent.name for path in paths]
+    >>> model = headstart.ImageClassifier(cut="last", random_state=0).fit(paths, labels)
+    >>> model.score(paths, labels), model.transform(paths).shape
+    (1.0, (48, 1280))
     """
 
     classes_: np.ndarray

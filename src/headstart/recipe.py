@@ -1,16 +1,17 @@
 """Every choice of a training run, in one validated object, readable as TOML."""
 
 import difflib
+import inspect
 import math
 import os
 import re
 import textwrap
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_type_hints
 
 import tomli_w
 from pydantic import (
@@ -29,6 +30,7 @@ from headstart.images import augment
 from headstart.images.augment import Augmentation
 from headstart.images.geometry import Geometry
 
+F = TypeVar("F", bound=Callable[..., Any])
 LONG = 200  # letters of a value that a message shows
 MOST_VIEWS = 1000  # of an image; more are features that no disk holds
 MOST_UNITS = 65_536  # of a dense layer
@@ -112,10 +114,38 @@ class Choices(TypedDict, total=False):
     tune_budget: float
 
 
+class _Kept:
+    """Stands in signatures for a choice that is not given."""
+
+    def __repr__(self) -> str:
+        return "the recipe's"
+
+
+def show_choices(function: F) -> F:
+    """Spell the `**choices` of a function out in its signature, for `help` and for notebooks, which
+    complete what they find there.
+    """
+    signature = inspect.signature(function)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    choices = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_Kept(), annotation=hint)
+        for name, hint in get_type_hints(Choices).items()
+    ]
+    vars(function)["__signature__"] = signature.replace(parameters=[*own, *choices])
+    return function
+
+
 class Recipe(BaseModel):
     """Every choice of a training run. Frozen; `changed` gives a copy with other choices.
 
     `Recipe()` is the recipe `quick`. What each choice means: `headstart recipe quick --describe`.
+
+    >>> recipe = headstart.Recipe(views=2, augmentation="flip")
+    >>> recipe.changed(head="neural", epochs=5).settings(recipe)
+    ['head=neural', 'epochs=5']
+    >>> recipe.changed(pooling="mean")
+    Traceback (most recent call last):
+    headstart.errors.RecipeError: pooling: expected 'avg', 'max', 'avg+max', ...
     """
 
     model_config = ConfigDict(

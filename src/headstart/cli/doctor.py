@@ -28,7 +28,9 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tensorflow": ("neural heads, fine-tuning, the recipe classic, exports to Keras and SavedModel",
                    ("tensorflow",)),
     "onnx": ("exports to ONNX and as a web page", ("onnx", "onnxruntime")),
-    "int8": ("exports in 8 bits", ("nncf",)),
+    "web": ("exported web pages looked at in a browser before they are kept",
+            ("onnx", "onnxruntime", "playwright")),
+    "int8": ("networks in 8 bits, to train on and to export", ("nncf",)),
     "litert": ("exports to LiteRT, for phones", ("tensorflow", "ai_edge_litert")),
     "parquet": ("tables in Parquet, read and written", ("pyarrow",)),
     "tensorboard": ("train --tensorboard", ("tensorboard",)),
@@ -87,7 +89,9 @@ def examine() -> dict[str, Any]:
     if missing:
         found["problems"] = [f"not installed: {', '.join(missing)}. Type: pip install headstart"]
         return found
-    found |= {**_processor(), "cache": _cache(), "weights": _weights()}
+    from headstart.export.browser import find_browser
+
+    found |= {**_processor(), "cache": _cache(), "weights": _weights(), "chromium": find_browser()}
     found["problems"] = _problems(found["cache"])
     return found
 
@@ -187,13 +191,14 @@ def _say_of_engine(found: dict[str, Any], say: Callable[[str, str], None]) -> No
     cache, weights = found["cache"], found["weights"]
     reason = {
         "bf16": "which this processor computes in; for f32: --precision f32",
-        "f32": "for this processor does not compute in bf16",
+        "f32": "for this processor does not compute in bf16; int8 where it pays and loses nothing",
     }[found["precision"]]
     size = "cannot be read" if cache["bytes"] is None else f"{cache['bytes'] / 1e6:,.1f} MB"
     free = "" if cache["free"] is None else f", {cache['free'] / 1e9:,.1f} GB are free"
     say("processor", found["processor"])
     say("precision", f"{found['precision']}, {reason}")
     say("cache", f"{cache['folder']}: {size}{free}")
+    say("chromium", found["chromium"] or "none found: exported web pages are not looked at")
     say("weights", f"{', '.join(weights['here']) or 'none'}; {len(weights['others'])} backbones "
         "more: headstart weights fetch NAME")  # fmt: skip
 
@@ -213,7 +218,8 @@ def _print(found: dict[str, Any]) -> None:
     if "processor" in found:
         _say_of_engine(found, say)
     say("network", "offline: only headstart weights fetch and headstart fetch use one")
-    say("browser", found["browser"] or "none: copy a run's report.html to a computer that has one")
+    say("browser", found["browser"] or "none to open a page in: copy a run's report.html to a "
+        "computer that has one")  # fmt: skip
     cameras = found["cameras"]
     say("camera", "not asked: --camera 0 would tell" if cameras is None
         else ", ".join(cameras) or "none found")  # fmt: skip

@@ -66,6 +66,13 @@ def compare(
     where they were. A cut that was measured stays the one that its run chose.
     Raises ClassifierError for fewer than two runs, for runs that have fewer than two classes in
     common and for runs of several classes an image.
+
+    >>> other = headstart.train("photos/", out="runs/max", pooling="max")
+    >>> compared = headstart.compare("runs/photos-1", other)
+    >>> compared.recipes
+    {'pooling': ('avg', 'max')}
+    >>> compared.pairs[0].verdict
+    'the data cannot tell'
     """
     compared = _compared([as_run(run) for run in runs])
     if not repeats:

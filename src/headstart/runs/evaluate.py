@@ -155,5 +155,9 @@ def evaluate(
     """Metrics of a classifier on labelled images, by split ("all" where there are no splits).
 
     Raises DatasetError if the images have a class that the classifier does not know.
+
+    >>> metrics = headstart.evaluate("runs/photos-1", "photos/")["all"]
+    >>> metrics.n, metrics.accuracy
+    (48, 1.0)
     """
     return evaluate_views(run, source, 1, strict=strict, progress=progress).metrics

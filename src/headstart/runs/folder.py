@@ -54,6 +54,14 @@ CLAIM = f".{STARTED}.tmp"  # there while a training begins
 class Run:
     """A finished training in its folder, given as a path or as a Run. It is a path itself:
     whatever takes the folder of a run takes a Run.
+
+    >>> run = headstart.Run("runs/photos-1")
+    >>> sum(run.record["images"].values())
+    48
+    >>> run.metrics["validation"].accuracy, run.recipe.pooling
+    (1.0, 'avg')
+    >>> run.classifier.classes
+    ('blue', 'red')
     """
 
     folder: Path

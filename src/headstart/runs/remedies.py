@@ -142,6 +142,10 @@ def remedies(
     run: or its folder; its images must still be where they were. budget: seconds after which no
     further remedy is begun. changed_data: go on where the images are others than the run was
     trained on; without it that is a DatasetError, which says what has changed.
+
+    >>> found = headstart.remedies("runs/photos-1", budget=0)
+    >>> [remedy.name for remedy in found.tried]  # there was time for no other
+    ['as it was']
     """
     run = as_run(run)
     progress = choose_progress(progress)

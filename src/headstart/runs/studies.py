@@ -9,7 +9,7 @@ from headstart.errors import DatasetError
 from headstart.heads.epochs import CachedViews
 from headstart.heads.examples import Examples
 from headstart.images.augment import NONE
-from headstart.recipe import Choices, Recipe, load_recipe
+from headstart.recipe import Choices, Recipe, load_recipe, show_choices
 from headstart.runs import steps
 from headstart.selection.cuts import Selection
 from headstart.selection.heads import HeadScore, HeadSelection
@@ -21,6 +21,7 @@ RATES = 120  # learning rates that are tried
 MOST = 3000  # training images that a study of all cuts looks at
 
 
+@show_choices
 def measure_cuts(
     source: str | Path,
     recipe: str | Path | Recipe = "quick",
@@ -37,6 +38,10 @@ def measure_cuts(
     source, recipe, choices: as `train` takes them; `budget` is the time it may take, in seconds.
     every_cut: none is passed over, nor judged on fewer images. variations: whether sizes, resizing
     and views are tried too. most: training images looked at.
+
+    >>> selection = headstart.measure_cuts("photos/", budget=30)
+    >>> selection.recipe.cut  # fewer than 100 images tell nothing: the last layer
+    ('last',)
     """
     progress = choose_progress(progress)
     chosen = load_recipe(recipe, **choices)
@@ -61,6 +66,7 @@ def measure_heads(
     return steps.measure_heads(examples, recipe, progress, on_result)
 
 
+@show_choices
 def learning_curve(
     source: str | Path,
     recipe: str | Path | Recipe = "quick",
@@ -72,6 +78,10 @@ def learning_curve(
 
     source, recipe, choices: as `train` takes them. Raises DatasetError for too few images of a
     class.
+
+    >>> curve = headstart.learning_curve("photos/", cut="last")
+    >>> len(curve.sizes), curve.overall.is_clear  # whether more images help
+    (6, False)
     """
     progress = choose_progress(progress)
     plain = load_recipe(recipe, **choices).changed(views=1, augmentation=NONE)

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from headstart.errors import HeadstartError
 from headstart.heads.fit import Trained
 from headstart.images.augment import NONE
-from headstart.recipe import Choices, Recipe, check_heeded, load_recipe
+from headstart.recipe import Choices, Recipe, check_heeded, load_recipe, show_choices
 from headstart.runs import folder as runs
 from headstart.runs import record, steps
 from headstart.runs.changes import check_same, check_there, look_back
@@ -19,6 +19,7 @@ from headstart.runs.review import examine, review
 from headstart.system.progress import Progress, Recorder, choose_progress
 
 
+@show_choices
 def train(
     source: str | Path,
     recipe: str | Path | Recipe = "quick",
@@ -38,6 +39,10 @@ def train(
     callbacks: Keras callbacks for a neural head, such as TensorBoard or EarlyStopping; the model
     that they see is the head. A RecipeError says which are not served.
     Raises a HeadstartError that says what was expected, what was found and what to type next.
+
+    >>> run = headstart.train("photos/", out="runs/flipped", views=2, augmentation="flip")
+    >>> run.metrics["validation"].accuracy
+    1.0
     """
     recipe = load_recipe(recipe, **choices)
     check_heeded(recipe, choices)
@@ -48,6 +53,7 @@ def train(
         )
 
 
+@show_choices
 def finetune(
     run: "Run | str | os.PathLike[str]",
     *,
@@ -62,6 +68,10 @@ def finetune(
     single fields. The images must still be where they were. changed_data: go on where they are
     others than the run was trained on; without it that is a DatasetError, which says what has
     changed. Raises as `train` does.
+
+    >>> tuned = headstart.finetune("runs/photos-1", out="runs/tuned", tune_epochs=1, tune_budget=10)
+    >>> tuned.record["tuning"]["kept"]  # whether it was better than the linear head
+    False
     """
     run = as_run(run)
     recipe, thorough = run.recipe, load_recipe("thorough")
@@ -93,6 +103,9 @@ def resume(
     The result is that of a training that was never stopped; what callbacks noted of the epochs
     before is theirs to keep. A finished run is returned as it is.
     Raises ClassifierError if `run` is not the folder of a training.
+
+    >>> headstart.resume("runs/photos-1").folder.name  # which has ended already
+    'photos-1'
     """
     folder = Path(run)
     if (folder / "run.json").is_file():
