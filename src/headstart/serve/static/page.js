@@ -165,6 +165,7 @@
 
   async function offerThere() { // what the server's classifier can tell
     const response = await fetch("v1/models", { headers: unlock() }).catch(() => null);
+    if (response?.status === 401) $("key").hidden = false;
     const first = response?.ok ? (await response.json()).models[0] : {};
     offer("accuracy", first.not_sure ? ACCURACIES : []);
     offer("reject", RATES.filter((rate) => rate >= (first.false_alarms_from ?? 1)));
@@ -364,9 +365,10 @@
   $("card").hidden = !card;
   $("verify").hidden = !card?.golden;
   $("verify").addEventListener("click", tellVerified);
-  $("key").hidden = $("server").hidden = Boolean(data);
+  $("server").hidden = Boolean(data);
   $("private").textContent = data ? "Nothing leaves this device: the network runs in this page." : "Photos go to the server that this page came from.";
   $("key").addEventListener("change", offerThere);
+  $("key").addEventListener("submit", (event) => event.preventDefault());
   for (const name of ["accuracy", "reject"]) $(name).addEventListener("change", again);
   $("files").addEventListener("change", () => show([...$("files").files]).then(() => { $("files").value = ""; }));
   for (const kind of ["dragover", "dragleave", "drop"]) {
