@@ -19,6 +19,7 @@ import numpy as np
 from headstart.abstention.abstention import Abstention, from_arrays
 from headstart.abstention.selective import check_accuracy
 from headstart.data import dataset
+from headstart.data.given import is_table, list_images
 from headstart.data.item import Item, content_hash
 from headstart.errors import BadImage, ClassifierError
 from headstart.features.engine import OpenVinoEngine
@@ -122,11 +123,11 @@ class Classifier:
         self, source: Any, views: int = 1, *, accuracy: float | None = None,
         reject: float | None = None,
     ) -> Any:  # fmt: skip
-        """One Prediction for one image; a list for a list, a folder, an archive or a (N, H, W, 3)
-        array.
+        """One Prediction for one image; a list for a list, a folder, an archive, a (N, H, W, 3)
+        array, a data frame or a data set.
 
         source: a path, bytes, PIL image, (H, W[, 1, 3 or 4]) uint8 array, or any number of these,
-        one after the other. views: probabilities
+        one after the other, or in the column `image` or `path`. views: probabilities
         are averaged over the image and views - 1 of its views. One image that cannot be used
         raises BadImage; among many it gives a Prediction with `error` set.
         accuracy: answer only where so many answers are right, such as 0.99. reject: do not answer
@@ -476,6 +477,8 @@ def _images(source: Any) -> tuple[Iterable[Any], bool]:
         return items, len(items) == 1 and Path(os.path.expanduser(source)).is_file()
     if isinstance(source, np.ndarray) and source.dtype.kind not in "OUST":  # not of paths
         return (list(source), False) if source.ndim == 4 else ([source], True)
+    if is_table(source):
+        return list_images(source), False
     single = isinstance(source, bytes | bytearray | memoryview | Item)
     if single or not isinstance(source, Iterable):
         return [source], True

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from headstart.classifier import Classifier, assemble, load
 from headstart.data.dataset import Dataset
+from headstart.data.given import is_table, list_images
 from headstart.data.item import Item, content_hash
 from headstart.errors import BadImage, DatasetError, RecipeError
 from headstart.heads.fit import Trained
@@ -38,9 +39,10 @@ class ImageClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
     `seed`, the recipe's word for it, is taken too. budget: seconds that measuring what is left open
     may take.
 
-    X is a sequence of paths, bytes, PIL images or uint8 arrays, or one (N, H, W, 3) uint8 array; y
-    the N labels, texts or numbers. Features are cached, so cross-validation and grid search see
-    each image once. There are no sample weights, and no columns: `n_features_in_` is not set.
+    X is a sequence of paths, bytes, PIL images or uint8 arrays, one (N, H, W, 3) uint8 array, or a
+    data frame or data set with a column `image` or `path`; y the N labels, texts or numbers.
+    Features are cached, so cross-validation and grid search see each image once. There are no
+    sample weights, and no columns: `n_features_in_` is not set.
 
     classes_: (C,) the labels, sorted. classifier_: the Classifier, to save or to predict with
     elsewhere. A fitted estimator can be pickled and copied: it travels as the files of a saved
@@ -247,7 +249,7 @@ def _images(X: Any) -> list[Any]:
             f"expected N images to learn from, in a list or an array, found {what}. "
             "For a folder with a folder for each class: headstart.train(FOLDER)"
         )
-    return list(X)
+    return list_images(X) if is_table(X) else list(X)
 
 
 def _given(X: Any) -> Any:

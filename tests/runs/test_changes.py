@@ -11,6 +11,7 @@ import pytest
 
 import headstart
 from headstart.data.dataset import load
+from headstart.data.given import Source
 from headstart.data.item import content_hash
 from headstart.errors import ClassifierError, DatasetError
 from headstart.recipe import load_recipe
@@ -118,17 +119,17 @@ def test_an_image_that_could_not_be_read_is_not_new(tmp_path: Path) -> None:
 
 def test_the_run_before_is_the_latest_on_the_same_images(tmp_path: Path) -> None:
     source = fill(tmp_path / "photos", {**BEFORE, "a11": "ants"})
-    assert look_back(source, load(source), tmp_path / "runs") is None
+    assert look_back(Source(source), load(source), tmp_path / "runs") is None
     write_run(tmp_path / "runs" / "other", BEFORE, tmp_path / "elsewhere")
-    assert look_back(source, load(source), tmp_path / "runs") is None
+    assert look_back(Source(source), load(source), tmp_path / "runs") is None
     for number, name in enumerate(("old", "late", "damaged")):
         folder = write_run(tmp_path / "runs" / name, BEFORE, source).folder
         os.utime(folder / "run.json", (number, number))
     (tmp_path / "runs" / "damaged" / "training.csv").write_text("nonsense")
-    found = look_back(source, load(source), tmp_path / "runs")
+    found = look_back(Source(source), load(source), tmp_path / "runs")
     assert found is not None
     assert found.run.folder.name == "late"
-    assert look_back(source, load(source), tmp_path / "runs", but=found.run.folder) != found
+    assert look_back(Source(source), load(source), tmp_path / "runs", but=found.run.folder) != found
 
 
 class Told(Progress):

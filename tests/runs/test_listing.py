@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import headstart
+from headstart.data.given import Source
 from headstart.errors import ClassifierError
 from headstart.recipe import load_recipe
 from headstart.runs import folder as runs
@@ -30,7 +31,7 @@ def test_runs_are_listed_in_every_state(run: headstart.Run, tiny: Path, tmp_path
     (tmp_path / "b-2" / "run.json").write_text('{"format": 1}')
     (tmp_path / "a-2" / "metrics.json").unlink()
     recipe = load_recipe("quick", cut="last")
-    runs.start(tiny, recipe, False, tmp_path / "c-1", "", {})
+    runs.start(Source(tiny), recipe, False, tmp_path / "c-1", "", {})
     (tmp_path / "c-2").mkdir()
     (tmp_path / "c-2" / "recipe.toml").write_text(recipe.to_toml())  # killed in that moment
     (tmp_path / "photos" / "red").mkdir(parents=True)

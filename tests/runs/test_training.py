@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 
 import headstart
 from headstart.data.dataset import load
+from headstart.data.given import Source
 from headstart.errors import BadImage, ClassifierError, DatasetError, RecipeError
 from headstart.recipe import load_recipe
 from headstart.runs import folder as runs
@@ -55,7 +56,9 @@ def test_a_training_does_not_go_on_with_other_images(tiny: Path, tmp_path: Path)
     photos = shutil.copytree(tiny, tmp_path / "photos")
     recipe = load_recipe("quick", cut="block6d_add", size=64)
     fingerprint = load(photos).fingerprint()
-    folder = runs.start(photos, recipe, False, tmp_path / "run", fingerprint, {"selection": {}})
+    folder = runs.start(
+        Source(photos), recipe, False, tmp_path / "run", fingerprint, {"selection": {}}
+    )
     (photos / "red" / "0.jpg").unlink()
     with pytest.raises(ClassifierError, match="expected the images with which the training"):
         pipeline.resume(folder)

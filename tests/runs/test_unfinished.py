@@ -15,6 +15,7 @@ import pytest
 
 import headstart
 from headstart.data.dataset import load
+from headstart.data.given import Source
 from headstart.errors import ClassifierError, RecipeError
 from headstart.recipe import load_recipe
 from headstart.runs import folder as runs
@@ -33,7 +34,9 @@ def finished(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> headstart.
 def killed(tiny: Path, finished: headstart.Run, tmp_path: Path) -> Path:
     """Killed as late as can be: the classifier is there, run.json is not."""
     recipe = load_recipe("quick", **CHOICES)
-    folder = runs.start(tiny, recipe, False, tmp_path / "a run", load(tiny).fingerprint(), {})
+    folder = runs.start(
+        Source(tiny), recipe, False, tmp_path / "a run", load(tiny).fingerprint(), {}
+    )
     shutil.copytree(finished.folder / "classifier", folder / "classifier")
     return folder
 
@@ -155,9 +158,9 @@ def test_two_that_begin_in_one_place_at_once(
     recipe, folder = load_recipe("quick", **CHOICES), tmp_path / "run"
     monkeypatch.setattr(runs, "_new_folder", lambda source, out: out)
     folder.mkdir()
-    runs.start(tiny, recipe, False, folder, "first", {})
+    runs.start(Source(tiny), recipe, False, folder, "first", {})
     with pytest.raises(RecipeError, match="expected a new folder"):
-        runs.start(tiny, recipe, False, folder, "second", {})
+        runs.start(Source(tiny), recipe, False, folder, "second", {})
     assert runs.started(folder)["dataset"] == "first"
 
 
@@ -172,7 +175,7 @@ def test_a_folder_in_which_a_training_was_killed_as_it_began_is_as_good_as_new(
     if left:
         (folder / left).write_text("name = ")
     runs.check_new(folder)
-    runs.start(tiny, recipe, False, folder, "", {})
+    runs.start(Source(tiny), recipe, False, folder, "", {})
     assert sorted(path.name for path in folder.iterdir()) == ["recipe.toml", "started.json"]
     assert load_recipe(folder / "recipe.toml") == recipe
 
@@ -182,7 +185,7 @@ def test_a_recipe_of_the_user_s_is_not_taken_for_what_a_killed_training_left(
 ) -> None:
     (tmp_path / "recipe.toml").write_text("budget = 10")
     with pytest.raises(RecipeError, match="with something in it"):
-        runs.start(tiny, load_recipe("quick"), False, tmp_path, "", {})
+        runs.start(Source(tiny), load_recipe("quick"), False, tmp_path, "", {})
     assert (tmp_path / "recipe.toml").read_text() == "budget = 10"
 
 
@@ -194,7 +197,7 @@ def test_a_training_that_cannot_write_its_beginning_leaves_nothing(
 
     monkeypatch.setattr(runs, "write_json", refuse)
     with pytest.raises(OSError, match="No space"):
-        runs.start(tiny, load_recipe("quick"), False, tmp_path / "run", "", {})
+        runs.start(Source(tiny), load_recipe("quick"), False, tmp_path / "run", "", {})
     assert not any((tmp_path / "run").iterdir())
 
 
@@ -204,5 +207,5 @@ def test_a_folder_in_which_another_training_begins_is_refused(tiny: Path, tmp_pa
         held_alone(tmp_path / ".started.json.tmp"),
         pytest.raises(RecipeError, match="expected a new folder"),
     ):
-        runs.start(tiny, load_recipe("quick"), False, tmp_path, "", {})
+        runs.start(Source(tiny), load_recipe("quick"), False, tmp_path, "", {})
     assert [path.name for path in tmp_path.iterdir()] == [".started.json.tmp"]

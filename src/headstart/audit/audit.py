@@ -23,6 +23,7 @@ from headstart.audit.quality import find_flaws, find_outliers
 from headstart.audit.shortcuts import find_shortcuts
 from headstart.data.dataset import Dataset, load
 from headstart.data.decisions import locate
+from headstart.data.given import settle
 from headstart.data.item import Item
 from headstart.errors import DatasetError
 from headstart.features.extract import extract_features
@@ -72,7 +73,7 @@ class Audit:
 
 
 def audit(
-    source: str | Path,
+    source: Any,
     recipe: str | Path | Recipe = "quick",
     *,
     progress: Progress | None = None,
@@ -86,6 +87,7 @@ def audit(
     """
     progress = progress or Silent()
     chosen = load_recipe(recipe, **choices).changed(cut="last", views=1, augmentation=NONE)
+    source = settle(source)
     with progress.stage("dataset"):
         dataset = load(source, validation_fraction=chosen.validation_fraction, seed=chosen.seed,
                        groups=chosen.groups)  # fmt: skip
@@ -145,7 +147,7 @@ def _unreadable(item: Item, reason: str) -> Finding:
     return Finding("unreadable", "error", (item,), 1.0, reason, advice)
 
 
-def relative_paths(dataset: Dataset, source: str | Path) -> dict[Item, str]:
+def relative_paths(dataset: Dataset, source: str | os.PathLike[str]) -> dict[Item, str]:
     """Where each image lies below the folder that was given; else as table or archive have it."""
     root = Path(os.path.expanduser(source))  # which leaves an unknown "~name" as it is
     return {item: locate(item, root) for item in dataset.items}

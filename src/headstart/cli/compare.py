@@ -239,9 +239,7 @@ def remedies(
     recipe = run / "remedy.toml" if out is None else claim_free(picture.parent / "remedy.toml")
     best, worth = outcome.best, outcome.worth
     write_atomically(recipe, best.recipe.to_toml().encode())
-    next_step = shlex.join(
-        ["headstart", "train", trained.record["source"], "--recipe", str(recipe)]
-    )
+    next_step = shlex.join(["headstart", "train", *trained.source.words, "--recipe", str(recipe)])
     write_atomically(page, draw_remedies(str(run), outcome, next_step).encode())
     if as_json:
         print_json({

@@ -47,6 +47,18 @@ def train(
         ),
     ] = None,
     recipe: RecipeName = "quick",
+    validation: Annotated[
+        Path | None,
+        typer.Option(
+            parser=parse_path, metavar="PHOTOS", help="Images to validate with, if kept apart."
+        ),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            parser=parse_path, metavar="PHOTOS", help="Images to test with, if kept apart."
+        ),
+    ] = None,
     out: NewRun = None,
     backbone: Annotated[
         str | None, typer.Option(help="See: headstart backbones.", show_default="the recipe's")
@@ -123,8 +135,8 @@ def train(
             check_epochs(options, load_recipe(recipe, **choices))
         callbacks = _loggers(tensorboard, mlflow)
         run = training.train(
-            photos, recipe, out=out, strict=strict, progress=progress, callbacks=callbacks,
-            **choices,
+            photos, recipe, validation=validation, test=test, out=out, strict=strict,
+            progress=progress, callbacks=callbacks, **choices,
         )  # fmt: skip
     show_run(run, quiet, as_json, verbose)
 

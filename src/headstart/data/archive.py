@@ -100,6 +100,19 @@ def keep_unpacked(identity: str, source: str, fill: Callable[[Path], list[str]])
     return Unpacked(target / CONTENT, held.hold, tuple(held.content["left_out"]), held.again)
 
 
+def is_kept(content: Path) -> bool:
+    """Whether a folder is one that `keep_unpacked` gave."""
+    return content.name == CONTENT and (content.parent / NOTE).is_file()
+
+
+def reopen(content: Path) -> Unpacked:
+    """What `keep_unpacked` gave, held again."""
+    try:
+        return Unpacked(content, Hold(content.parent))
+    except OSError:  # a file system without locks
+        return Unpacked(content, None)
+
+
 def read_note(folder: Path) -> dict[str, Any]:
     """What is known of an unpacked archive. Raises OSError or ValueError if it is not whole: the
     note is damaged, or files are gone or have other lengths.

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from headstart.images.decode import from_pixels, recognise
 from headstart.system.text import describe, shorten
 
 TABLE = "images.jsonl"
+CALLED = "called"  # its column with what to call an image, where that is not its path
 LONGEST = 120  # bytes of a file's name that are kept in one of ours
 SUFFIXES = {"Jpeg": ".jpg", "Tiff": ".tif"}  # of files whose format has another usual one
 
@@ -69,8 +70,16 @@ def is_fact(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float)
 
 
-def open_cell(row: Cells) -> tuple[str | None, bytes | None]:
-    """Path and bytes of the image, as far as the cell has them. Raises DatasetError."""
+@overload
+def open_cell(row: Cells) -> tuple[str | None, bytes | None]: ...
+@overload
+def open_cell(
+    row: Cells, *, encoded: Literal[False]
+) -> tuple[str | None, bytes | np.ndarray | None]: ...
+def open_cell(row: Cells, *, encoded: bool = True) -> tuple[str | None, bytes | np.ndarray | None]:
+    """Path and bytes of the image, as far as the cell has them; of pixels as PNG, or where they
+    need not be encoded as they are, (H, W, 3) uint8. Raises DatasetError.
+    """
     image: Any = row.image
     place = None
     if isinstance(row.image, Mapping):  # as Hugging Face's datasets write it
@@ -86,7 +95,8 @@ def open_cell(row: Cells) -> tuple[str | None, bytes | None]:
     if isinstance(image, bytes | bytearray | memoryview):
         return place, bytes(image)
     try:
-        return place or getattr(image, "filename", None) or None, encode(from_pixels(image))
+        pixels = from_pixels(image)
+        return place or getattr(image, "filename", None), encode(pixels) if encoded else pixels
     except BadImage as error:
         raise _no_image(row, error.reason) from error
 

@@ -13,12 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from headstart.data.archive import Unpacked, is_archive, unpack
+from headstart.data.archive import CONTENT, Unpacked, is_archive, is_kept, reopen, unpack
 from headstart.data.cells import TABLE
 from headstart.data.decisions import NAME as DECISIONS
 from headstart.data.decisions import apply_decisions, decisions_file, read_decisions
 from headstart.data.folder import ARRANGE, entries_in, files_in, folder_items
+from headstart.data.given import Source, check_named, settle
 from headstart.data.item import Item, list_first, natural_key, to_printable
 from headstart.data.parquet import find_shards, holds_images, is_parquet, unpack_shards
 from headstart.data.split import (
@@ -33,6 +35,7 @@ from headstart.data.table import TABLES, stream_paths, table_items
 from headstart.errors import DatasetError
 from headstart.metrics.task import MultiLabel, SingleLabel, Task
 
+IN_MEMORY = Path("the images given in memory")  # what messages call their table
 ADDRESS = re.compile(r"([a-z][a-z0-9+]+):/+(.+)", re.IGNORECASE)  # Path makes one slash of two
 
 
@@ -75,7 +78,7 @@ class Dataset:
 
 
 def load(
-    source: str | Path,
+    source: Any,
     *,
     validation_fraction: float = 0.2,
     seed: int = 0,
@@ -86,22 +89,23 @@ def load(
 
     source: a folder with one folder per class; one with train/ and validation/ (or valid, val)
     and perhaps test/ above them; a CSV, JSON-lines or Parquet table with path, label and perhaps
-    split; a zip or tar of one of these. split: make a validation split where none is given, by
+    split; a zip or tar of one of these; Parquet whose cells are images; a Source, or images in
+    memory as `given.settle` takes them. split: make a validation split where none is given, by
     content, stratified; without it items keep the split they come with, or None. groups: a column
     of the table, or a regular expression on the images' names whose first group (or whole match)
     is the group; then whole groups are split. What a person has decided about single images
     (see decisions) holds.
     Raises DatasetError if there is nothing to learn from, saying how images are to be arranged.
     """
-    path = resolve_source(source)
-    items, warnings = _list(path, groups)
-    if not items:
-        raise DatasetError(f"expected images in {path}, found none. {ARRANGE}")
-    decided = decisions_file(path)
-    items, kept, more = apply_decisions(items, read_decisions(decided), path)
-    if not items:
-        raise DatasetError(f"expected images that are not dropped, found none. Edit {decided}")
-    warnings += more
+    source = settle(source)
+    path = resolve_source(source.place)
+    items, kept, warnings = _decide(path, groups)
+    for side, place in source.sides.items():
+        others, right, more = _decide(resolve_source(place), groups)
+        _check_side(side, items, source)
+        items += _put(others, side)
+        kept += right
+        warnings += more
     _hash_all(items)
     task = _task(items)
     if groups is not None:
@@ -120,12 +124,42 @@ def load(
     return Dataset(tuple(items), task, tuple(warnings), kept_paths)
 
 
-def list_items(source: str | Path, groups: str | None = None) -> list[Item]:
+def list_items(source: Any, groups: str | None = None) -> list[Item]:
     """The images as `load` finds and names them, with their labels; none is read.
 
     Raises DatasetError as `load` does.
     """
-    return _list(resolve_source(source), groups)[0]
+    source = settle(source)
+    items, _ = _list(resolve_source(source.place), groups)
+    for side, place in source.sides.items():
+        items += _put(_list(resolve_source(place), groups)[0], side)
+    return items
+
+
+def _put(items: Iterable[Item], side: str) -> list[Item]:
+    """The images on that side of the split, and called so: names are of one image each."""
+    return [replace(item, name=f"{side}/{item.name}", split=side) for item in items]
+
+
+def _check_side(side: str, items: Sequence[Item], source: Source) -> None:
+    """Raises DatasetError if images are there already that are on that side."""
+    if any(item.split == side for item in items):
+        raise DatasetError(
+            f"expected one place for {side}, found {source.sides[side]} and images in "
+            f"{source.place} that are for {side} too. Type: it without --{side}"
+        )
+
+
+def _decide(path: Path, groups: str | None) -> tuple[list[Item], list[Item], list[str]]:
+    """The images in one place, as a person has decided, those that are right, and warnings."""
+    items, warnings = _list(path, groups)
+    if not items:
+        raise DatasetError(f"expected images in {path}, found none. {ARRANGE}")
+    decided = decisions_file(path)
+    items, kept, more = apply_decisions(items, read_decisions(decided), path)
+    if not items:
+        raise DatasetError(f"expected images that are not dropped, found none. Edit {decided}")
+    return items, kept, [*warnings, *more]
 
 
 def _list(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
@@ -134,8 +168,9 @@ def _list(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
     table = _table(unpacked.folder, path)
     items, warnings = ([], []) if table else folder_items(unpacked.folder)
     if not items and (cells := unpack_cells(table or unpacked.folder)):
-        table, unpacked = cells.folder / TABLE, cells
-        items, warnings = table_items(table, groups, told=path)
+        unpacked = cells
+        told = IN_MEMORY if path.name == TABLE else path
+        items, warnings = table_items(cells.folder / TABLE, groups, told=told)
     elif table:
         items, warnings = table_items(table, groups)
     if unpacked.again:
@@ -152,10 +187,13 @@ def _list(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
 
 
 def unpack_cells(path: Path) -> Unpacked | None:
-    """The images in the cells of a Parquet file, or of those in a folder; None if there are none.
+    """The images in the cells of a Parquet file, or of those in a folder, or what had been given
+    in memory; None if it is none of these.
 
     Raises DatasetError for a cell that is no image and for a damaged file, CacheError.
     """
+    if path.name == TABLE and is_kept(path.parent):
+        return reopen(path.parent)
     if path.is_dir():
         shards = find_shards(path)
     else:
@@ -198,10 +236,7 @@ def resolve_source(source: str | Path) -> Path:
     """The place of a source. Raises DatasetError if nothing is there, naming what is near, and for
     the address of one on a network.
     """
-    if source == "":  # which Path would take for the current folder
-        raise DatasetError(
-            "expected a folder, table or archive, found an empty name. Type: . for the folder here"
-        )
+    check_named(source)
     if found := ADDRESS.match(str(source)):
         address = f"{found[1]}://{found[2]}"
         advice = "Bring it here with the program of its store, and give its place"
@@ -214,6 +249,11 @@ def resolve_source(source: str | Path) -> Path:
     path = Path(os.path.expanduser(source))  # which leaves an unknown "~name" as it is
     if path.exists():
         return path
+    if path.name == TABLE and CONTENT in path.parts:
+        raise DatasetError(
+            f"expected images that had been given in memory, found none in the cache folder ({path}"
+            ") any more. Give them again: headstart.train(IMAGES, labels=LABELS)"
+        )
     siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, siblings, n=3)
     hint = f". Near: {', '.join(str(path.parent / name) for name in near)}" if near else ""

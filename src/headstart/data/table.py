@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.data.cells import CALLED
 from headstart.data.columns import COLUMNS, find_column
 from headstart.data.item import Item, list_first, natural_key, to_class_name, to_printable
 from headstart.data.parquet import SUFFIX, read_rows
@@ -31,6 +32,7 @@ class Row:
     label: str
     split: str | None
     group: str | None = None
+    name: str | None = None
 
 
 def _names(records: Sequence[tuple[int, Mapping[str, Any]]]) -> list[str]:
@@ -45,8 +47,8 @@ def _lower(name: object) -> str:
 def read_table(path: Path, groups: str | None = None, told: Path | None = None) -> list[Row]:
     """The rows of a table; `groups` is the column that tells an image's group, if it has that one.
 
-    told: what messages call it. Raises DatasetError for a missing column, path, label or group,
-    and for a cell that is no text and no number.
+    told: what messages call it, where it is one that `cells` wrote. Raises DatasetError for a
+    missing column, path, label or group, and for a cell that is no text and no number.
     """
     records = list(_records(path))
     path = told or path
@@ -56,6 +58,8 @@ def read_table(path: Path, groups: str | None = None, told: Path | None = None) 
     names = {part: _column(part, columns, path) for part in COLUMNS}
     if groups is not None:
         names["group"] = next((name for name in columns if _lower(name) == _lower(groups)), None)
+    if told is not None and CALLED in columns:
+        names["name"] = CALLED
     required = ["path", *(["group"] if names.get("group") is not None else [])]
     rows, unlabelled = [], 0
     for line, record in records:
@@ -67,7 +71,8 @@ def read_table(path: Path, groups: str | None = None, told: Path | None = None) 
         if not cells["label"]:
             unlabelled = unlabelled or line
         split, group = cells.get("split") or None, cells.get("group")
-        rows.append(Row(line, cells["path"], cells["label"], split, group))
+        name = cells.get("name") or None
+        rows.append(Row(line, cells["path"], cells["label"], split, group, name))
     if unlabelled and not any(";" in row.label or "|" in row.label for row in rows):
         # Only where images may have several classes may one have none.
         raise DatasetError(f"expected a label in line {unlabelled} of {path}, found none. {ROWS}")
@@ -212,7 +217,7 @@ def table_items(
             names |= set(before.labels)
         labels = tuple(sorted(names, key=natural_key))
         group = None if row.group is None else to_printable(row.group)
-        seen[file] = Item(file, to_printable(row.path), labels, split, group)
+        seen[file] = Item(file, to_printable(row.name or row.path), labels, split, group)
     items = list(seen.values())
     warnings = []
     if missing:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headstart.data.dataset import Dataset
+from headstart.data.given import Source
 from headstart.data.item import list_first, natural_key
 from headstart.errors import ClassifierError, DatasetError, HeadstartError
 from headstart.metrics.task import MultiLabel, SingleLabel
@@ -161,7 +162,7 @@ def find_sides(run: Run, dataset: Dataset, recipe: Recipe) -> int:
 
 
 def look_back(
-    source: Path, dataset: Dataset, runs: Path, but: Path | None = None
+    source: Source, dataset: Dataset, runs: Path, but: Path | None = None
 ) -> Changes | None:
     """What has changed since the latest finished run in the folder `runs`, `but` one, that was
     trained on what the same place held; None if there is none or nothing has changed.
@@ -172,7 +173,7 @@ def look_back(
         for path in sorted(times, key=lambda path: -times[path])[:LATEST]:
             with suppress(HeadstartError, ValueError):  # one that is damaged was no run before
                 run = Run(path.parent)
-                if run.record["source"] == str(source.resolve()):
+                if run.source == source.resolve():
                     if run.record.get("dataset") == dataset.fingerprint():
                         return None
                     return find_changes(run, dataset) or None
@@ -181,13 +182,14 @@ def look_back(
 
 def check_there(run: Run) -> None:
     """Raises DatasetError where there is nothing in the place of the run's images any more."""
-    source = run.record["source"]
-    if not Path(source).exists():
+    gone = [place for place in (run.source.place, *run.source.sides.values())
+            if not place.exists()]  # fmt: skip
+    if gone:
         recipe = shlex.quote(str(run.folder / RECIPE))
         raise DatasetError(
-            f"expected the images that {run.folder} was trained on, found nothing at {source}. Put "
-            "them back, or train on them where they are now: headstart train PHOTOS --recipe "
-            f"{recipe}"
+            f"expected the images that {run.folder} was trained on, found nothing at {gone[0]}. "
+            "Put them back, or train on them where they are now: headstart train PHOTOS "
+            f"--recipe {recipe}"
         )
 
 
@@ -211,7 +213,6 @@ def check_same(
     if not changed:
         raise DatasetError(
             f"expected the images that {run.folder} was trained on, found others in "
-            f"{run.record['source']}: {found}. {advice}: headstart train "
-            f"{shlex.quote(run.record['source'])}"
+            f"{run.source}: {found}. {advice}: headstart train {shlex.join(run.source.words)}"
         )
     return found

@@ -11,6 +11,7 @@ import numpy as np
 from headstart.classifier import NONE_OF_THESE, NOT_SURE, Prediction
 from headstart.classifier import load as load_classifier
 from headstart.data.dataset import load
+from headstart.data.given import settle
 from headstart.data.item import Item
 from headstart.errors import DatasetError
 from headstart.metrics.classification import Metrics
@@ -68,7 +69,7 @@ class Answered:
 
 def evaluate_views(
     run: "str | os.PathLike[str]",
-    source: str | Path,
+    source: Any,
     views: int,
     *,
     accuracy: float | None = None,
@@ -147,17 +148,20 @@ def evaluate_views(
 
 def evaluate(
     run: "str | os.PathLike[str]",
-    source: str | Path,
+    source: Any,
     *,
+    labels: Any = None,
     strict: bool = False,
     progress: Progress | bool | None = None,
 ) -> dict[str, Metrics]:
     """Metrics of a classifier on labelled images, by split ("all" where there are no splits).
 
-    Raises DatasetError if the images have a class that the classifier does not know.
+    source, labels: as `train` takes them. Raises DatasetError if the images have a class that the
+    classifier does not know.
 
     >>> metrics = headstart.evaluate("runs/photos-1", "photos/")["all"]
     >>> metrics.n, metrics.accuracy
     (48, 1.0)
     """
+    source = settle(source, labels)
     return evaluate_views(run, source, 1, strict=strict, progress=progress).metrics

@@ -36,6 +36,8 @@ class Record(Choices):
 
     format: format_up_to(FORMAT)  # type: ignore[valid-type]
     source: str
+    validation: str | None = None
+    test: str | None = None
     classes: Names
     images: dict[str, Count]
     multi: bool
@@ -55,6 +57,8 @@ class Started(Written):
     """started.json."""
 
     source: str
+    validation: str | None = None
+    test: str | None = None
     strict: bool
     dataset: str
     choices: Choices

@@ -35,6 +35,7 @@ from headstart.classifier import (
     load,
     resume_command,
 )
+from headstart.data.given import Source
 from headstart.errors import ClassifierError, RecipeError, StorageError, cannot_read
 from headstart.heads.checkpoint import BEST, CHECKPOINT
 from headstart.metrics.classification import Metrics
@@ -76,6 +77,11 @@ class Run:
     def record(self) -> dict[str, Any]:
         """What run.json holds. Raises ClassifierError if it is missing, damaged or too new."""
         return self._read("run.json", fields.Record)
+
+    @property
+    def source(self) -> Source:
+        """Where the images of the training were."""
+        return Source.from_dict(self.record)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -243,7 +249,7 @@ def check_new(out: str | Path | None) -> None:
 
 
 def start(
-    source: Path,
+    source: Source,
     recipe: Recipe,
     strict: bool,
     out: str | Path | None,
@@ -255,7 +261,7 @@ def start(
     dataset: fingerprint of the images. choices: what the recipe had left open, for run.json.
     """
     folder = _new_folder(source, out)
-    begun = {"source": str(source.resolve()), "strict": strict, "dataset": dataset}
+    begun = {**source.to_dict(), "strict": strict, "dataset": dataset}
     with _claimed(folder):
         write_atomically(folder / RECIPE, recipe.to_toml().encode())
         write_json(folder / STARTED, {**begun, "choices": choices})
@@ -374,7 +380,7 @@ def finish(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _new_folder(source: str | Path, out: str | Path | None) -> Path:
+def _new_folder(source: "str | os.PathLike[str]", out: str | Path | None) -> Path:
     """`out`, or the first free runs/NAME-N."""
     if out is not None:
         check_new(out)

@@ -70,7 +70,7 @@ class Gallery:
 def find_images(run: Run) -> dict[str, Item]:
     """By name the images of the run's source; none where it has moved or gone."""
     try:
-        items = list_items(run.record["source"], run.recipe.groups)
+        items = list_items(run.source, run.recipe.groups)
     except (HeadstartError, OSError):
         return {}
     return {item.name: item for item in items}

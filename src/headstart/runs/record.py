@@ -14,6 +14,7 @@ from headstart import __version__
 from headstart.abstention.abstention import Abstention
 from headstart.audit.audit import Audit
 from headstart.classifier import assemble
+from headstart.data.given import Source
 from headstart.explain import neighbours
 from headstart.features.extract import Features
 from headstart.heads.fit import Trained
@@ -83,7 +84,7 @@ def write_audit(folder: Path, audit: Audit | None) -> None:
 
 def write_run(
     folder: Path,
-    source: str | Path,
+    source: Source,
     inputs: Inputs,
     trained: Trained,
     results: Results,
@@ -130,7 +131,7 @@ def write_run(
         {
             "format": FORMAT,
             "headstart": __version__,
-            "source": str(Path(source).resolve()),
+            **source.to_dict(),
             "dataset": dataset.fingerprint(),
             "classes": list(classes),
             "images": {

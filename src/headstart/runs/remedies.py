@@ -154,7 +154,7 @@ def remedies(
     if base.fresh:  # a few cached views stand for endless ones
         base = base.changed(views=3)
     check_there(run)
-    dataset = load(run.record["source"], validation_fraction=base.validation_fraction,
+    dataset = load(run.source, validation_fraction=base.validation_fraction,
                    seed=base.seed, groups=base.groups)  # fmt: skip
     if since := check_same(run, dataset, base, changed=changed_data):
         progress.warn(f"since {run.folder}: {since}")

@@ -86,7 +86,7 @@ def _pool(run: Run) -> Dataset:
     """The training and validation images of a run, on no side."""
     recipe = run.recipe
     check_there(run)
-    dataset = load(run.record["source"], validation_fraction=recipe.validation_fraction,
+    dataset = load(run.source, validation_fraction=recipe.validation_fraction,
                    seed=recipe.seed, groups=recipe.groups)  # fmt: skip
     check_same(run, dataset, recipe, changed=False, advice="Put them back, or for a new run type")
     known = tuple(change_item(i, split=None) for i in dataset.items if i.split != "test")

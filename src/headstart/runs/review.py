@@ -7,7 +7,6 @@ judged before them, by a linear head of the audit's own.
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from headstart.audit.evidence import Evidence, Opinions, ask_heads, examine_in_b
 from headstart.audit.findings import KINDS
 from headstart.audit.neighbours import MOST as WIDE
 from headstart.audit.neighbours import normalise
+from headstart.data.given import Source
 from headstart.data.item import Item
 from headstart.heads.fit import Trained
 from headstart.runs.steps import Inputs, find_deepest
@@ -64,7 +64,7 @@ def examine(inputs: Inputs, progress: Progress) -> Examined | None:
 
 def review(
     inputs: Inputs,
-    source: Path,
+    source: Source,
     examined: Examined,
     progress: Progress,
     trained: Trained | None = None,

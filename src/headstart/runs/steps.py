@@ -42,7 +42,7 @@ SPLITS = ("train", "validation", "test")
 PURPOSES = {"train": "to learn from", "validation": "to validate", "test": "to test"}
 
 
-def read_dataset(source: str | Path, recipe: Recipe, progress: Progress) -> Dataset:
+def read_dataset(source: Any, recipe: Recipe, progress: Progress) -> Dataset:
     """The labelled images, split as the recipe says."""
     with progress.stage("dataset"):
         dataset = load(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from headstart.errors import DatasetError
 from headstart.heads.epochs import CachedViews
@@ -23,7 +23,7 @@ MOST = 3000  # training images that a study of all cuts looks at
 
 @show_choices
 def measure_cuts(
-    source: str | Path,
+    source: Any,
     recipe: str | Path | Recipe = "quick",
     *,
     every_cut: bool = True,
@@ -53,7 +53,7 @@ def measure_cuts(
 
 
 def measure_heads(
-    source: str | Path,
+    source: Any,
     recipe: Recipe,
     progress: Progress,
     on_result: Callable[[HeadScore], None] | None = None,
@@ -68,7 +68,7 @@ def measure_heads(
 
 @show_choices
 def learning_curve(
-    source: str | Path,
+    source: Any,
     recipe: str | Path | Recipe = "quick",
     *,
     progress: Progress | bool | None = None,
@@ -91,7 +91,7 @@ def learning_curve(
 
 
 def learning_rates(
-    source: str | Path, recipe: Recipe, progress: Progress
+    source: Any, recipe: Recipe, progress: Progress
 ) -> tuple[list[float], list[float], float]:
     """Learning rates, smoothed losses and a rate to try, for the recipe's neural head."""
     from headstart.heads.neural import find_learning_rate
@@ -106,7 +106,7 @@ def learning_rates(
 
 
 def _examples(
-    source: str | Path, recipe: Recipe, progress: Progress, purpose: str
+    source: Any, recipe: Recipe, progress: Progress, purpose: str
 ) -> tuple[Examples, Recipe]:
     """The training images in one class each, with their features at the recipe's cut, which is
     measured where it is left open; and the recipe with that cut.

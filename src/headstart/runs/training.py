@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
+from headstart.data.given import Source, settle
 from headstart.errors import HeadstartError
 from headstart.heads.fit import Trained
 from headstart.images.augment import NONE
@@ -21,9 +22,12 @@ from headstart.system.progress import Progress, Recorder, choose_progress
 
 @show_choices
 def train(
-    source: str | Path,
+    source: Any,
     recipe: str | Path | Recipe = "quick",
     *,
+    labels: Any = None,
+    validation: Any = None,
+    test: Any = None,
     out: str | Path | None = None,
     strict: bool = False,
     progress: Progress | bool | None = None,
@@ -32,8 +36,13 @@ def train(
 ) -> Run:
     """Train a classifier on labelled images and save it as a run.
 
-    source: a folder with one folder per class, a table, or an archive of these. recipe: a name, a
-    TOML file or a Recipe; `choices` override single fields of it (`backbone="inception_v3"`).
+    source: a folder with one folder per class, a table, an archive of these, or Parquet whose
+    cells are images. Also what is in memory: a list of (image, label), where an image is a path,
+    bytes, a PIL image or a uint8 array; N images with as many `labels`; a data frame or a data set
+    with columns for both; a dict of any of these under "train", "validation" and "test".
+    labels: of the N images; of a table the name of the column. validation, test: a source of images
+    on that side alone. recipe: a name, a TOML file or a Recipe; `choices` override single fields of
+    it (`backbone="inception_v3"`).
     out: the run's folder, new; by default runs/NAME-N. strict: stop at an unusable image.
     progress: False to say nothing; by default a terminal or a notebook shows how it goes.
     callbacks: Keras callbacks for a neural head, such as TensorBoard or EarlyStopping; the model
@@ -47,6 +56,7 @@ def train(
     recipe = load_recipe(recipe, **choices)
     check_heeded(recipe, choices)
     runs.check_new(out)
+    source = settle(source, labels, validation, test)
     with ExitStack() as held:
         return _carry_out(
             source, recipe, strict, Recorder(choose_progress(progress)), callbacks, held, out=out
@@ -88,8 +98,8 @@ def finetune(
     check_there(run)
     with ExitStack() as held:
         recorder = Recorder(choose_progress(progress))
-        return _carry_out(run.record["source"], recipe, False, recorder, (), held, out=out,
-                          base=run, changed_data=changed_data)  # fmt: skip
+        return _carry_out(run.source, recipe, False, recorder, (), held, out=out, base=run,
+                          changed_data=changed_data)  # fmt: skip
 
 
 def resume(
@@ -118,7 +128,7 @@ def resume(
         runs.clear(folder)
         started = runs.started(folder)
         recipe = load_recipe(folder / "recipe.toml")
-        source, strict = Path(started["source"]), started["strict"]
+        source, strict = Source.from_dict(started), started["strict"]
         recorder = Recorder(choose_progress(progress))
         return _carry_out(source, recipe, strict, recorder, callbacks, held, folder=folder)
 
@@ -129,7 +139,7 @@ def _finished(folder: Path) -> Run:
 
 
 def _carry_out(
-    source: str | Path,
+    source: Source,
     recipe: Recipe,
     strict: bool,
     progress: Recorder,
@@ -146,7 +156,6 @@ def _carry_out(
     be there only with `changed_data`.
     """
     dataset = steps.read_dataset(source, recipe, progress)
-    source = Path(source)
     if base is not None:
         changes = check_same(base, dataset, recipe, changed=changed_data)
     else:
