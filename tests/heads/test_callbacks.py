@@ -2,8 +2,6 @@
 
 import csv
 import importlib.util
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -252,7 +250,7 @@ def test_other_objects_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("choices", "message"),
-    [({}, "head = 'neural' for Keras callbacks .Logger.*found head = 'linear'. Type: --set head="),
+    [({}, "head = 'neural' for Keras callbacks .Logger.*found head = 'linear'. Type: head="),
      ({"head": "auto"}, "found head = 'auto'"),
      ({"finetune": True}, "found head = 'linear' with finetune = true"),
      ({"head": "neural", "ensemble": True}, "expected ensemble = false for Keras callbacks")],
@@ -266,21 +264,3 @@ def test_heads_without_epochs_of_their_own_refuse_callbacks_before_anything_slow
     with pytest.raises(RecipeError, match=message):
         headstart.train(tiny, out=tmp_path / "run", callbacks=[Logger()], **choices)
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "given"),
-    [(["--tensorboard", "logs"], "--tensorboard"),
-     (["--tensorboard", "logs", "--mlflow", "--set", "head=auto"], "--tensorboard, --mlflow")],
-)  # fmt: skip
-def test_loggers_of_the_command_line_are_refused_by_a_linear_head(
-    tiny: Path, tmp_path: Path, options: list[str], given: str
-) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "headstart", "train", tiny, *options],
-        capture_output=True, text=True, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 2
-    message = " ".join(done.stderr.split())
-    assert f"expected head = 'neural' for Keras callbacks ({given})" in message
-    assert not list(tmp_path.iterdir())

@@ -1,7 +1,7 @@
 """headstart train, finetune, demo: what makes a run."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -96,11 +96,11 @@ def train(
     tensorboard: Annotated[
         Path | None,
         typer.Option(
-            parser=parse_path, metavar="DIR", help="Log a neural head's training there too."
+            parser=parse_path, metavar="DIR", help="Log the training there too, for TensorBoard."
         ),
     ] = None,
     mlflow: Annotated[
-        bool, typer.Option("--mlflow", help="Log a neural head's training to MLflow too.")
+        bool, typer.Option("--mlflow", help="Log the training to MLflow too.")
     ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -108,9 +108,10 @@ def train(
 ) -> None:
     """Train a classifier on a folder of labelled images."""
     from headstart.errors import RecipeError
-    from headstart.heads.callbacks import check_epochs
     from headstart.recipe import load_recipe
     from headstart.runs import training
+    from headstart.runs.folder import Run
+    from headstart.runs.tracking import open_trackers, track
 
     passed_over = list_typed_options(context, but=BESIDE_RESUME)
     if resume is not None and passed_over:
@@ -122,7 +123,9 @@ def train(
         raise RecipeError("expected PHOTOS to train on, or --resume RUN. Type: headstart train DIR")
     progress = reporter(quiet, as_json, verbose)
     if resume is not None:
-        callbacks = _loggers(tensorboard, mlflow)
+        callbacks = []
+        if tensorboard is not None or mlflow:
+            callbacks = open_trackers(Run(resume).recipe, tensorboard, mlflow)
         run = training.resume(resume, progress=progress, callbacks=callbacks)
     else:
         choices = collect_choices(
@@ -130,41 +133,13 @@ def train(
             size=size, precision=precision, seed=seed, groups=groups, balanced=balanced or None,
         )  # fmt: skip
         assert photos is not None
-        if tensorboard is not None or mlflow:  # refused before a package is asked for in vain
-            options = ["--tensorboard"] * (tensorboard is not None) + ["--mlflow"] * mlflow
-            check_epochs(options, load_recipe(recipe, **choices))
-        callbacks = _loggers(tensorboard, mlflow)
+        callbacks = open_trackers(load_recipe(recipe, **choices), tensorboard, mlflow)
         run = training.train(
             photos, recipe, validation=validation, test=test, out=out, strict=strict,
             progress=progress, callbacks=callbacks, **choices,
         )  # fmt: skip
+    track(run, tensorboard, mlflow)
     show_run(run, quiet, as_json, verbose)
-
-
-def _loggers(tensorboard: Path | None, mlflow: bool) -> list[Any]:
-    """Keras' own loggers. Raises MissingExtra before anything slow is done."""
-    loggers: list[Any] = []
-    if tensorboard is None and not mlflow:
-        return loggers
-    import importlib.util
-
-    from headstart.errors import MissingExtra
-    from headstart.heads.neural import prepare_keras
-
-    if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
-        raise MissingExtra("logging to TensorBoard", "tensorboard")
-    prepare_keras()
-    if tensorboard is not None:
-        import keras
-
-        loggers.append(keras.callbacks.TensorBoard(str(tensorboard)))
-    if mlflow:
-        try:
-            from mlflow.keras import MlflowCallback
-        except ImportError as error:
-            raise MissingExtra("logging to MLflow", "mlflow") from error
-        loggers.append(MlflowCallback())
-    return loggers
 
 
 @app.command(epilog="Example: headstart finetune runs/photos-1 --budget 5m")

@@ -41,14 +41,12 @@ def check_epochs(names: Sequence[str], recipe: Recipe) -> None:
         tuned = " with finetune = true" if recipe.finetune else ""
         raise RecipeError(
             f"expected head = 'neural' for Keras callbacks ({given}), which follow its epochs, "
-            f"found head = {recipe.head!r}{tuned}. Type: --set head=neural, or leave out "
-            "callbacks, --tensorboard and --mlflow"
+            f'found head = {recipe.head!r}{tuned}. Type: head="neural", or leave out callbacks'
         )
     if recipe.ensemble:
         raise RecipeError(
             f"expected ensemble = false for Keras callbacks ({given}), which follow the epochs of "
-            "one head, found ensemble = true. Type: --set ensemble=false, or leave out callbacks, "
-            "--tensorboard and --mlflow"
+            "one head, found ensemble = true. Type: ensemble=False, or leave out callbacks"
         )
 
 
