@@ -260,9 +260,14 @@ def test_remedies(runs: Trained, call: Call, tmp_path: Path) -> None:
     done = call("remedies", runs.first, "--budget", "0s")
     assert done.code == 0, done.err
     assert re.search(r"as it was +\d+\.\d% +\(", done.out)
-    assert "not tried within 0s: flipped views" in done.out
+    assert re.search(r"\nflipped views +\d+\.\d% +\(", done.out)  # something is tried always
+    assert "not tried within 0s: augmentation, 3 views" in done.out
+    assert re.search(r"For all of them: --budget \d+m", done.out)
     assert (runs.first / "remedies.png").read_bytes()[:4] == PNG
-    assert f"--recipe {runs.first / 'remedy.toml'}" in done.out
+    kept = "as it was: keep" in done.out
+    assert kept != (f"--recipe {runs.first / 'remedy.toml'}" in done.out)
+    if kept:
+        assert load_recipe(runs.first / "remedy.toml") == headstart.Run(runs.first).recipe
     assert (runs.first / "remedies.html").is_file()
     (tmp_path / "remedy.toml").write_text("another run's")
     (tmp_path / "r.html").write_text("another page")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -129,9 +130,24 @@ def test_of_equal_remedies_none_is_called_better() -> None:
 
 
 def test_remedies_keep_to_their_budget(neural: headstart.Run) -> None:
-    tried, untried = headstart.remedies(neural, budget=0)
-    assert [remedy.name for remedy in tried] == ["as it was"]
-    assert len(untried) == len(list_candidates(neural.recipe))
+    """Something is tried all the same, and what is left is told with the time it takes."""
+    outcome = headstart.remedies(neural, budget=0)
+    tried, untried = outcome
+    names = [name for name, _ in list_candidates(neural.recipe)]
+    assert [remedy.name for remedy in tried] == ["as it was", names[0]]
+    assert untried == names[1:]
+    spent = [remedy.seconds for remedy in tried]
+    assert outcome.seconds == pytest.approx(sum(spent) + len(untried) * sum(spent) / 2)
+
+
+def test_the_recipe_as_it_was_is_the_run_s_own(neural: headstart.Run, tmp_path: Path) -> None:
+    """Also where it draws its views anew, of which a few stand for endless ones."""
+    fresh = neural.recipe.changed(views="fresh", augmentation="lesson")
+    folder = shutil.copytree(neural.folder, tmp_path / "run")
+    (folder / "recipe.toml").write_text(fresh.to_toml())
+    tried, _ = headstart.remedies(folder, budget=0)
+    assert tried[0].recipe == fresh
+    assert tried[1].recipe.views != "fresh"
 
 
 def test_runs_side_by_side(neural: headstart.Run, tiny: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """headstart compare, remedies: runs against each other, and against what might be better."""
 
+import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +21,10 @@ from headstart.cli.output import (
     print_json,
     print_table,
     reporter,
+    shorten_path,
     tell,
+    tell_command,
+    tell_text,
     write_picture,
 )
 from headstart.cli.usage import whole
@@ -239,7 +243,11 @@ def remedies(
     recipe = run / "remedy.toml" if out is None else claim_free(picture.parent / "remedy.toml")
     best, worth = outcome.best, outcome.worth
     write_atomically(recipe, best.recipe.to_toml().encode())
-    next_step = shlex.join(["headstart", "train", *trained.source.words, "--recipe", str(recipe)])
+    if best is tried[0]:
+        words, why = ["learning-curve", trained.source.place], "would more photos help?"
+    else:
+        words, why = ["train", *trained.source.words, "--recipe", recipe], "train with it"
+    next_step = shlex.join(["headstart", *map(shorten_path, words)])
     write_atomically(page, draw_remedies(str(run), outcome, next_step).encode())
     if as_json:
         print_json({
@@ -250,16 +258,20 @@ def remedies(
             "page": str(page), "next": next_step, "warnings": progress.warnings,
         })  # fmt: skip
         return
-    if missed and not quiet:
-        tell(f"not tried within {budget}: {', '.join(missed)}")
-    verdict = outcome.verdicts.get(best.name)
-    if not quiet:
-        tell(f"of {tried[0].metrics.n:,} training images; change: against as it was\n\n"
-              f"Best for its time: {best.name}" + (f" ({verdict})" if verdict else "") +
-              "\nWhat the choice among so many flatters taken off: "
-              f"{worth.accuracy:.1%} {format_interval(worth.interval)}"
-              f"\nRecipe: {recipe}\nPicture: {picture}\nPage: {page}"
-              f"\nNext: {next_step}")  # fmt: skip
+    if quiet:
+        return
+    if missed:
+        tell_text(f"not tried within {budget}: {', '.join(missed)}. For all of them: --budget "
+                  f"{math.ceil(outcome.seconds / 60)}m", indent="  ")  # fmt: skip
+    tell_text(f"of {tried[0].metrics.n:,} training images; change: against as it was\n")
+    if best is tried[0]:
+        tell_text(f"None is better for its time than the recipe as it was: keep {run}.")
+    else:
+        tell_text(f"Best for its time: {best.name} ({outcome.verdicts[best.name]})")
+    tell_text("What the choice among so many flatters taken off: "
+              f"{worth.accuracy:.1%} {format_interval(worth.interval)}")  # fmt: skip
+    tell(f"Recipe: {recipe}\nPicture: {picture}\nPage: {page}")
+    tell_command("Next: ", next_step, why)
 
 
 def _remedy_dict(remedy: "Remedy", verdict: str | None) -> dict[str, Any]:

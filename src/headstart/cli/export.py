@@ -75,7 +75,7 @@ def export_run(
     """Write the classifier in another format, checked in that format's own runtime: kept only if it
     predicts the same.
     """
-    from headstart.classifier import load
+    from headstart.classifier import check_finished, load
     from headstart.cli.output import claim_free_folder
     from headstart.errors import HeadstartError
     from headstart.export.folder import check_new, export
@@ -83,6 +83,7 @@ def export_run(
     from headstart.export.web_runtime import read_runtime
     from headstart.system.progress import Progress
 
+    check_finished(run)  # before a package is asked for in vain
     if to == "server":
         for option, given in (("--precision", precision != "f32"), ("--images", images is not None),
                               ("--single-file", single_file)):  # fmt: skip

@@ -125,8 +125,8 @@ class Run:
         from headstart.heads.neural import prepare_keras
         from headstart.tuning.keras_model import keras_model
 
-        prepare_keras()
         about = self.classifier.description
+        prepare_keras()
         recipe, tuned = self.recipe, self.folder / "backbone.weights.h5"
         if tuned.is_file():
             recipe = recipe.changed(weights=str(tuned))

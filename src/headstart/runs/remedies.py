@@ -93,6 +93,12 @@ class Remedies(NamedTuple):
     untried: list[str]
 
     @property
+    def seconds(self) -> float:
+        """What trying all of them takes, about: those that were not as long as those that were."""
+        spent = self._seconds()
+        return sum(spent) + len(self.untried) * sum(spent) / len(spent)
+
+    @property
     def best(self) -> Remedy:
         """The one with the highest accuracy; among equals within chance, the quickest."""
         return self.tried[_best_of(self._right(), self._seconds())]
@@ -140,12 +146,13 @@ def remedies(
     """What helps against overfitting, tried by cross-validation inside the run's training images.
 
     run: or its folder; its images must still be where they were. budget: seconds after which no
-    further remedy is begun. changed_data: go on where the images are others than the run was
-    trained on; without it that is a DatasetError, which says what has changed.
+    further remedy is begun; the first of them, the quickest, is tried always. changed_data: go on
+    where the images are others than the run was trained on; without it that is a DatasetError,
+    which says what has changed.
 
     >>> found = headstart.remedies("runs/photos-1", budget=0)
-    >>> [remedy.name for remedy in found.tried]  # there was time for no other
-    ['as it was']
+    >>> [remedy.name for remedy in found.tried]  # there was time for one
+    ['as it was', 'flipped views']
     """
     run = as_run(run)
     progress = choose_progress(progress)
@@ -169,7 +176,7 @@ def remedies(
     tried: list[Remedy] = []
     missed: list[str] = []
     for name, changes in [("as it was", {}), *list_candidates(base)]:
-        if tried and time.perf_counter() - started > budget:
+        if len(tried) > 1 and time.perf_counter() - started > budget:
             missed.append(name)
             continue
         begun = time.perf_counter()
@@ -191,7 +198,8 @@ def remedies(
             comparison = compare(out_of_fold[both], probabilities[both], targets[both])
         right = np.where(known, out_of_fold.argmax(axis=1) == targets, np.nan)
         seconds = time.perf_counter() - begun
-        tried.append(Remedy(name, recipe, metrics, seconds, right, labels.groups, comparison))
+        named = recipe if tried else run.recipe  # as it was, with views drawn anew if it has such
+        tried.append(Remedy(name, named, metrics, seconds, right, labels.groups, comparison))
         if on_result is not None:
             on_result(tried[-1])
     return Remedies(tried, missed)
