@@ -244,9 +244,9 @@ def remedies(
     best, worth = outcome.best, outcome.worth
     write_atomically(recipe, best.recipe.to_toml().encode())
     if best is tried[0]:
-        words, why = ["learning-curve", trained.source.place], "would more photos help?"
+        words, why = ["learning-curve", str(trained.source)], "would more photos help?"
     else:
-        words, why = ["train", *trained.source.words, "--recipe", recipe], "train with it"
+        words, why = ["train", *trained.source.words, "--recipe", str(recipe)], "train with it"
     next_step = shlex.join(["headstart", *map(shorten_path, words)])
     write_atomically(page, draw_remedies(str(run), outcome, next_step).encode())
     if as_json:
