@@ -11,6 +11,7 @@ from cli.conftest import Call
 import headstart
 from headstart.cli.app import load_commands
 from headstart.data.dataset import load
+from headstart.data.given import Source
 from headstart.recipe import load_recipe
 from headstart.runs import folder as runs
 from headstart.runs.folder import resume_command
@@ -46,7 +47,9 @@ def finished(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def killed(tiny: Path, finished: Path, tmp_path: Path) -> Path:
     """Killed as late as can be: the classifier is there, run.json is not."""
     recipe = load_recipe("quick", **CHOICES)
-    folder = runs.start(tiny, recipe, False, tmp_path / "a run", load(tiny).fingerprint(), {})
+    folder = runs.start(
+        Source(tiny), recipe, False, tmp_path / "a run", load(tiny).fingerprint(), {}
+    )
     shutil.copytree(finished / "classifier", folder / "classifier")
     return folder
 
