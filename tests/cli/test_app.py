@@ -254,7 +254,7 @@ def test_augment_draws_a_contact_sheet(tiny: Path, tmp_path: Path) -> None:
     from PIL import Image
 
     target = tmp_path / "views.png"
-    done = headstart("augment", tiny, "--views", 3, "--images", 2, "--size", 40, "--out", target)
+    done = headstart("augment", tiny, "--views", 3, "--rows", 2, "--size", 40, "--out", target)
     assert done.returncode == 0, done.stderr
     with Image.open(target) as picture:
         assert picture.width > 4 * 40

@@ -457,7 +457,7 @@ def test_weights_fetch(
 
 
 def test_augment(tiny: Path, call: Call) -> None:
-    options = [tiny, "--views", 2, "--images", 1, "--size", 32]
+    options = [tiny, "--views", 2, "--rows", 1, "--size", 32]
     assert call("augment", *options).out == "views.png\n"
     drawn = result_of(call("augment", *options, "--seed", 5, "--json"))
     assert drawn["picture"] == "views-2.png"

@@ -27,7 +27,7 @@ Call = Callable[..., Any]
         ("train photos --seed 1.5", "found '1.5'. Type: headstart train --help"),
         ("train photos --size 1e99", "--size: expected a whole number from 1 to 2,048"),
         ("augment photos --views 0", "--views: expected a whole number from 1 to 100, found '0'"),
-        ("augment photos --images many", "--images: expected a whole number"),
+        ("augment photos --rows many", "--rows: expected a whole number"),
         ("augment photos --size 1000000", "--size: expected a whole number from 16 to 1,024"),
         ("evaluate run photos --tta 0", "--tta: expected a whole number from 1 to 1,000"),
         ("predict run photos --top-k -3", "--top-k: expected a whole number"),

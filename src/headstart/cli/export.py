@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli.app import app, command
-from headstart.cli.options import AsJson, Quiet, RunFolder, parse_path, parse_share
+from headstart.cli.options import AsJson, MaxDrop, Quiet, RunFolder, parse_path
 from headstart.cli.output import print_json, reporter, tell
 
 if TYPE_CHECKING:
@@ -57,15 +57,7 @@ def export_run(
             help="Check on these photos, of which six travel with it, not on those of the run.",
         ),
     ] = None,
-    max_drop: Annotated[
-        float,
-        typer.Option(
-            "--max-drop",
-            parser=parse_share,
-            metavar="SHARE",
-            help="Of accuracy, that int8 may lose on images not trained on.",
-        ),
-    ] = 0.005,
+    max_drop: MaxDrop = 0.005,
     single_file: Annotated[
         bool, typer.Option("--single-file", help="With --to web: the page as one HTML file.")
     ] = False,

@@ -16,6 +16,7 @@ from headstart.cli.options import (
     Quiet,
     Seed,
     Settings,
+    Size,
     Weights,
     collect_choices,
     list_typed_options,
@@ -33,7 +34,6 @@ from headstart.cli.output import (
     train_command,
     write_picture,
 )
-from headstart.cli.usage import whole
 
 if TYPE_CHECKING:
     from headstart.recipe import Recipe
@@ -48,9 +48,7 @@ if TYPE_CHECKING:
 def layers(
     context: typer.Context,
     backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help="See: headstart backbones.")],
-    size: Annotated[
-        int | None, typer.Option(parser=whole(1, 2048), metavar="N", help="Pixels of the input.")
-    ] = None,
+    size: Size = None,
     candidates: Annotated[
         bool, typer.Option("--candidates", help="Show the candidate cuts alone.")
     ] = False,

@@ -21,13 +21,17 @@ def augment(
         typer.Argument(parser=parse_path, metavar="PHOTOS", help="Folder, archive or image."),
     ],
     augmentation: Annotated[
-        str, typer.Option(help="none, flip, lesson, or TOML such as '{rotation=20, zoom=0.1}'.")
+        str,
+        typer.Option(
+            metavar="NAME|TOML",
+            help="none, flip, lesson, or TOML such as '{rotation=20, zoom=0.1}'.",
+        ),
     ] = "lesson",
     views: Annotated[
         int, typer.Option(parser=whole(1, 100), metavar="N", help="Views of each image.")
     ] = 6,
-    images: Annotated[
-        int, typer.Option(parser=whole(1, 100), metavar="N", help="How many images to show.")
+    rows: Annotated[
+        int, typer.Option(parser=whole(1, 100), metavar="N", help="Images to show, a row each.")
     ] = 4,
     size: Annotated[
         int, typer.Option(parser=whole(16, 1024), metavar="N", help="Pixels of each picture.")
@@ -52,13 +56,13 @@ def augment(
     geometry = Geometry(size, size, "crop")
     items = images_in([photos])
     pixels, shown = [], []
-    for item in items[:: max(1, len(items) // images)]:  # from all over the folder
+    for item in items[:: max(1, len(items) // rows)]:  # from all over the folder
         try:
             pixels.append(item.prepare(geometry))
             shown.append(item)
         except BadImage:
             continue
-        if len(shown) == images:
+        if len(shown) == rows:
             break
     if not shown:
         raise DatasetError(

@@ -77,6 +77,24 @@ Budget = Annotated[
     str,
     typer.Option("--budget", metavar="TIME", help="Time that it may take, such as 60s or 5m."),
 ]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        "--size",
+        parser=whole(1, 2048),
+        metavar="N",
+        help="Pixels of the input, height and width.",
+    ),
+]
+MaxDrop = Annotated[
+    float,
+    typer.Option(
+        "--max-drop",
+        parser=parse_share,
+        metavar="SHARE",
+        help="Accuracy that may be lost, such as 0.01.",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change any choice of the recipe."),

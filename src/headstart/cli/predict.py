@@ -16,6 +16,7 @@ from headstart.cli.explain import explain_all, open_explainer, read_neighbours
 from headstart.cli.options import (
     Accuracy,
     AsJson,
+    MaxDrop,
     Photos,
     Quiet,
     Reject,
@@ -420,10 +421,7 @@ def check(
         Path | None,
         typer.Option(parser=parse_path, metavar="RUN", help="An older run, on the same images."),
     ] = None,
-    max_drop: Annotated[
-        float,
-        typer.Option(parser=parse_share, metavar="SHARE", help="How much worse it may be."),
-    ] = 0.0,
+    max_drop: MaxDrop = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Say in one line whether an accuracy is kept: exit code 0 if it is, 1 if not."""

@@ -17,6 +17,7 @@ from headstart.cli.options import (
     RunFolder,
     Seed,
     Settings,
+    Size,
     Strict,
     Verbose,
     Weights,
@@ -61,21 +62,23 @@ def train(
     ] = None,
     out: NewRun = None,
     backbone: Annotated[
-        str | None, typer.Option(help="See: headstart backbones.", show_default="the recipe's")
+        str | None, typer.Option(metavar="NAME", help="See: headstart backbones.")
     ] = None,
     weights: Weights = None,
     cut: Annotated[
         str | None,
-        typer.Option(help="Layer whose output serves as features, several joined by +, or auto."),
-    ] = None,
-    pooling: Annotated[str | None, typer.Option(help="avg, max, avg+max, grid or flatten.")] = None,
-    size: Annotated[
-        int | None,
         typer.Option(
-            parser=whole(1, 2048), metavar="N", help="Pixels of the input, height and width."
+            metavar="LAYER",
+            help="Layer whose output serves as features, several joined by +, or auto.",
         ),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, f32, bf16 or int8.")] = None,
+    pooling: Annotated[
+        str | None, typer.Option(metavar="KIND", help="avg, max, avg+max, grid or flatten.")
+    ] = None,
+    size: Size = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="PRECISION", help="auto, f32, bf16 or int8.")
+    ] = None,
     seed: Seed = None,
     budget: Annotated[
         str | None,
@@ -147,7 +150,10 @@ def train(
 def finetune(
     run: RunFolder,
     boundary: Annotated[
-        str, typer.Option(help="Layer above which is tuned, or auto: as far down as it pays.")
+        str,
+        typer.Option(
+            metavar="LAYER", help="Layer above which is tuned, or auto: as far down as it pays."
+        ),
     ] = "auto",
     budget: Budget = "10m",
     epochs: Annotated[
