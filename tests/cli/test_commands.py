@@ -456,6 +456,45 @@ def test_weights_fetch(
     assert "expected the address of a file" in nothing.err
 
 
+def test_photos_are_fetched_and_learned_from(
+    server: str, call: Call, tiny: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.make_archive(str(tmp_path / "served" / "photos"), "zip", tiny)
+    refused = call("train", f"{server}/photos.zip")
+    assert f"Nothing is fetched unasked. Type: headstart fetch {server}/photos.zip" in refused.err
+    done = call("fetch", f"{server}/photos.zip")
+    assert done.out == "photos.zip\nNext: headstart train photos.zip\n", done.err
+    (tmp_path / "data").mkdir()
+    named = call("fetch", f"{server}/photos.zip?x=1", "--out", "data/mine.zip", "--quiet")
+    assert named.out == "data/mine.zip\n", named.err
+    assert call("fetch", f"{server}/photos.zip", "--out", "data").out.startswith("data/photos.zip")
+    assert "say which: --out photos.zip" in call("fetch", f"{server}/download").err
+    wrong = call("fetch", f"{server}/photos.zip", "--out", "other.zip", "--sha256", "0" * 64)
+    assert "expected sha256:0000" in wrong.err
+    run = call("train", "photos.zip", "--cut", "last", "--size", 64, "--out", "run", "--quiet")
+    assert run.out == "run\n", run.err
+
+
+def test_validation_and_test_images_of_their_own(call: Call, tiny: Path, tmp_path: Path) -> None:
+    import shutil
+
+    for number, path in enumerate(sorted(tiny.glob("*/*"))):
+        target = tmp_path / ("photos", "photos", "val", "held")[number % 4] / path.parent.name
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    options = ["--validation", "val", "--test", "held", "--cut", "last", "--size", 64]
+    done = call("train", "photos", *options, "--out", "run", "--json")
+    assert result_of(done)["images"] == {"train": 24, "validation": 12, "test": 12, "unreadable": 0}
+    next(Path("held/red").iterdir()).unlink()
+    stopped = call("remedies", "run", "--budget", "1s")
+    assert f"found others in {tmp_path}/photos: 1 gone (red: 1). To go on" in stopped.err
+    assert f"headstart train {tmp_path}/photos --validation {tmp_path}/val --test" in stopped.err
+    shutil.rmtree("held")
+    assert f"found nothing at {tmp_path}/held. Put them back" in call("finetune", "run").err
+
+
 def test_augment(tiny: Path, call: Call) -> None:
     options = [tiny, "--views", 2, "--rows", 1, "--size", 32]
     assert call("augment", *options).out == "views.png\n"

@@ -276,7 +276,7 @@ def test_a_page_for_light_and_dark_that_allows_nothing_else(page_file: Path) -> 
 
 @pytest.mark.parametrize(
     ("words", "text"),
-    [("fetch everything", "expected web-runtime, found 'everything'. Type: headstart fetch web"),
+    [("fetch everything", "or web-runtime alone, found 'everything'. Type: headstart fetch web"),
      ("export run --to web", "found none: it runs the model in the browser. Type once"),
      ("export run --to onnx --single-file", "expected --single-file with --to web")],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Fetching weights: the only module that uses the network, for the one command whose job it is.
+"""Fetching files: the only module that uses the network, for the commands whose job it is.
 
 A file arrives whole or not at all: its bytes gather in NAME.part, its length and checksum are
 compared, then it takes its name. A fetch that broke off goes on where it stopped, provided the
@@ -70,7 +70,7 @@ def file_name(url: str) -> str:
     name = unquote(urlsplit(url).path).rsplit("/", 1)[-1]
     if name in ("", ".", "..") or "\0" in name:
         raise WeightsError(
-            f"expected the address of a file, found {url}. Type: headstart weights fetch "
+            f"expected the address of a file, found {url}. Give one that ends in its name, such as "
             "https://.../NAME.h5"
         )
     return name
@@ -85,8 +85,8 @@ def _check_address(url: str) -> None:
     if not fetched:
         raise WeightsError(
             f"expected an address that begins with https:// or http://, found {url}. A file that "
-            "is already here is given to --weights. Type: headstart weights fetch "
-            "https://.../NAME.h5"
+            "is already here needs no fetching. Type: headstart weights fetch https://.../NAME.h5, "
+            "or headstart fetch https://.../photos.zip"
         )
 
 
@@ -153,14 +153,19 @@ def fetch(
         raise WeightsError(
             f"{url}: expected {checksum}, found {actual}: the file was removed. {_again(target)}"
         )
-    if checksum is None and part.read_bytes()[:512].lstrip()[:1] == b"<":
+    if checksum is None and _begins_as_page(part):
         _forget(part)
         raise WeightsError(
-            f"{url}: expected weights, found a web page: the file was removed. {_again(target)}"
+            f"{url}: expected a file, found a web page: the file was removed. {_again(target)}"
         )
     part.replace(target)
     _note(part).unlink(missing_ok=True)
     return target
+
+
+def _begins_as_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(512).lstrip()[:1] == b"<"
 
 
 class _Short(Exception):
