@@ -19,7 +19,7 @@ from headstart.images.augment import (
     make_view,
 )
 from headstart.images.transform import Draw, apply
-from headstart.report.contact_sheet import contact_sheet
+from headstart.report.contact_sheet import Shown, contact_sheet
 
 ROW = [10, 20, 30, 40]
 
@@ -301,7 +301,9 @@ def test_read_from_a_recipe() -> None:
 def test_contact_sheet_shows_the_images_and_their_views() -> None:
     images = [np.full((60, 80, 3), (0, 0, 200), np.uint8), np.full((60, 80, 3), 9, np.uint8)]
     images[0][:, :40] = (200, 0, 0)
-    sheet = contact_sheet(images, FLIP, 5, 0, [b"a", b"b"], ["a.jpg", "a" * 60 + ".jpg"])
+    shown = [Shown(images[0], b"a", name="a.jpg", label="cats"),
+             Shown(images[1], b"b", name="a" * 60 + ".jpg")]  # fmt: skip
+    sheet = contact_sheet(shown, FLIP, 5, 0)
     assert sheet.dtype == np.uint8
     red, blue = (sheet == (200, 0, 0)).all(-1), (sheet == (0, 0, 200)).all(-1)
     rows, columns = np.nonzero(red | blue)
@@ -313,14 +315,18 @@ def test_contact_sheet_shows_the_images_and_their_views() -> None:
 @pytest.mark.parametrize("views", [1, 6, 7, 13])
 def test_contact_sheet_has_room_for_every_view(views: int) -> None:
     image = np.full((30, 30, 3), (1, 200, 3), np.uint8)
-    sheet = contact_sheet([image], Augmentation(rotation=20), views, 0, [b"a"])
-    assert (sheet == (1, 200, 3)).all(-1).sum() == (views + 1) * 900
+    photo = np.full((300, 100, 3), (1, 200, 3), np.uint8)
+    shown = [Shown(image, b"a", photo)]
+    sheet = contact_sheet(shown, Augmentation(rotation=20), views, 0, "crop", dark=True)
+    assert sheet[0, 0].tolist() == [0x16, 0x18, 0x1B]
+    assert (sheet == (1, 200, 3)).all(-1).sum() == (views + 1) * 900 + 10 * 30  # its whole
 
 
 def test_contact_sheet_refusals(image: np.ndarray) -> None:
     with pytest.raises(RecipeError, match="found no image"):
-        contact_sheet([], FLIP, 1, 0, [])
+        contact_sheet([], FLIP, 1, 0)
     with pytest.raises(RecipeError, match="one size, found 30x20 and 32x32"):
-        contact_sheet([image, np.zeros((20, 30, 3), np.uint8)], FLIP, 1, 0, [b"a", b"b"])
+        other = np.zeros((20, 30, 3), np.uint8)
+        contact_sheet([Shown(image, b"a"), Shown(other, b"b")], FLIP, 1, 0)
     with pytest.raises(RecipeError, match="found 0 of 'augmentation v1: none'"):
-        contact_sheet([image], NONE, 3, 0, [b"a"])
+        contact_sheet([Shown(image, b"a")], NONE, 3, 0)

@@ -22,7 +22,7 @@ LINES = LineChart(
     "Rise & <fall>", "From 1 to 3.", "x", "share",
     [Line("a<b", [1, 2, 3], [0.1, math.nan, 0.9], kind="both"),
      Line("second", [1, 2], [0.5, 0.5], [0.4, 0.4], [0.6, 0.6], "dots")],
-    y_share=True, diagonal=True, mark=(2, "here"), spoken="No more.",
+    y_share=True, diagonal=True, marks=[(2, "here")], spoken="No more.",
 )  # fmt: skip
 ROWS = RowChart(
     "Rows", "Two.", "share",

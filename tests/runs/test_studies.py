@@ -3,8 +3,6 @@
 import importlib.util
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,13 +14,8 @@ from headstart.errors import ClassifierError
 from headstart.metrics.classification import evaluate
 from headstart.metrics.comparison import compare
 from headstart.recipe import load_recipe
-from headstart.report.plots import (
-    curves_picture,
-    curves_text,
-    dots_picture,
-    learning_picture,
-    spark,
-)
+from headstart.report.plots import curves_text, draw_picture, spark
+from headstart.runs.pictures import picture_compared
 from headstart.runs.remedies import Remedies, Remedy, list_candidates
 
 needs_tensorflow = pytest.mark.skipif(
@@ -35,17 +28,11 @@ pytestmark = [
 ]
 
 
-def test_curves_in_the_terminal_and_as_pictures() -> None:
+def test_curves_in_the_terminal() -> None:
     assert spark([0, 1, 0.5]) == "▁█▅"
     assert spark([3, 3]) == "▁▁"
     history = {"loss": [0.6, 0.2], "val_loss": [0.5, 0.3], "accuracy": [0.5, 0.9]}
     assert "training accuracy   ▁█  0.500 to 0.900" in curves_text(history)
-    for picture in (
-        curves_picture({"one": history}),
-        curves_picture({"one": history, "two": history}),
-        dots_picture("Title", [("a", 0.5, (0.4, 0.6))], "accuracy"),
-    ):
-        assert picture.startswith(b"\x89PNG")
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +147,9 @@ def test_runs_side_by_side(neural: headstart.Run, tiny: Path, tmp_path: Path) ->
     assert pair.n == linear.record["images"]["validation"]
     with pytest.raises(ClassifierError, match="expected two runs or more"):
         headstart.compare(linear)
-    assert compared.curves() == curves_picture({str(neural.folder): neural.history})
+    drawn = picture_compared(compared)
+    assert [line.name for line in drawn.charts[0].lines] == ["neural"]
+    assert compared.curves() == draw_picture(drawn, Path("curves.png"))
     assert linear.summary().startswith("training ")
     assert f"of {pair.n} images right" in linear.summary()
 
@@ -185,32 +174,3 @@ def test_the_notebook_runs(tiny: Path, tmp_path: Path, monkeypatch: pytest.Monke
     text = str(notebook.cells)
     assert "after minus before" in text
     assert "validation" in text
-
-
-@pytest.mark.parametrize("name", ["$x_$", "_hidden", "\u732b", "\U0001f600", "100%", "a\\b"])
-def test_any_name_can_be_drawn(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """No formula is read in a "$", no font is missed aloud, and no name is left out."""
-    history = {"loss": [0.5, 0.4], "accuracy": [0.5, 0.6]}
-    ends = [(0.1, 0.9), (0.2, 0.8)]
-    for draw in (
-        lambda name: curves_picture({name: history, "other": history}),
-        lambda name: dots_picture(name, [(name, 0.5, (0.4, 0.6))], "accuracy"),
-        lambda name: learning_picture([5, 9], [0.5, 0.6], ends, (0.7, (0.6, 0.8)),
-                                      {name: [0.5, 0.6]}),
-    ):  # fmt: skip
-        assert draw(name).startswith(b"\x89PNG")
-        assert draw(name) != draw("")
-    assert caplog.text == ""
-
-
-def test_matplotlib_says_nothing_by_itself(tmp_path: Path) -> None:
-    """Where its cache of fonts lies, and that this takes a moment."""
-    program = "from headstart.report.plots import dots_picture\n"
-    program += "dots_picture('\u732b', [('$x', 0.5, (0.4, 0.6))], 'accuracy')"
-    (tmp_path / "file").write_text("")
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True,
-        env={**os.environ, "MPLCONFIGDIR": str(tmp_path / "file" / "inside")},
-    )  # fmt: skip
-    assert done.returncode == 0
-    assert done.stderr == ""

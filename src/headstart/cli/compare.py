@@ -74,9 +74,11 @@ def compare(
         if out.suffix.lower() in PAGES:
             from headstart.runs.page_compare import draw_compared
 
-            content = draw_compared(compared).encode()
+            content: Any = draw_compared(compared).encode()
         else:
-            content = _compared_picture(compared)
+            from headstart.runs.pictures import picture_compared
+
+            content = picture_compared(compared)
         picture = write_picture(out, "compare.png", content)
     if as_json:
         print_json({**_compared_dict(compared), "picture": picture and str(picture),
@@ -156,16 +158,6 @@ def _choice(run: "Run", key: str) -> str:
     return str(value).removeprefix("augmentation v1: ")
 
 
-def _compared_picture(compared: "Compared") -> bytes:
-    from headstart.report.plots import dots_picture
-
-    if any(run.history for run in compared.runs):
-        return compared.curves()
-    rows = [(f"{name} {split}", m.accuracy, m.accuracy_interval)
-            for name, split, m in _accuracies(compared)]  # fmt: skip
-    return dots_picture("Runs", rows, "accuracy, 95% interval")
-
-
 def _compared_dict(compared: "Compared") -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -210,9 +202,9 @@ def remedies(
 ) -> None:
     """Try what helps against overfitting, by cross-validation inside the training images."""
     from headstart.recipe import seconds
-    from headstart.report.plots import dots_picture
     from headstart.runs.folder import Run
     from headstart.runs.page_compare import draw_remedies
+    from headstart.runs.pictures import picture_remedies
     from headstart.runs.remedies import Remedy
     from headstart.runs.remedies import remedies as try_remedies
     from headstart.system.atomic import write_atomically
@@ -232,8 +224,7 @@ def remedies(
         on_result=None if as_json else show, changed_data=changed_data,
     )  # fmt: skip
     tried, missed = outcome
-    rows: list[Any] = [(r.name, r.metrics.accuracy, r.metrics.accuracy_interval) for r in tried]
-    drawn = dots_picture("Remedies, by cross-validation", rows, "accuracy, 95% interval")
+    drawn = picture_remedies(trained, outcome)
     is_page = out is not None and out.suffix.lower() in PAGES
     beside = claim_free(out.with_suffix(".png")) if out is not None and is_page else out
     picture = write_picture(beside, "remedies.png", drawn, folder=run)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -104,9 +104,11 @@ def _show_cuts(
     if selection.chosen is None:
         tell("too few images, or too little time, to compare cuts: the last layer serves")
         return
+    from headstart.runs.pictures import picture_layers
+
     rows = _rows(selection)
     _print_cuts(rows, _rates(rows, recipe), selection)
-    picture = write_picture(out, "layers.png", _draw_cuts(selection, recipe))
+    picture = write_picture(out, "layers.png", picture_layers(selection, data.name))
     if quiet:
         return
     if selection.untried:
@@ -136,12 +138,16 @@ def _print_json(
 ) -> None:
     content = {"backbone": recipe.backbone, **selection.to_dict(), "picture": None, "next": None}
     if selection.chosen is not None:
+        from headstart.runs.pictures import picture_layers
+
         rows = _rows(selection)
         content["tried"] = [
             {**score.to_dict(), "images_per_second": rate}
             for score, rate in zip(rows, _rates(rows, recipe), strict=True)
         ]
-        content["picture"] = str(write_picture(out, "layers.png", _draw_cuts(selection, recipe)))
+        content["picture"] = str(
+            write_picture(out, "layers.png", picture_layers(selection, data.name))
+        )
         content["next"] = _next_step(selection, data)
     print_json({**content, "warnings": warnings})
 
@@ -193,19 +199,3 @@ def _print_cuts(rows: Sequence["CutScore"], rates: Sequence[float], selection: "
                       f"{rate:,.0f}"))  # fmt: skip
     print_table([Column("  cut", left=True), Column("features"), Column("accuracy"), INTERVAL,
                  Column("loss"), Column("images/s")], cells)  # fmt: skip
-
-
-def _draw_cuts(selection: "Selection", recipe: "Recipe") -> bytes:
-    from headstart.report.plots import depths_picture
-
-    assert selection.chosen is not None
-    singles = _singles(selection)
-    series: dict[str, list[tuple[str, float, Any]]] = {}
-    for score in singles:
-        (cut,) = score.cuts
-        row = cut.layer, score.accuracy, score.accuracy_interval
-        series.setdefault(cut.pooling or recipe.pooling, []).append(row)
-    names = list(dict.fromkeys(score.cuts[0].layer for score in singles))
-    title = f"{selection.recipe.backbone}: which layer serves {selection.images:,} images best"
-    poolings = {pooling: series[pooling] for pooling in sorted(series)}
-    return depths_picture(title, names, poolings, [cut.layer for cut in selection.chosen.cuts])

@@ -52,7 +52,7 @@ def heads(
 ) -> None:
     """Compare heads (linear, neural, class weights, ensembles) inside the training images."""
     from headstart.recipe import load_recipe
-    from headstart.report.plots import dots_picture
+    from headstart.runs.pictures import picture_heads
     from headstart.runs.studies import measure_heads
 
     table = Table([Column("head", 26, left=True), Column("accuracy"), INTERVAL, Column("recall"),
@@ -73,9 +73,7 @@ def heads(
     selection = measure_heads(
         photos, load_recipe(recipe, **choices), progress, None if as_json else show
     )
-    rows = [(score.name, score.accuracy, score.accuracy_interval) for score in selection.tried]
-    drawn = dots_picture("Heads, by cross-validation", rows, "accuracy, 95% interval")
-    picture = write_picture(out, "heads.png", drawn)
+    picture = write_picture(out, "heads.png", picture_heads(selection, photos.name))
     chosen = selection.recipe.changed(budget=load_recipe(recipe).budget)
     next_step = train_command(photos, chosen, recipe)
     if as_json:
@@ -104,20 +102,14 @@ def learning_curve(
     as_json: AsJson = False,
 ) -> None:
     """Tell what more photos would bring, and of which class."""
-    from headstart.report.plots import learning_picture
     from headstart.runs import studies
     from headstart.runs.folder import write_json
+    from headstart.runs.pictures import picture_learning
 
     choices = collect_choices(settings, budget=budget, weights=weights, groups=groups, seed=seed)
     progress = reporter(quiet, as_json)
     curve = studies.learning_curve(photos, recipe, progress=progress, **choices)
-    low, high = curve.overall.gain_interval
-    now = curve.accuracies[-1]
-    drawn = learning_picture(
-        curve.sizes, curve.accuracies, curve.intervals,
-        (curve.overall.forecast, (now + low, min(1.0, now + high))), curve.classes,
-    )  # fmt: skip
-    picture = write_picture(out, "learning_curve.png", drawn)
+    picture = write_picture(out, "learning_curve.png", picture_learning(curve, photos.name))
     if out is not None and (out / "run.json").is_file():  # the run's page then shows it too
         write_json(out / "learning_curve.json", curve.to_dict())
     if as_json:
@@ -176,14 +168,15 @@ def lr(
 ) -> None:
     """Find a learning rate for a neural head (Smith 2017)."""
     from headstart.recipe import load_recipe
-    from headstart.report.plots import rates_picture
+    from headstart.runs.pictures import picture_rates
     from headstart.runs.studies import learning_rates
 
     choices: dict[str, Any] = collect_choices(settings, weights=weights, groups=groups, seed=seed)
     chosen = load_recipe(recipe, **choices)
     progress = reporter(quiet, as_json)
     rates, losses, suggestion = learning_rates(photos, chosen, progress)
-    picture = write_picture(out, "lr.png", rates_picture(rates, losses, suggestion))
+    drawn = picture_rates(rates, losses, suggestion, photos.name)
+    picture = write_picture(out, "lr.png", drawn)
     rate = f"{suggestion:.1e}"
     next_step = train_command(
         photos, chosen.changed(learning_rate=float(rate), head="neural", finetune=False), recipe

@@ -12,6 +12,7 @@ from headstart.system.text import escape, wrap
 
 if TYPE_CHECKING:
     from headstart.recipe import Recipe
+    from headstart.report.charts import Picture
     from headstart.runs.folder import Run
     from headstart.system.progress import Recorder
 
@@ -172,16 +173,22 @@ def line_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def write_picture(out: Path | None, name: str, content: bytes, folder: Path | None = None) -> Path:
+def write_picture(
+    out: Path | None, name: str, content: "bytes | Picture", folder: Path | None = None
+) -> Path:
     """Write a picture where the user says (`out`), or as `name` into the run's `folder`, or into
-    the current folder under a name that is free: nobody's picture is overwritten unasked.
-    Returns where it is.
+    the current folder under a name that is free: nobody's picture is overwritten unasked. Charts
+    are drawn in the form that the name says. Returns where it is.
     """
     from headstart.system.atomic import write_atomically
 
     path = out or (folder / name if folder is not None else claim_free(Path(name)))
     if path.is_dir():
         path = claim_free(path / name)
+    if not isinstance(content, bytes):
+        from headstart.report.plots import draw_picture
+
+        content = draw_picture(content, path)
     write_atomically(path, content)
     return path
 

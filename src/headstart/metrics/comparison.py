@@ -34,8 +34,12 @@ def compare(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> Compar
     """Paired comparison of (N, C) probabilities: McNemar's test by the mid-p value (Fagerland,
     Lydersen and Laake 2013, https://doi.org/10.1186/1471-2288-13-91), and its interval.
     """
-    a, b = first.argmax(axis=1) == labels, second.argmax(axis=1) == labels
-    n, only_a, only_b = len(labels), int((a & ~b).sum()), int((b & ~a).sum())
+    return compare_right(first.argmax(axis=1) == labels, second.argmax(axis=1) == labels)
+
+
+def compare_right(a: np.ndarray, b: np.ndarray) -> Comparison:
+    """The same of two classifiers of which (N,) whether they were right is known."""
+    n, only_a, only_b = len(a), int((a & ~b).sum()), int((b & ~a).sum())
     discordant = only_a + only_b
     fewer = min(only_a, only_b)
     p_value = min(1.0, 2 * float(_mid_p(fewer, discordant, np.array([0.5]))[0]))

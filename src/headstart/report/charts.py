@@ -1,34 +1,31 @@
 """Charts as values, and as SVG that a page holds: titled, described, in colours that the
 colour-blind tell apart and that a dark page redefines.
 
-A chart is drawn in units of a phone's pixels; the page enlarges it. What is drawn in colour is told
-apart by shape or dashes too.
+A chart is drawn in units of a phone's pixels; the page enlarges it. Pictures of the same charts are
+drawn by plots.
 """
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
+
+from headstart.report.style import DASHES
 
 WIDTH, HEIGHT = 440, 280
 LEFT, RIGHT, TOP, BOTTOM = 66, 22, 12, 44  # around the plot
 ROW, NAMES = 21, 168  # of a chart of rows: its height, and the room for its names
 COLOURS = 8  # --c0 to --c7 of the page
-DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 3", "10 4", "4 2 1 2", "3 5")
 SHAPES = 4
+NAMED = 16  # letters of a name at the end of its line
 LETTERS = 7.0  # pixels wide, on average at most
-
-# Light and dark of each: Okabe and Ito's palette, darkened for 3:1 on white, lightened for black.
-PALETTE = (
-    ("#0072b2", "#56b4e9"), ("#c65300", "#ff9a4d"), ("#00805d", "#35d0a0"), ("#a04a84", "#e8a0cc"),
-    ("#8a6500", "#f0c040"), ("#6b4a2f", "#d0a582"), ("#5a5f66", "#b4b9c0"), ("#00626e", "#7fdbe6"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Line:
-    """x, y: of the points, y nan where there is none. low, high: ends of their intervals. kind:
-    "line", "dots", or "both".
+    """x, y: of the points, y nan where there is none. low, high: ends of their intervals, a band
+    around what is only a line. kind: "line", "dots", or "both". faint: one of many, behind all.
     """
 
     name: str
@@ -37,13 +34,15 @@ class Line:
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     kind: str = "line"
+    faint: bool = False
 
 
 @dataclass(frozen=True)
 class LineChart:
     """about: what it shows, in a sentence. spoken: the rest, for those who do not see it.
     x_share, y_share: whether these are shares, told in percent. x_whole: whether x are whole
-    numbers. diagonal: what would be right, or chance. mark: an x that matters, and why.
+    numbers. diagonal: what would be right, or chance. marks: x that matter, and why. direct:
+    whether names stand at the ends of their lines, and not below them all.
     """
 
     title: str
@@ -58,28 +57,33 @@ class LineChart:
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
     diagonal: bool = False
-    mark: tuple[float, str] | None = None
+    marks: Sequence[tuple[float, str]] = ()
+    direct: bool = False
     spoken: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """values: by series value and interval. group: rows of one group lie on one ground."""
+    """values: by series value and interval. group: rows of one group lie on one ground. strong: the
+    one that was chosen. note: a few words at its end.
+    """
 
     name: str
     values: Sequence[tuple[str, float, tuple[float, float] | None]]
     group: str = ""
     strong: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class RowChart:
-    """Shares with their intervals, a row for each name."""
+    """Shares with their intervals, a row for each name. signed: they are differences of shares."""
 
     title: str
     about: str
     x_title: str
     rows: Sequence[Row]
+    signed: bool = False
 
     @property
     def series(self) -> list[str]:
@@ -103,6 +107,17 @@ class ScatterChart:
 Chart = LineChart | RowChart | ScatterChart
 
 
+@dataclass(frozen=True)
+class Picture:
+    """Charts side by side under one title. about: of which photos and run it is, and what was
+    chosen why.
+    """
+
+    title: str
+    about: str
+    charts: Sequence[Chart]
+
+
 def draw(chart: Chart, identity: str) -> str:
     """The <svg> of a chart; `identity`: of its title and description in the page."""
     if isinstance(chart, LineChart):
@@ -122,17 +137,24 @@ def draw(chart: Chart, identity: str) -> str:
     )
 
 
-def standalone(svg: str, style: str) -> str:
-    """The chart as a file of its own, with the page's colours."""
+def standalone(chart: Chart, style: str, about: str = "") -> str:
+    """The chart as a file of its own, with the page's colours, its title and what it is of."""
+    svg, lines = draw(chart, "chart"), [chart.title, *([about] if about else [])]
     head, _, rest = svg.partition("<title")
-    return f"{head}<style>{style}</style><title{rest}\n"
-
-
-def palette_style() -> str:
-    """The colours as variables of a style sheet."""
-    return "".join(
-        f"--c{number}:light-dark({light},{dark});" for number, (light, dark) in enumerate(PALETTE)
-    )
+    names, _, body = rest.partition("</desc>")
+    found = re.search(r'viewBox="0 0 (\d+) (\d+)" width="\d+" height="(\d+)"', head)
+    assert found is not None
+    width, height, top = int(found[1]), int(found[2]), 20 * len(lines) + 8
+    head = head.replace(found[0], f'viewBox="0 0 {width} {height + top}" width="{width}" '
+                        f'height="{height + top}"')  # fmt: skip
+    told = "".join(
+        _write(4, 18 + 20 * number, shorten(line, int(width / LETTERS)),
+               kind="soft" if number else "strong")
+        for number, line in enumerate(lines)
+    )  # fmt: skip
+    moved = body.removesuffix("</svg>")
+    return (f'{head}<style>{style}</style><title{names}</desc>{told}<g transform="translate(0 '
+            f'{top})">{moved}</g></svg>\n')  # fmt: skip
 
 
 def shorten(text: str, letters: int) -> str:
@@ -178,22 +200,20 @@ class Scale:
         return [k * step for k in range(least, math.floor(self.high / step + 1e-9) + 1)]
 
 
-def tell(value: float, share: bool) -> str:
+def tell(value: float, share: bool, signed: bool = False) -> str:
     """A number at an axis."""
+    if signed:
+        return f"{100 * value:+.4g}%" if round(value, 9) else "0"
     if share:
         return f"{100 * value:.4g}%"
     return f"{value:,.0f}" if value == round(value) and abs(value) >= 1 else f"{value:.4g}"
 
 
 def _draw_lines(chart: LineChart) -> tuple[tuple[int, int], list[str]]:
-    known_x = [x for line in chart.lines for x in line.x if math.isfinite(x)]
-    known_y = [
-        y for line in chart.lines for ys in (line.y, line.low, line.high) for y in ys
-        if math.isfinite(y)
-    ]  # fmt: skip
-    low_x, high_x = chart.x_range or (min(known_x, default=0), max(known_x, default=1))
-    low_y, high_y = chart.y_range or _round_out(known_y, chart.y_share)
-    across = Scale(low_x, high_x, LEFT, WIDTH - RIGHT, chart.x_log)
+    (low_x, high_x), (low_y, high_y) = ranges(chart)
+    named = max((LETTERS * len(shorten(line.name, NAMED)) for line in chart.lines), default=0)
+    right = RIGHT + (named if chart.direct else 0)
+    across = Scale(low_x, high_x, LEFT, round(WIDTH - right), chart.x_log)
     up = Scale(low_y, high_y, HEIGHT - BOTTOM, TOP)
     body = [*_axes(across, up, chart)]
     if chart.diagonal:
@@ -201,26 +221,42 @@ def _draw_lines(chart: LineChart) -> tuple[tuple[int, int], list[str]]:
             f'<line class="aid" x1="{across(low_x)}" y1="{up(low_x)}" x2="{across(high_x)}" '
             f'y2="{up(high_x)}"/>'
         )
-    if chart.mark:
-        x, words = across(chart.mark[0]), chart.mark[1]
+    for number, (where, words) in enumerate(chart.marks):
+        x = across(where)
         anchor, shift = ("end", -5) if x > WIDTH / 2 else ("start", 5)
         body.append(f'<line class="aid" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        body.append(_write(x + shift, TOP + 11, words, anchor))
+        body.append(_write(x + shift, TOP + 11 + 15 * number, words, anchor))
     for number, line in enumerate(chart.lines):
         body += _draw_line(line, number, across, up)
+    if chart.direct:
+        ends = last_points(chart)
+        beside = spread([up(y) for _, y in ends], 14)
+        for line, (x, _), y in zip(chart.lines, ends, beside, strict=True):
+            kind = "soft" if line.faint else ""
+            body.append(_write(across(x) + 7, y + 4, shorten(line.name, NAMED), kind=kind))
     dots = all(line.kind == "dots" for line in chart.lines)
     names = [line.name for line in chart.lines]
-    legend, height = _legend(names, HEIGHT, len(names) > 1, dots=dots)
+    legend, height = _legend(names, HEIGHT, len(names) > 1 and not chart.direct, dots=dots)
     return (WIDTH, height), body + legend
 
 
 def _draw_line(line: Line, number: int, across: Scale, up: Scale) -> Iterator[str]:
+    if line.faint:
+        yield from _draw_faint(line, across, up)
+        return
     colour = number % COLOURS
     places = [
         (across(x), up(y))
         for x, y in zip(line.x, line.y, strict=True) if math.isfinite(y) and math.isfinite(x)
     ]  # fmt: skip
+    if line.low and line.kind == "line":
+        ends = [*zip(line.x, line.low, strict=True),
+                *zip(reversed(line.x), reversed(line.high), strict=True)]  # fmt: skip
+        around = " ".join(f"{across(x):g},{up(y):g}" for x, y in ends)
+        yield f'<polygon class="f{colour} around" points="{around}"/>'
     for x, low, high in zip(line.x, line.low, line.high, strict=False):
+        if line.kind == "line":
+            break
         yield (f'<line class="k{colour} thin" x1="{across(x)}" x2="{across(x)}" y1="{up(low)}" '
                f'y2="{up(high)}"/>')  # fmt: skip
     if line.kind != "dots":
@@ -231,6 +267,11 @@ def _draw_line(line: Line, number: int, across: Scale, up: Scale) -> Iterator[st
     if line.kind != "line":
         for x, y in places:
             yield mark_at(x, y, number)
+
+
+def _draw_faint(line: Line, across: Scale, up: Scale) -> Iterator[str]:
+    points = " ".join(f"{across(x):g},{up(y):g}" for x, y in zip(line.x, line.y, strict=True))
+    yield f'<polyline class="grid line" points="{points}"/>'
 
 
 def mark_at(x: float, y: float, number: int, size: float = 4.0) -> str:
@@ -275,11 +316,9 @@ def _write(x: float, y: float, words: str, anchor: str = "start", kind: str = ""
 
 def _draw_rows(chart: RowChart) -> tuple[tuple[int, int], list[str]]:
     series = chart.series
-    known = [
-        v for row in chart.rows for _, value, ends in row.values for v in (value, *(ends or ()))
-    ]
-    low, high = _round_out(known, True)
-    across = Scale(low, high, NAMES + 8, WIDTH - RIGHT)
+    low, high = row_range(chart)
+    noted = max(LETTERS * len(row.note) for row in chart.rows) if chart.rows else 0
+    across = Scale(low, high, NAMES + 8, round(WIDTH - RIGHT - noted))
     top, bottom = 6, 6 + ROW * len(chart.rows)
     body, groups = [], 0
     for number, row in enumerate(chart.rows):
@@ -290,11 +329,16 @@ def _draw_rows(chart: RowChart) -> tuple[tuple[int, int], list[str]]:
     for value in across.ticks():
         x = across(value)
         body.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{top}" y2="{bottom}"/>')
-        body.append(_write(x, bottom + 16, tell(value, True), "middle"))
+        body.append(_write(x, bottom + 16, tell(value, True, chart.signed), "middle"))
+    if chart.signed:
+        zero = across(0)
+        body.append(f'<line class="aid" x1="{zero}" x2="{zero}" y1="{top}" y2="{bottom}"/>')
     for number, row in enumerate(chart.rows):
         middle = top + ROW * (number + 0.5)
         name = shorten(row.name, int(NAMES / LETTERS))
         body.append(_write(NAMES, middle + 4.5, name, "end", "strong" if row.strong else ""))
+        if row.note:
+            body.append(_write(WIDTH - RIGHT - noted + 8, middle + 4.5, row.note, kind="soft"))
         for place, (of, value, ends) in enumerate(row.values):
             at = round(middle + (place - (len(row.values) - 1) / 2) * 5, 1)
             index = series.index(of)
@@ -302,7 +346,9 @@ def _draw_rows(chart: RowChart) -> tuple[tuple[int, int], list[str]]:
                 body.append(f'<line class="k{index % COLOURS} thin" x1="{across(ends[0])}" '
                             f'x2="{across(ends[1])}" y1="{at}" y2="{at}"/>')  # fmt: skip
             body.append(mark_at(across(value), at, index, 3.6))
-    body.append(_write((NAMES + WIDTH) / 2, bottom + 35, chart.x_title, "middle", "soft"))
+    body.append(
+        _write((across.start + across.end) / 2, bottom + 35, chart.x_title, "middle", "soft")
+    )
     legend, height = _legend(series, bottom + BOTTOM, len(series) > 1, dots=True)
     return (WIDTH, height), body + legend
 
@@ -359,6 +405,60 @@ def _legend(
             )
         body.append(_write(x + 26, y + 4.5, shorten(name, int((room - 30) / LETTERS))))
     return body, top + 18 * math.ceil(len(names) / columns) + 6
+
+
+def ranges(chart: LineChart) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Ends of the axes."""
+    known_x = [x for line in chart.lines for x in line.x if math.isfinite(x)]
+    known_y = [
+        y for line in chart.lines for ys in (line.y, line.low, line.high) for y in ys
+        if math.isfinite(y)
+    ]  # fmt: skip
+    return (
+        chart.x_range or (min(known_x, default=0), max(known_x, default=1)),
+        chart.y_range or _round_out(known_y, chart.y_share),
+    )
+
+
+def row_range(chart: RowChart) -> tuple[float, float]:
+    """Ends of the axis of a chart of rows."""
+    known = [
+        v for row in chart.rows for _, value, ends in row.values for v in (value, *(ends or ()))
+    ]
+    if not chart.signed:
+        return _round_out(known, True)
+    low, high = min([0.0, *known]), max([0.0, *known])
+    room = max(0.06 * (high - low), 0.005)
+    return low - room, high + room
+
+
+def last_points(chart: LineChart) -> list[tuple[float, float]]:
+    """Where each line ends; one without a known point at the lower left."""
+    (low_x, _), (low_y, _) = ranges(chart)
+    return [
+        next(((x, y) for x, y in zip(reversed(line.x), reversed(line.y), strict=True)
+              if math.isfinite(y)), (low_x, low_y))
+        for line in chart.lines
+    ]  # fmt: skip
+
+
+def spread(places: Sequence[float], least: float) -> list[float]:
+    """The places moved as little as may be (in squares) so that in their order neighbours are
+    `least` apart: isotonic regression of what is left when their distances are taken off.
+    """
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    blocks: list[list[float]] = []  # sum and count of places that were moved together
+    for rank, i in enumerate(order):
+        blocks.append([places[i] - rank * least, 1])
+        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
+            total, count = blocks.pop()
+            blocks[-1][0] += total
+            blocks[-1][1] += count
+    level = [total / count for total, count in blocks for _ in range(int(count))]
+    moved = list(places)
+    for rank, i in enumerate(order):
+        moved[i] = level[rank] + rank * least
+    return moved
 
 
 def _round_out(values: Sequence[float], share: bool) -> tuple[float, float]:

@@ -14,7 +14,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from headstart.report.charts import Chart, ScatterChart, draw, palette_style, standalone
+from headstart.report.charts import Chart, ScatterChart, draw, standalone
+from headstart.report.style import style_variables
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -36,12 +37,12 @@ def render(template: str, **content: Any) -> str:
 
 def page_style() -> str:
     """The style sheet with the charts' colours."""
-    return _read("style.css").replace("--palette: 0;", palette_style())
+    return _read("style.css").replace("--colours: 0;", style_variables())
 
 
-def chart_file(chart: Chart) -> str:
-    """The chart as an SVG file of its own, light or dark as its viewer is."""
-    return standalone(draw(chart, "chart"), page_style())
+def chart_file(chart: Chart, about: str) -> str:
+    """The chart as an SVG file of its own, light or dark as its viewer is. about: what it is of."""
+    return standalone(chart, page_style(), about)
 
 
 @cache

@@ -1,51 +1,258 @@
-"""The curves of training and validation accuracy and loss, as a picture and in the terminal."""
+"""Pictures as files: PNG or SVG by the file's name, of the same charts that the pages hold.
+
+NAME.png is drawn on a light ground and NAME-dark.png on a dark one; NAME.svg follows whoever shows
+it. And the curves of a training in block characters, for the terminal.
+"""
 
 import io
 import logging
 import math
+import re
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from headstart.report.charts import PALETTE, Chart, LineChart, RowChart, shorten
+from headstart.report import style
+from headstart.report.charts import (
+    NAMED,
+    Chart,
+    Line,
+    LineChart,
+    Picture,
+    RowChart,
+    Scale,
+    ScatterChart,
+    last_points,
+    ranges,
+    row_range,
+    shorten,
+    spread,
+    tell,
+)
 
 History = Mapping[str, Sequence[float]]
 
 BARS = "▁▂▃▄▅▆▇█"
-TRAINING, VALIDATION = "#4878a8", "#d1722e"
+WIDTH, PLOT, ROW = 6.4, 3.6, 0.29  # inches: of a chart, its height, of a row
+LETTER, TITLE, TEXT = 0.083, 0.32, 0.19  # inches: of a letter; heights of a title and a line
+MARKS = "os^D"
 
 
-def curves_picture(histories: Mapping[str, History]) -> bytes:
-    """PNG bytes: accuracy and loss over the epochs, training dashed and validation solid.
-
-    histories: by name, each with Keras' keys loss, accuracy, val_loss, val_accuracy by epoch.
+def draw_picture(picture: Picture, name: Path) -> bytes:
+    """The bytes of a picture of that name: SVG where it ends in .svg, else PNG of 160 dots an inch;
+    on a dark ground where it is called NAME-dark.png.
     """
-    figure = _figure(9, 3.8)
-    left, right = figure.subplots(1, 2)
-    for number, (name, history) in enumerate(histories.items()):
-        one = len(histories) == 1
-        for axis, key in ((left, "accuracy"), (right, "loss")):
-            epochs = range(1, len(history.get(key, ())) + 1)
-            axis.plot(
-                epochs,
-                history.get(key, ()),
-                "--",
-                color=TRAINING if one else f"C{number}",
-                label="training" if one else None,
-                alpha=1 if one else 0.5,
-            )
-            axis.plot(
-                range(1, len(history.get(f"val_{key}", ())) + 1),
-                history.get(f"val_{key}", ()),
-                color=VALIDATION if one else f"C{number}",
-                label="validation" if one else _plain(name),
-            )
-    for axis, title in ((left, "Accuracy"), (right, "Loss")):
-        axis.set_title(title, loc="left")
-        axis.set_xlabel("epoch")
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-    left.legend(frameon=False)
-    return _png(figure)
+    logger = logging.getLogger("matplotlib")
+    if not logger.handlers:  # it tells nobody who has not asked that it makes its cache of fonts
+        logger.addHandler(logging.NullHandler())
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    is_svg = name.suffix.lower() == ".svg"
+    dark = not is_svg and name.stem.endswith("-dark")
+    width = max(WIDTH * (0.85 if len(picture.charts) > 1 else 1) * len(picture.charts), WIDTH)
+    lines = textwrap.wrap(picture.about, int((width - 0.3) / LETTER))
+    head = TITLE + 0.12 + TEXT * len(lines)
+    height = head + max(map(_height, picture.charts))
+    with rc_context(_settings(dark)):
+        # A figure that belongs to no window: the user's own pyplot state stays as it is.
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.get_layout_engine().set(rect=(0.005, 0, 0.99, 1 - head / height), wspace=0.04)  # type: ignore[call-arg, union-attr]
+        figure.text(0.12 / width, 1 - 0.12 / height, picture.title, va="top",
+                    fontsize=12, fontweight="bold")  # fmt: skip
+        for number, line in enumerate(lines):
+            y = 1 - (0.06 + TITLE + TEXT * number) / height
+            figure.text(0.12 / width, y, line, va="top", color=_Pen(dark).soft)
+        axes = figure.subplots(1, len(picture.charts), squeeze=False)[0]
+        for place, (axis, chart) in enumerate(zip(axes, picture.charts, strict=True)):
+            _plot(axis, chart, _Pen(dark), place == 0 or not _alike(chart, picture.charts[0]))
+            if len(picture.charts) > 1:
+                axis.set_title(chart.title, loc="left", fontsize=10)
+        return _svg(figure) if is_svg else _png(figure)
+
+
+class _Pen:
+    """The colours of one ground."""
+
+    def __init__(self, dark: bool) -> None:
+        self.paper, self.ink, self.soft, self.line, self.band = (
+            pair[dark] for pair in (style.PAPER, style.INK, style.SOFT, style.LINE, style.BAND)
+        )
+        self.colours = [pair[dark] for pair in style.PALETTE]
+
+    def colour(self, number: int) -> str:
+        return self.colours[number % len(self.colours)]
+
+
+def _settings(dark: bool) -> dict[str, Any]:
+    pen = _Pen(dark)
+    return {
+        "figure.facecolor": pen.paper, "savefig.facecolor": pen.paper, "axes.facecolor": pen.paper,
+        "text.color": pen.ink, "axes.labelcolor": pen.soft, "axes.edgecolor": pen.soft,
+        "xtick.color": pen.ink, "ytick.color": pen.ink, "grid.color": pen.line, "font.size": 9,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+        "savefig.dpi": style.DPI, "text.parse_math": False, "svg.hashsalt": "headstart",
+    }  # fmt: skip
+
+
+def _height(chart: Chart) -> float:
+    if isinstance(chart, RowChart):
+        legend = len(chart.series) > 1
+        return 0.75 + ROW * len(chart.rows) + 0.3 * legend
+    return PLOT if isinstance(chart, LineChart) else WIDTH * 0.8
+
+
+def _alike(chart: Chart, other: Chart) -> bool:
+    """Whether their rows are the same, so that their names need not be written twice."""
+    return isinstance(chart, RowChart) and isinstance(other, RowChart) and (
+        [row.name for row in chart.rows] == [row.name for row in other.rows]
+    )  # fmt: skip
+
+
+def _plot(axis: Any, chart: Chart, pen: _Pen, named: bool) -> None:
+    if isinstance(chart, LineChart):
+        _plot_lines(axis, chart, pen)
+    elif isinstance(chart, RowChart):
+        _plot_rows(axis, chart, pen, named)
+    else:
+        _plot_scatter(axis, chart, pen)
+
+
+def _plot_lines(axis: Any, chart: LineChart, pen: _Pen) -> None:
+    (low_x, high_x), (low_y, high_y) = ranges(chart)
+    across, up = Scale(low_x, high_x, 0, 1, chart.x_log), Scale(low_y, high_y, 0, 1)
+    if chart.x_log:
+        axis.set_xscale("log")
+    for number, line in enumerate(chart.lines):
+        _plot_line(axis, line, number, pen)
+    if chart.diagonal:
+        axis.plot([low_x, high_x], [low_x, high_x], ":", color=pen.soft)
+    for number, (x, words) in enumerate(chart.marks):
+        axis.axvline(x, linestyle=":", color=pen.soft)
+        left = across(x) > 0.5
+        axis.annotate(words, (x, 1), (-4 if left else 4, -2 - 12 * number), color=pen.soft,
+                      xycoords=("data", "axes fraction"), textcoords="offset points", zorder=5,
+                      bbox={"facecolor": pen.paper, "linewidth": 0, "pad": 1, "alpha": 0.8},
+                      ha="right" if left else "left", va="top")  # fmt: skip
+    ends = last_points(chart)
+    if chart.direct:
+        least = 0.17 / (PLOT - 0.9) * (high_y - low_y)
+        beside = spread([y for _, y in ends], least)
+        for number, (line, (x, _), y) in enumerate(zip(chart.lines, ends, beside, strict=True)):
+            axis.annotate(shorten(line.name, NAMED), (x, y), (7, 0),
+                          textcoords="offset points", va="center", annotation_clip=False,
+                          color=pen.soft if line.faint else pen.colour(number))  # fmt: skip
+    room = 0.02 * (high_y - low_y)
+    axis.set_xlim(low_x, high_x)
+    axis.set_ylim(low_y - room, high_y + room)
+    ticks = [x for x in across.ticks(6) if not chart.x_whole or x == round(x)]
+    axis.set_xticks(ticks, [tell(x, chart.x_share) for x in ticks])
+    axis.set_yticks(up.ticks(), [tell(y, chart.y_share) for y in up.ticks()])
+    axis.minorticks_off()
+    axis.set_xlabel(chart.x_title)
+    axis.set_ylabel(chart.y_title)
+    axis.grid(axis="y")
+    if len(chart.lines) > 1 and not chart.direct:
+        axis.legend(frameon=False, fontsize=8, ncols=2)
+
+
+def _plot_line(axis: Any, line: Line, number: int, pen: _Pen) -> None:
+    if line.faint:
+        axis.plot(line.x, line.y, color=pen.line, linewidth=1.2, zorder=1)
+        return
+    colour = pen.colour(number)
+    dash = style.DASHES[number % len(style.DASHES)]
+    axis.plot(
+        line.x, line.y, color=colour, linewidth=0 if line.kind == "dots" else 1.8, markersize=5,
+        linestyle=(0, tuple(map(float, dash.split()))) if dash else "-",
+        marker="" if line.kind == "line" else MARKS[number % len(MARKS)], label=_named(line.name),
+    )  # fmt: skip
+    if line.low and line.kind == "line":
+        axis.fill_between(line.x, line.low, line.high, color=colour, alpha=0.14, linewidth=0)
+    elif line.low:
+        axis.vlines(line.x, line.low, line.high, color=colour, linewidth=1.2)
+
+
+def _plot_rows(axis: Any, chart: RowChart, pen: _Pen, named: bool) -> None:
+    series, groups = chart.series, 0
+    for place, row in enumerate(chart.rows):
+        groups += place == 0 or row.group != chart.rows[place - 1].group
+        if groups % 2 == 0:
+            axis.axhspan(-place - 0.5, -place + 0.5, color=pen.band, linewidth=0, zorder=0)
+        for at, (name, value, ends) in enumerate(row.values):
+            number = series.index(name)
+            y, colour = -place - 0.2 * (at - (len(row.values) - 1) / 2), pen.colour(number)
+            if ends:
+                axis.plot(list(ends), [y, y], color=colour, linewidth=1.6)
+            axis.plot([value], [y], MARKS[number % len(MARKS)], color=colour,
+                      markersize=8 if row.strong else 5)  # fmt: skip
+        axis.text(1.01, -place, row.note, transform=axis.get_yaxis_transform(),
+                  va="center", color=pen.ink if row.strong else pen.soft,
+                  fontweight="bold" if row.strong else "normal")  # fmt: skip
+    low, high = row_range(chart)
+    axis.set_xlim(low, high)
+    axis.set_ylim(0.6 - len(chart.rows), 0.6)
+    ticks = Scale(low, high, 0, 1).ticks()
+    axis.set_xticks(ticks, [tell(x, True, chart.signed) for x in ticks])
+    names = [shorten(row.name, 36) if named else "" for row in chart.rows]
+    axis.set_yticks([-place for place in range(len(names))], names)
+    for label, row in zip(axis.get_yticklabels(), chart.rows, strict=True):
+        label.set_fontweight("bold" if row.strong else "normal")
+    axis.tick_params(axis="y", length=0)
+    if chart.signed:
+        axis.axvline(0, linestyle=":", color=pen.soft)
+    axis.set_xlabel(chart.x_title)
+    axis.grid(axis="x")
+    axis.spines["left"].set_visible(False)
+    if len(series) > 1:
+        for number, name in enumerate(series):
+            axis.plot([], [], MARKS[number % len(MARKS)], color=pen.colour(number),
+                      markersize=5, label=_named(name))  # fmt: skip
+        axis.legend(frameon=False, ncols=len(series), loc="lower left", bbox_to_anchor=(0, 1),
+                    borderaxespad=0, handletextpad=0.1)  # fmt: skip
+
+
+def _plot_scatter(axis: Any, chart: ScatterChart, pen: _Pen) -> None:
+    for number in sorted({point[2] for point in chart.points}):
+        inside = [point for point in chart.points if point[2] == number]
+        axis.plot([p[0] for p in inside], [p[1] for p in inside], MARKS[number % len(MARKS)],
+                  color=pen.colour(number), markersize=3, linestyle="",
+                  label=_named(chart.classes[number]))  # fmt: skip
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.legend(frameon=False, fontsize=8, ncols=5, loc="upper center", bbox_to_anchor=(0.5, 0))
+
+
+def _named(name: str) -> str:
+    """A name for a legend, which leaves out those that begin with "_"."""
+    return " " + name if name.startswith("_") else name
+
+
+def _png(figure: Any) -> bytes:
+    return _save(figure, format="png")
+
+
+def _svg(figure: Any) -> bytes:
+    """Its colours are light or dark as whoever shows it is; where that is not understood, light."""
+    text = _save(figure, format="svg", metadata={"Date": None}).decode()
+    pairs = [style.PAPER, style.INK, style.SOFT, style.LINE, style.BAND, *style.PALETTE]
+    for light, dark in pairs:
+        text = re.sub(rf"(fill|stroke): {light}\b",
+                      rf"\1: {light}; \1: light-dark({light}, {dark})", text)  # fmt: skip
+    head, _, body = text.partition("<defs>")
+    return f"{head}<style>:root {{ color-scheme: light dark }}</style><defs>{body}".encode()
+
+
+def _save(figure: Any, **form: Any) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():  # letters that the font lacks are drawn as boxes
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(buffer, **form)
+    return buffer.getvalue()
 
 
 def curves_text(history: History) -> str:
@@ -71,183 +278,3 @@ def spark(values: Sequence[float]) -> str:
         BARS[round((value - low) / span * (len(BARS) - 1))] if math.isfinite(value) else "x"
         for value in values
     )
-
-
-def dots_picture(
-    title: str, rows: Sequence[tuple[str, float, tuple[float, float]]], axis_title: str
-) -> bytes:
-    """PNG bytes: for each row a name, a value and its interval, one under the other."""
-    figure = _figure(8, 1.2 + 0.42 * len(rows))
-    axis = figure.subplots()
-    for place, (_, value, (low, high)) in enumerate(rows):
-        axis.plot([low, high], [-place, -place], color=TRAINING, linewidth=2)
-        axis.plot([value], [-place], "o", color=VALIDATION)
-    axis.set_ylim(0.5 - len(rows), 0.5)
-    axis.set_yticks([-place for place in range(len(rows))], [_plain(name) for name, _, _ in rows])
-    axis.set_xlabel(axis_title)
-    axis.set_title(_plain(title), loc="left")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="x", alpha=0.3)
-    return _png(figure)
-
-
-def learning_picture(
-    sizes: Sequence[int],
-    accuracies: Sequence[float],
-    intervals: Sequence[tuple[float, float]],
-    forecast: tuple[float, tuple[float, float]],
-    classes: Mapping[str, Sequence[float]],
-) -> bytes:
-    """PNG bytes: accuracy over the number of images, classes faint, and twice as many forecast."""
-    figure = _figure(8, 4.4)
-    axis = figure.subplots()
-    if len(classes) <= 12:
-        for name, values in classes.items():
-            axis.plot(sizes, values, alpha=0.35, linewidth=1, label=_plain(name))
-    low = [value - ends[0] for value, ends in zip(accuracies, intervals, strict=True)]
-    high = [ends[1] - value for value, ends in zip(accuracies, intervals, strict=True)]
-    axis.errorbar(sizes, accuracies, [low, high], fmt="o-", color=TRAINING, label="all classes")
-    value, (least, greatest) = forecast
-    twice = 2 * sizes[-1]
-    axis.plot([sizes[-1], twice], [accuracies[-1], value], "--", color=VALIDATION)
-    axis.errorbar([twice], [value], [[max(0, value - least)], [max(0, greatest - value)]],
-                  fmt="o", color=VALIDATION, label="forecast")  # fmt: skip
-    axis.set_xscale("log", base=2)
-    axis.set_xticks([*sizes, twice], [f"{size:,}" for size in [*sizes, twice]])
-    axis.minorticks_off()
-    axis.set_xlabel("training images")
-    axis.set_ylabel("accuracy, held out, 95% interval")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="y", alpha=0.3)
-    axis.legend(frameon=False, fontsize=8, ncols=2)
-    return _png(figure)
-
-
-def depths_picture(
-    title: str,
-    names: Sequence[str],
-    series: Mapping[str, Sequence[tuple[str, float, tuple[float, float]]]],
-    chosen: Sequence[str] = (),
-) -> bytes:
-    """PNG bytes: accuracy with its interval over the layers of a backbone, one colour a pooling.
-
-    names: the layers, from the input on. series: by pooling, rows of layer, accuracy and interval.
-    chosen: layers to be marked.
-    """
-    figure = _figure(max(7, 0.24 * len(names) + 2), 4.6)
-    axis = figure.subplots()
-    for number, (pooling, rows) in enumerate(series.items()):
-        places = [names.index(name) + 0.12 * number for name, _, _ in rows]
-        values = [value for _, value, _ in rows]
-        lengths = [[v - low for _, v, (low, _) in rows], [high - v for _, v, (_, high) in rows]]
-        axis.errorbar(places, values, lengths, fmt="o", markersize=4, elinewidth=1, label=pooling,
-                      color=f"C{number}")  # fmt: skip
-    for name in set(chosen) & set(names):
-        axis.axvline(names.index(name), color=VALIDATION, alpha=0.25, linewidth=9, zorder=0)
-    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-    axis.set_ylabel("accuracy by cross-validation, 95% interval")
-    axis.set_title(_plain(title), loc="left")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="y", alpha=0.3)
-    axis.legend(frameon=False)
-    return _png(figure)
-
-
-def rates_picture(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> bytes:
-    """PNG bytes: loss over learning rate, the suggested one marked."""
-    figure = _figure(6, 3.6)
-    axis = figure.subplots()
-    axis.plot(rates, losses, color=TRAINING)
-    axis.axvline(suggestion, color=VALIDATION, linestyle="--", label=f"suggested {suggestion:.1e}")
-    axis.set_xscale("log")
-    axis.set_xlabel("learning rate")
-    axis.set_ylabel("loss")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False)
-    return _png(figure)
-
-
-def chart_picture(chart: Chart) -> bytes:
-    """PNG bytes of a chart that a page holds as SVG."""
-    height = 1.2 + 0.3 * len(chart.rows) if isinstance(chart, RowChart) else 4.4
-    figure = _figure(6.4, height)
-    axis = figure.subplots()
-    colours = [light for light, _ in PALETTE]
-    if isinstance(chart, LineChart):
-        _plot_lines(axis, chart, colours)
-    elif isinstance(chart, RowChart):
-        _plot_rows(axis, chart, colours)
-    else:
-        for number in sorted({point[2] for point in chart.points}):
-            inside = [point for point in chart.points if point[2] == number]
-            axis.plot([p[0] for p in inside], [p[1] for p in inside], "os^D"[number % 4],
-                      color=colours[number % len(colours)], markersize=3, linestyle="",
-                      label=_plain(chart.classes[number]))  # fmt: skip
-        axis.set_xticks([])
-        axis.set_yticks([])
-    axis.set_title(_plain(chart.title), loc="left", fontsize=10)
-    axis.spines[["top", "right"]].set_visible(False)
-    if len(axis.get_legend_handles_labels()[1]) > 1:
-        axis.legend(frameon=False, fontsize=7, ncols=2)
-    return _png(figure)
-
-
-def _plot_lines(axis, chart: LineChart, colours: Sequence[str]) -> None:  # type: ignore[no-untyped-def]
-    for number, line in enumerate(chart.lines):
-        colour = colours[number % len(colours)]
-        style = {"line": "-", "dots": "o", "both": "o-"}[line.kind]
-        axis.plot(line.x, line.y, style, color=colour, label=_plain(line.name), markersize=4)
-        if line.low:
-            axis.vlines(line.x, line.low, line.high, color=colour, linewidth=1)
-    if chart.x_log:
-        axis.set_xscale("log")
-    if chart.diagonal:
-        axis.plot([0, 1], [0, 1], ":", color="grey")
-    if chart.mark:
-        axis.axvline(chart.mark[0], linestyle=":", color="grey")
-    axis.set_xlabel(chart.x_title)
-    axis.set_ylabel(chart.y_title)
-    axis.grid(axis="y", alpha=0.3)
-
-
-def _plot_rows(axis, chart: RowChart, colours: Sequence[str]) -> None:  # type: ignore[no-untyped-def]
-    for number, series in enumerate(chart.series):
-        for place, row in enumerate(chart.rows):
-            for name, value, ends in row.values:
-                if name != series:
-                    continue
-                y, colour = -place - 0.15 * number, colours[number % len(colours)]
-                axis.plot(list(ends or ()), [y] * len(ends or ()), color=colour, linewidth=1)
-                axis.plot([value], [y], "os^D"[number % 4], color=colour, markersize=4)
-        axis.plot([], [], "os^D"[number % 4], color=colours[number % len(colours)],
-                  label=_plain(series))  # fmt: skip
-    axis.set_yticks([-place for place in range(len(chart.rows))],
-                    [_plain(shorten(row.name, 32)) for row in chart.rows], fontsize=7)  # fmt: skip
-    axis.set_xlabel(chart.x_title)
-    axis.grid(axis="x", alpha=0.3)
-
-
-def _plain(name: str) -> str:
-    """A name as text: "$" would begin a formula, "_" at the beginning keep it out of the legend."""
-    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
-
-
-def _figure(width: float, height: float):  # type: ignore[no-untyped-def]
-    """A figure that belongs to no window: the user's own pyplot state stays as it is."""
-    logger = logging.getLogger("matplotlib")
-    if not logger.handlers:  # it tells nobody who has not asked that it makes its cache of fonts
-        logger.addHandler(logging.NullHandler())
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _png(figure) -> bytes:  # type: ignore[no-untyped-def]
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():  # letters that the font lacks are drawn as boxes
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure.savefig(buffer, format="png")
-    return buffer.getvalue()

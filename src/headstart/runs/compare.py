@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,10 +50,13 @@ class Compared:
                 if set(_classes(run)) != set(_classes(first))]  # fmt: skip
 
     def curves(self) -> bytes:
-        """Accuracy and loss over the epochs of those with a history, in one picture (PNG)."""
-        from headstart.report.plots import curves_picture
+        """Validation accuracy and loss over the epochs of those with a history, in one picture
+        (PNG); without any the accuracies.
+        """
+        from headstart.report.plots import draw_picture
+        from headstart.runs.pictures import picture_compared
 
-        return curves_picture({str(run.folder): run.history for run in self.runs if run.history})
+        return draw_picture(picture_compared(self), Path("curves.png"))
 
 
 def compare(

@@ -23,9 +23,9 @@ from headstart.data.item import Item
 from headstart.errors import HeadstartError
 from headstart.explain import neighbours
 from headstart.metrics import curves
-from headstart.report.charts import Chart
+from headstart.report.charts import Chart, Picture
 from headstart.report.page import chart_file, render
-from headstart.report.plots import chart_picture
+from headstart.report.plots import draw_picture
 from headstart.runs import page_charts as charts
 from headstart.runs.folder import Run, read_training
 from headstart.runs.judged import Judged, read_judged
@@ -36,6 +36,7 @@ from headstart.runs.page_pictures import (
     find_images,
     open_explainer,
 )
+from headstart.runs.pictures import name_run
 from headstart.system.atomic import write_atomically
 
 PAGE, CHARTS = "report.html", "charts"
@@ -82,10 +83,13 @@ def write_page(
     content, drawn = gather(run, places, effort)
     folder = run.folder / CHARTS
     folder.mkdir(exist_ok=True)
+    of = name_run(run)
     for name, chart in drawn.items():
-        write_atomically(folder / f"{name}.svg", chart_file(chart).encode())
+        write_atomically(folder / f"{name}.svg", chart_file(chart, of).encode())
         if pictures:
-            write_atomically(folder / f"{name}.png", chart_picture(chart))
+            file, picture = folder / f"{name}.png", Picture(chart.title, f"{of}. {chart.about}",
+                                                            [chart])  # fmt: skip
+            write_atomically(file, draw_picture(picture, file))
     path = run.folder / PAGE
     write_atomically(path, render("run.html", **content).encode())
     return path
@@ -115,7 +119,9 @@ def gather(
         "verdict": run.verdict or _judge_linear(run),
         "lacks": [],
     }
-    for chart in charts.chart_history(run.history, record.get("kept_epoch")):
+    for chart in charts.chart_history(
+        run.history, record.get("kept_epoch"), (record.get("images") or {}).get("validation")
+    ):
         drawn[f"history_{chart.y_title}"] = chart
     _keep(drawn, "regularisation", charts.chart_path(linear))
     _keep(

@@ -4,6 +4,7 @@ Letters: N images, C classes.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,25 +32,52 @@ CLASSES_MAPPED = 20  # beyond which colours tell nothing
 GRID = 8  # fields of a side of the map of thumbnails, an image each
 
 
-def chart_history(history: Mapping[str, Sequence[float]], kept: int | None) -> list[LineChart]:
-    """Accuracy and loss over the epochs."""
+def chart_history(
+    history: Mapping[str, Sequence[float]], kept: int | None, judged: int | None = None
+) -> list[LineChart]:
+    """Accuracy and loss over the epochs, the best epoch marked and the one that was kept.
+
+    judged: validation images, from which the interval of their accuracy follows.
+    """
     charts = []
+    marks = mark_epochs(history, kept)
     for key, title in (("accuracy", "Accuracy"), ("loss", "Loss")):
         lines = []
         for name, column in (("training", key), ("validation", f"val_{key}")):
             values = list(history.get(column, ()))
             if values:
-                lines.append(Line(name, range(1, len(values) + 1), values))
+                counted = judged if column == "val_accuracy" else None
+                ends = [interval(v * counted, counted) or (0.0, 1.0) for v in values if counted]
+                low, high = [low for low, _ in ends], [high for _, high in ends]
+                lines.append(Line(name, range(1, len(values) + 1), values, low, high))
         if not lines:
             continue
-        ends = "; ".join(f"{line.name} from {line.y[0]:.3f} to {line.y[-1]:.3f}" for line in lines)
+        told = "; ".join(f"{line.name} from {_tell(line.y[0], key)} to {_tell(line.y[-1], key)}"
+                         for line in lines)  # fmt: skip
         epochs = max(len(line.x) for line in lines)
+        band = "; band: 95% interval of validation" if any(line.low for line in lines) else ""
         charts.append(LineChart(
-            f"{title} by epoch", f"{title} over {epochs} epochs: {ends}.", "epoch", title.lower(),
-            lines, y_share=key == "accuracy", x_whole=True, x_range=(1, max(2, epochs)),
-            mark=(kept, "kept") if kept else None,
+            f"{title} by epoch", f"{title} over {epochs} epochs: {told}{band}.", "epoch",
+            title.lower(), lines, y_share=key == "accuracy", x_whole=True,
+            x_range=(1, max(2, epochs)), marks=marks, direct=True,
         ))  # fmt: skip
     return charts
+
+
+def mark_epochs(
+    history: Mapping[str, Sequence[float]], kept: int | None
+) -> list[tuple[float, str]]:
+    """The epoch of the lowest validation loss, and the one whose weights were kept."""
+    losses = [loss if math.isfinite(loss) else math.inf for loss in history.get("val_loss", ())]
+    best = 1 + losses.index(min(losses)) if losses else None
+    if best is not None and best == kept:
+        return [(best, f"best for validation, and kept: {best}")]
+    marks = [] if best is None else [(float(best), f"best for validation: {best}")]
+    return marks + ([(float(kept), f"kept: {kept}")] if kept else [])
+
+
+def _tell(value: float, key: str) -> str:
+    return f"{value:.1%}" if key == "accuracy" else f"{value:.3f}"
 
 
 def chart_path(linear: Mapping[str, Any]) -> LineChart | None:
@@ -71,7 +99,7 @@ def chart_path(linear: Mapping[str, Any]) -> LineChart | None:
         f"Strengths from {strengths[0]:.2g} to {strengths[-1]:.2g} were tried; {chosen:.2g} has "
         f"the lowest log loss, {min(losses):.3f}.",
         "strength: weak to strong", "log loss ± standard error", [line], x_log=True,
-        mark=(chosen, "chosen"),
+        marks=[(chosen, f"chosen: {chosen:.2g}")],
     )  # fmt: skip
 
 
@@ -103,7 +131,8 @@ def chart_layers(selection: Mapping[str, Any], cuts: Sequence[str]) -> RowChart 
     rows = [
         Row(layer, [(pooling, row["accuracy"], tuple(row["interval"]))
                     for (name, pooling), row in scores.items() if name == layer],
-            group=_stage(layer), strong=layer in names)
+            group=_stage(layer), strong=layer in names,
+            note="chosen" if layer in names else "")
         for layer in sorted(layers, key=lambda name: -layers[name])
     ]  # fmt: skip
     best = max(scores.values(), key=lambda row: row["accuracy"])
@@ -242,20 +271,26 @@ def _thin(count: int) -> np.ndarray:
 
 
 def chart_learning(curve: Mapping[str, Any]) -> LineChart:
-    """Accuracy over the number of training images, and what twice as many are forecast to bring."""
+    """Accuracy over the number of training images, and what twice as many are forecast to bring;
+    faint the classes that are hardest.
+    """
     sizes, accuracies = curve["sizes"], curve["accuracies"]
     ends, overall = curve["intervals"], curve["overall"]
     now, twice = accuracies[-1], 2 * sizes[-1]
     low, high = overall["gain_interval"]
+    classes = sorted((curve.get("classes") or {}).items(), key=lambda pair: pair[1][-1])[:DRAWN]
+    rest = "" if len(classes) == len(curve.get("classes") or {}) else ", the hardest of them"
     return LineChart(
         "Accuracy over the number of training images",
         f"From {accuracies[0]:.1%} with {sizes[0]:,} images to {now:.1%} with {sizes[-1]:,}; with "
-        f"{twice:,} forecast {overall['forecast']:.1%}.",
+        f"{twice:,} forecast {overall['forecast']:.1%} ({max(0.0, now + low):.1%} to "
+        f"{min(1.0, now + high):.1%})." + (f" Faint: the classes{rest}." if classes else ""),
         "training images", "accuracy, held out",
-        [Line("measured", sizes, accuracies, [e[0] for e in ends], [e[1] for e in ends], "both"),
+        [Line("all", sizes, accuracies, [e[0] for e in ends], [e[1] for e in ends], "both"),
          Line("forecast", [sizes[-1], twice], [now, overall["forecast"]],
-              [now, max(0.0, now + low)], [now, min(1.0, now + high)], "both")],
-        x_log=True, y_share=True, x_range=(sizes[0], twice),
+              [now, max(0.0, now + low)], [now, min(1.0, now + high)], "both"),
+         *(Line(name, sizes, values, faint=True) for name, values in classes)],
+        x_log=True, y_share=True, x_range=(sizes[0], twice), direct=True,
     )  # fmt: skip
 
 

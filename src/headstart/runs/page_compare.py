@@ -1,10 +1,9 @@
 """Pages of runs side by side and of remedies, of the same make as a run's."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from headstart.report.charts import Line, LineChart, Row, RowChart
 from headstart.report.page import render
+from headstart.runs import pictures
 from headstart.runs.compare import Compared
 from headstart.runs.remedies import Remedies
 
@@ -20,15 +19,6 @@ def draw_compared(compared: Compared) -> str:
         for split in SPLITS
         if split in run.metrics and run.metrics[split].accuracy is not None
     ]
-    short = {str(run.folder): run.folder.name for run in compared.runs}
-    if len(set(short.values())) < len(short):
-        short = {name: name for name in names}
-    several = len({split for _, split, _ in measured}) > 1
-    chart = _chart_rows(
-        "Accuracy of each run",
-        [(f"{short[name]}, {split}" if several else short[name], figures)
-         for name, split, figures in measured],
-    )  # fmt: skip
     pairs, notes = [], [f"{note}." for note in compared.notes]
     for name, pair in zip(names[1:], compared.pairs, strict=True):
         if pair is None:
@@ -50,7 +40,8 @@ def draw_compared(compared: Compared) -> str:
             "training images, tells headstart compare with --repeats 5."
         )
     return render(
-        "compare.html", title="Runs side by side", verdict=None, chart=chart,
+        "compare.html", title="Runs side by side", verdict=None,
+        shown=[pictures.chart_accuracies(compared), *pictures.chart_pairs(compared)],
         about=f"{len(names)} runs for {len(compared.runs[0].record['classes'])} classes: "
         + ", ".join(names) + ".",
         columns=["Run", "Split", "Accuracy", "95% interval", "Images"],
@@ -58,7 +49,7 @@ def draw_compared(compared: Compared) -> str:
                f"{figures.n:,}") for name, split, figures in measured],
         pairs=pairs, pairs_of="Runs", notes=notes, runs=names,
         recipes=[(key, list(map(_tell, values))) for key, values in compared.recipes.items()],
-        curves=_chart_histories(compared), next=None, untried=[],
+        curves=pictures.chart_histories(compared), next=None, untried=[],
     )  # fmt: skip
 
 
@@ -81,8 +72,7 @@ def draw_remedies(folder: str, outcome: Remedies, next_step: str) -> str:
         f"{outcome.tried[0].metrics.n:,} training images.",
         verdict=f"Best for its time: {outcome.best.name}. What the choice among so many flatters "
         f"taken off it is worth {worth.accuracy:.1%} ({low:.1%} to {high:.1%}).",
-        chart=_chart_rows("Accuracy with each remedy",
-                          [(remedy.name, remedy.metrics) for remedy in outcome.tried]),
+        shown=pictures.chart_remedies(outcome),
         columns=["Remedy", "Accuracy", "95% interval", "Seconds"],
         rows=[(remedy.name, f"{remedy.metrics.accuracy or 0:.1%}",
                _list_ends(remedy.metrics.accuracy_interval), f"{remedy.seconds:.0f}")
@@ -91,31 +81,6 @@ def draw_remedies(folder: str, outcome: Remedies, next_step: str) -> str:
         notes=["Verdicts allow for how many were tried, p-values do not."],
         runs=[], recipes=[], curves=[], next=next_step, untried=untried,
     )  # fmt: skip
-
-
-def _chart_rows(title: str, rows: Sequence[tuple[str, Any]]) -> RowChart:
-    best = max(rows, key=lambda row: row[1].accuracy, default=None)
-    about = f"{len(rows)} rows; the highest is {best[0]}, {best[1].accuracy:.1%}." if best else ""
-    return RowChart(
-        title, about, "accuracy, 95% interval",
-        [Row(name, [("accuracy", figures.accuracy, figures.accuracy_interval)])
-         for name, figures in rows],
-    )  # fmt: skip
-
-
-def _chart_histories(compared: Compared) -> list[LineChart]:
-    """Validation accuracy and loss of the runs that have epochs."""
-    charts = []
-    for key, title in (("val_accuracy", "Validation accuracy"), ("val_loss", "Validation loss")):
-        lines = [
-            Line(str(run.folder), range(1, len(run.history[key]) + 1), run.history[key])
-            for run in compared.runs if run.history.get(key)
-        ]  # fmt: skip
-        if lines:
-            ends = "; ".join(f"{line.name} ends at {line.y[-1]:.3f}" for line in lines)
-            charts.append(LineChart(f"{title} by epoch", f"{ends}.", "epoch", title.lower(), lines,
-                                    x_whole=True, y_share=key == "val_accuracy"))  # fmt: skip
-    return charts
 
 
 def _list_ends(ends: tuple[float, float] | None) -> str:

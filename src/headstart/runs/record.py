@@ -21,11 +21,12 @@ from headstart.heads.fit import Trained
 from headstart.images.augment import NONE
 from headstart.metrics.task import Task
 from headstart.recipe import Recipe
-from headstart.report.plots import curves_picture
+from headstart.report.plots import draw_picture
 from headstart.report.verdict import Regularisation, verdict
 from headstart.runs import folder as runs
 from headstart.runs import judged, keras_file
 from headstart.runs.fields import FORMAT
+from headstart.runs.pictures import name_training, picture_curves
 from headstart.runs.steps import Inputs, Results
 from headstart.selection.cuts import Selection
 from headstart.selection.heads import HeadSelection
@@ -116,7 +117,10 @@ def write_run(
         [(item.name, item.label, str(item.path.absolute())) for item in features["train"].items],
     ).write(folder / neighbours.FILE)
     if trained.history:
-        write_atomically(folder / "curves.png", curves_picture({"": trained.history}))
+        images = {split: len(part.items) for split, part in features.items()}
+        of = name_training(folder, source, images, classes)
+        drawn = picture_curves(of, trained.history, trained.kept_epoch, images.get("validation"))
+        write_atomically(folder / "curves.png", draw_picture(drawn, folder / "curves.png"))
     runs.write_json(
         folder / "metrics.json", {split: measured.to_dict() for split, measured in metrics.items()}
     )
