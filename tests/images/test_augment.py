@@ -325,8 +325,8 @@ def test_contact_sheet_has_room_for_every_view(views: int) -> None:
 def test_contact_sheet_refusals(image: np.ndarray) -> None:
     with pytest.raises(RecipeError, match="found no image"):
         contact_sheet([], FLIP, 1, 0)
+    both = [Shown(image, b"a"), Shown(np.zeros((20, 30, 3), np.uint8), b"b")]
     with pytest.raises(RecipeError, match="one size, found 30x20 and 32x32"):
-        other = np.zeros((20, 30, 3), np.uint8)
-        contact_sheet([Shown(image, b"a"), Shown(other, b"b")], FLIP, 1, 0)
+        contact_sheet(both, FLIP, 1, 0)
     with pytest.raises(RecipeError, match="found 0 of 'augmentation v1: none'"):
         contact_sheet([Shown(image, b"a")], NONE, 3, 0)

@@ -56,6 +56,7 @@ def test_names_at_the_ends_of_lines_do_not_touch() -> None:
     assert spread([1, 5, 9], 2) == [1, 5, 9]
     assert spread([5, 5, 5], 2) == [3, 5, 7]
     assert spread([4, 1, 1.5], 1) == [4, 0.75, 1.75]
+    assert spread([5, 5], 2, [1, 2]) == [5, 5]  # one beside the other
     assert spread([], 1) == []
 
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli.app import app, command
-from headstart.cli.options import AsJson, Budget, ChangedData, Quiet, RunFolder, parse_path
+from headstart.cli.options import (
+    AsJson,
+    Budget,
+    ChangedData,
+    Quiet,
+    RunFolder,
+    parse_as,
+    parse_path,
+)
 from headstart.cli.output import (
     INTERVAL,
     Column,
@@ -48,9 +56,9 @@ def compare(
         Path | None,
         typer.Option(
             "--out",
-            parser=parse_path,
+            parser=parse_as(*PAGES, ".png", ".svg"),
             metavar="PAGE",
-            help="A page (NAME.html), or a picture of the curves, else of the accuracies.",
+            help="A page (NAME.html), or a picture (NAME.png, NAME-dark.png, NAME.svg).",
         ),
     ] = None,
     repeats: Annotated[
@@ -192,7 +200,7 @@ def remedies(
         Path | None,
         typer.Option(
             "--out",
-            parser=parse_path,
+            parser=parse_as(*PAGES, ".png", ".svg"),
             metavar="PICTURE",
             help="The picture to write, page and best recipe beside it. Default: in the run.",
         ),

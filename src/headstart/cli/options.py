@@ -1,7 +1,7 @@
 """Options that several commands share: each is defined once and means the same everywhere."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +23,20 @@ def parse_path(text: str | Path) -> Path:
     except UnicodeEncodeError:
         raise typer.BadParameter(f"expected a name that files can have, found {text!r}") from None
     return Path(text)
+
+
+def parse_as(*suffixes: str) -> Callable[[str | Path], Path]:
+    """What reads the place of something to write in one of these forms, or a folder for it."""
+
+    def parse_written(text: str | Path) -> Path:
+        path = parse_path(text)
+        if path.suffix and path.suffix.lower() not in suffixes and not path.is_dir():
+            raise typer.BadParameter(
+                f"expected a name that ends in {', '.join(suffixes)}, found {path.name!r}"
+            )
+        return path
+
+    return parse_written
 
 
 def parse_share(text: str | float) -> float:
@@ -107,9 +121,9 @@ Picture = Annotated[
     Path | None,
     typer.Option(
         "--out",
-        parser=parse_path,
+        parser=parse_as(".png", ".svg"),
         metavar="PICTURE",
-        help="The picture to write. Default: a new one in this folder.",
+        help="The picture to write: NAME.png, NAME-dark.png or NAME.svg. Default: a new one here.",
     ),
 ]
 NewRun = Annotated[

@@ -230,7 +230,7 @@ def _draw_lines(chart: LineChart) -> tuple[tuple[int, int], list[str]]:
         body += _draw_line(line, number, across, up)
     if chart.direct:
         ends = last_points(chart)
-        beside = spread([up(y) for _, y in ends], 14)
+        beside = spread([up(y) for _, y in ends], 14, [x for x, _ in ends])
         for line, (x, _), y in zip(chart.lines, ends, beside, strict=True):
             kind = "soft" if line.faint else ""
             body.append(_write(across(x) + 7, y + 4, shorten(line.name, NAMED), kind=kind))
@@ -442,22 +442,28 @@ def last_points(chart: LineChart) -> list[tuple[float, float]]:
     ]  # fmt: skip
 
 
-def spread(places: Sequence[float], least: float) -> list[float]:
+def spread(
+    places: Sequence[float], least: float, columns: Sequence[float] | None = None
+) -> list[float]:
     """The places moved as little as may be (in squares) so that in their order neighbours are
     `least` apart: isotonic regression of what is left when their distances are taken off.
+    columns: only those of the same one are neighbours.
     """
-    order = sorted(range(len(places)), key=lambda i: places[i])
-    blocks: list[list[float]] = []  # sum and count of places that were moved together
-    for rank, i in enumerate(order):
-        blocks.append([places[i] - rank * least, 1])
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
-            total, count = blocks.pop()
-            blocks[-1][0] += total
-            blocks[-1][1] += count
-    level = [total / count for total, count in blocks for _ in range(int(count))]
+    columns = columns or [0.0] * len(places)
+    order = sorted(range(len(places)), key=lambda i: (columns[i], places[i]))
     moved = list(places)
-    for rank, i in enumerate(order):
-        moved[i] = level[rank] + rank * least
+    for column in dict.fromkeys(columns):
+        inside = [i for i in order if columns[i] == column]
+        blocks: list[list[float]] = []  # sum and count of places that are moved together
+        for rank, i in enumerate(inside):
+            blocks.append([places[i] - rank * least, 1])
+            while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
+                total, count = blocks.pop()
+                blocks[-1][0] += total
+                blocks[-1][1] += count
+        level = [total / count for total, count in blocks for _ in range(int(count))]
+        for rank, i in enumerate(inside):
+            moved[i] = level[rank] + rank * least
     return moved
 
 

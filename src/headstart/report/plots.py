@@ -140,8 +140,8 @@ def _plot_lines(axis: Any, chart: LineChart, pen: _Pen) -> None:
                       ha="right" if left else "left", va="top")  # fmt: skip
     ends = last_points(chart)
     if chart.direct:
-        least = 0.17 / (PLOT - 0.9) * (high_y - low_y)
-        beside = spread([y for _, y in ends], least)
+        least = 0.15 / (PLOT - 0.8) * (high_y - low_y)
+        beside = spread([y for _, y in ends], least, [x for x, _ in ends])
         for number, (line, (x, _), y) in enumerate(zip(chart.lines, ends, beside, strict=True)):
             axis.annotate(shorten(line.name, NAMED), (x, y), (7, 0),
                           textcoords="offset points", va="center", annotation_clip=False,
@@ -162,14 +162,15 @@ def _plot_lines(axis: Any, chart: LineChart, pen: _Pen) -> None:
 
 def _plot_line(axis: Any, line: Line, number: int, pen: _Pen) -> None:
     if line.faint:
-        axis.plot(line.x, line.y, color=pen.line, linewidth=1.2, zorder=1)
+        axis.plot(line.x, line.y, color=pen.soft, alpha=0.4, linewidth=1, zorder=1)
         return
     colour = pen.colour(number)
     dash = style.DASHES[number % len(style.DASHES)]
     axis.plot(
         line.x, line.y, color=colour, linewidth=0 if line.kind == "dots" else 1.8, markersize=5,
         linestyle=(0, tuple(map(float, dash.split()))) if dash else "-",
-        marker="" if line.kind == "line" else MARKS[number % len(MARKS)], label=_named(line.name),
+        marker="" if line.kind == "line" else MARKS[number % len(MARKS)], clip_on=False,
+        label=_named(line.name),
     )  # fmt: skip
     if line.low and line.kind == "line":
         axis.fill_between(line.x, line.low, line.high, color=colour, alpha=0.14, linewidth=0)

@@ -279,12 +279,12 @@ def chart_learning(curve: Mapping[str, Any]) -> LineChart:
     now, twice = accuracies[-1], 2 * sizes[-1]
     low, high = overall["gain_interval"]
     classes = sorted((curve.get("classes") or {}).items(), key=lambda pair: pair[1][-1])[:DRAWN]
-    rest = "" if len(classes) == len(curve.get("classes") or {}) else ", the hardest of them"
+    faint = f"the {len(classes)} hardest of {len(curve.get('classes') or {}):,} classes"
     return LineChart(
         "Accuracy over the number of training images",
         f"From {accuracies[0]:.1%} with {sizes[0]:,} images to {now:.1%} with {sizes[-1]:,}; with "
         f"{twice:,} forecast {overall['forecast']:.1%} ({max(0.0, now + low):.1%} to "
-        f"{min(1.0, now + high):.1%})." + (f" Faint: the classes{rest}." if classes else ""),
+        f"{min(1.0, now + high):.1%})." + (f" Faint: {faint}." if classes else ""),
         "training images", "accuracy, held out",
         [Line("all", sizes, accuracies, [e[0] for e in ends], [e[1] for e in ends], "both"),
          Line("forecast", [sizes[-1], twice], [now, overall["forecast"]],
