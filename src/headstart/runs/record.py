@@ -118,7 +118,7 @@ def write_run(
     ).write(folder / neighbours.FILE)
     if trained.history:
         images = {split: len(part.items) for split, part in features.items()}
-        of = name_training(folder, source, images, classes)
+        of = name_training(folder, source.place, images, classes)
         drawn = picture_curves(of, trained.history, trained.kept_epoch, images.get("validation"))
         write_atomically(folder / "curves.png", draw_picture(drawn, folder / "curves.png"))
     runs.write_json(
