@@ -147,6 +147,24 @@ def test_what_has_no_image_or_no_class_is_told_by_its_row(tmp_path: Path) -> Non
         load(write(tmp_path / "t.parquet", content, {"label": CLASSES}))
 
 
+def test_cells_that_would_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from headstart.data import parquet
+
+    file = write(tmp_path / "t.parquet", rows(4))
+    monkeypatch.setattr(parquet, "measure_room", lambda *_: 150)
+    with pytest.raises(
+        DatasetError, match=r"in row \d of t\.parquet: .* would not fit, with at mo"
+    ):
+        load(file)
+
+
+def test_a_shard_that_changes_is_read_anew(tmp_path: Path) -> None:
+    file = write(tmp_path / "t.parquet", rows(4))
+    assert len(load(file).items) == 4
+    write(file, rows(6))
+    assert len(load(file).items) == 6
+
+
 def test_images_to_predict(tmp_path: Path) -> None:
     file = write(tmp_path / "new" / "t.parquet", rows(3))
     expected = [str(tmp_path / "new" / f"t.parquet#{n}.png") for n in range(3)]

@@ -135,10 +135,14 @@ def _measure(folder: Path) -> dict[str, int]:
 
 def _unpack(path: Path, folder: Path) -> list[str]:
     """Unpack it to its very end, where the checksums are; the names of what is left out."""
-    room = shutil.disk_usage(folder).free // 2
-    room = min(room, max(2**30, MOST_RATIO * path.stat().st_size))
+    room = measure_room(folder, path.stat().st_size)
     unpack = _unpack_zip if path.name.lower().endswith(".zip") else _unpack_tar
     return unpack(path, folder, room)
+
+
+def measure_room(folder: Path, packed: int) -> int:
+    """How many bytes may be unpacked into the folder from so many."""
+    return min(shutil.disk_usage(folder).free // 2, max(2**30, MOST_RATIO * packed))
 
 
 def _unpack_zip(path: Path, folder: Path, room: int) -> list[str]:
@@ -148,7 +152,7 @@ def _unpack_zip(path: Path, folder: Path, room: int) -> list[str]:
         if len(members) != (count := _read_zip_count(path)):
             raise ValueError(f"{len(members):,} of its {count:,} members")
         for member in members:
-            room = _take(member.filename, member.file_size, room)
+            room = take(member.filename, member.file_size, room)
             if _outside(member.filename):
                 left_out.append(member.filename)
             elif member.is_dir():
@@ -192,7 +196,7 @@ def _unpack_tar(path: Path, folder: Path, room: int) -> list[str]:
     left_out, links = [], []
     with tarfile.open(path, tarinfo=_Member) as archive:
         for entry in archive:
-            room = _take(entry.name, entry.size, room)
+            room = take(entry.name, entry.size, room)
             if _outside(entry.name) or not (entry.isfile() or entry.isdir() or _is_link(entry)):
                 left_out.append(entry.name)
             elif _is_link(entry):
@@ -204,7 +208,7 @@ def _unpack_tar(path: Path, folder: Path, room: int) -> list[str]:
                     shutil.copyfileobj(content, file)
         assert archive.fileobj is not None
         while rest := archive.fileobj.read(2**20):  # whose checksum stands behind it
-            room = _take("what is behind its end", len(rest), room)
+            room = take("what is behind its end", len(rest), room)
             if rest.count(0) != len(rest):
                 raise ValueError("more behind its end, or a part of zeros within")
     for link in links:
@@ -229,7 +233,8 @@ def _place_link(link: tarfile.TarInfo, folder: Path) -> bool:
     return True
 
 
-def _take(name: str, size: int, room: int) -> int:
+def take(name: str, size: int, room: int) -> int:
+    """The room that is left. Raises ValueError for what is too large, or does not fit."""
     if size > MOST_FILE:
         raise ValueError(f"{name} has {size:,} bytes, at most {MOST_FILE:,} are taken")
     if size > room:

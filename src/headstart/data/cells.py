@@ -11,6 +11,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
+from headstart.data.archive import take
 from headstart.data.item import to_printable
 from headstart.errors import BadImage, DatasetError
 from headstart.images.decode import from_pixels, recognise
@@ -40,12 +41,13 @@ class Cells:
         return f"row {self.number:,} of {self.origin}"
 
 
-def write_cells(rows: Iterable[Cells], base: Path, folder: Path) -> None:
+def write_cells(rows: Iterable[Cells], base: Path, folder: Path, room: int) -> None:
     """Each image as a file in the folder, of the bytes that it came as, or as PNG where there were
     only pixels; and the table of all. Paths, relative to `base`, stay where they are.
 
     An image's file is called `ORIGIN#NUMBER.jpg`, or as it had been called: `ORIGIN#ant.jpg`.
-    Raises DatasetError for a cell that holds no image.
+    room: bytes that they may have in all. Raises DatasetError for a cell that holds no image, or
+    one that has no room.
     """
     taken: set[str] = set()
     with (folder / TABLE).open("w", encoding="utf-8") as table:
@@ -54,6 +56,10 @@ def write_cells(rows: Iterable[Cells], base: Path, folder: Path) -> None:
             if data is None:
                 path = f"{row.origin}#{row.number}" if place is None else os.path.join(base, place)
             else:
+                try:
+                    room = take("the image", len(data), room)
+                except ValueError as error:
+                    raise _no_image(row, str(error)) from error
                 path = _name(row, place, data, taken)
                 taken.add(path)
                 file = folder / path

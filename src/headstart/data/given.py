@@ -8,6 +8,7 @@ none of them is imported, or needed.
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -153,7 +154,7 @@ def _settle(source: Any, labels: Any) -> Source:
         raise DatasetError(f"expected images, found none. Give {KINDS}")
 
     def fill(folder: Path) -> list[str]:
-        write_cells(rows(), Path.cwd(), folder)
+        write_cells(rows(), Path.cwd(), folder, shutil.disk_usage(folder).free // 2)
         return []
 
     # "1" is the way they lie in their folder.

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from headstart.data.archive import Unpacked, describe_state, keep_unpacked
+from headstart.data.archive import Unpacked, describe_state, keep_unpacked, measure_room
 from headstart.data.cells import Cells, name_class, names_of_classes, write_cells
 from headstart.data.columns import COLUMNS, find_column
 from headstart.data.item import natural_key
@@ -91,7 +91,8 @@ def unpack_shards(shards: list[Path], source: Path) -> Unpacked:
     def fill(folder: Path) -> list[str]:
         splits = [None if shard == source else _split_of(shard, base) for shard in shards]
         parts = (_read_cells(*each, base) for each in zip(shards, splits, strict=True))
-        write_cells(chain.from_iterable(parts), base, folder)
+        room = measure_room(folder, sum(shard.stat().st_size for shard in shards))
+        write_cells(chain.from_iterable(parts), base, folder, room)
         return []
 
     # "1" is the way they lie in their folder.
