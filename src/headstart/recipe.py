@@ -327,7 +327,9 @@ class Recipe(BaseModel):
         if self.finetune and self.head != "linear":
             raise ValueError("finetune = true begins from a linear head: set head = 'linear'")
         if self.finetune and self.precision == "int8":
-            raise ValueError("finetune = true needs another precision than 'int8': set 'auto'")
+            raise ValueError(
+                "finetune = true needs another precision than 'int8'. Type: --set precision=auto"
+            )
         return self
 
     def changed(self, **choices: Any) -> "Recipe":

@@ -92,6 +92,8 @@ def finetune(
         changes["views"] = thorough.views
     if recipe.augmentation == NONE:
         changes["augmentation"] = thorough.augmentation
+    if recipe.precision == "int8":  # whose rounded weights cannot be trained
+        changes["precision"] = "auto"
     recipe = recipe.changed(**{**changes, **choices})
     check_heeded(recipe, choices)
     runs.check_new(out)
