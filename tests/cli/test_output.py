@@ -59,7 +59,7 @@ def test_sentences_break_between_words_on_a_terminal_and_not_in_a_pipe(
 ) -> None:
     sentence = "right on 95.4% of 153-odd images, such as a/rather/long/path.jpg"
     tell_text(sentence)
-    monkeypatch.setattr(output, "line_width", lambda: 20)
+    monkeypatch.setattr(output, "line_width", lambda to=None: 20)
     tell_text(sentence, indent="  ")
     assert printed(capsys) == [
         sentence, "right on 95.4% of", "  153-odd images,", "  such as", "  a/rather/long/path.jpg",
@@ -70,7 +70,7 @@ def test_a_command_goes_on_in_the_next_line_as_a_shell_takes_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tell_command("Next: ", "headstart train 'my photos'", "more")
-    monkeypatch.setattr(output, "line_width", lambda: 27)
+    monkeypatch.setattr(output, "line_width", lambda to=None: 27)
     tell_command("Next: ", "headstart train 'my photos'", "more")
     assert printed(capsys) == [
         "Next: headstart train 'my photos'  # more",

@@ -4,6 +4,7 @@ import csv
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 
 import headstart
+from headstart.cli.predicted import find_common
 from headstart.predictions import watch as watching
 
 Call = Callable[..., Any]
@@ -209,3 +211,58 @@ def test_several_classes_an_image_cannot_keep_an_accuracy(tiny: Path, call: Call
     assert done.code == 2
     assert "found one of several" in done.err
     assert "linear head" not in done.err
+
+
+def test_a_folder_is_told_in_short_names_the_least_sure_first(
+    run: Path, tiny: Path, tmp_path: Path, call: Call
+) -> None:
+    photos = shutil.copytree(tiny, tmp_path / "new photos")
+    (photos / "broken.jpg").touch()
+    done = call("predict", run, photos)
+    rows = [re.fullmatch(r"(\S+) +(.*)", line) for line in done.out.splitlines()]
+    names, said = zip(*(row.groups() for row in rows if row), strict=True)
+    assert (names[0], said[0]) == ("broken.jpg", "left out: empty file")
+    assert {name.split("/")[0] for name in names[1:]} == {"red", "blue"}
+    assert len(names) == 49
+    shares = [float(text.split()[-1].rstrip("%")) for text in said[1:]]
+    assert shares == sorted(shares)
+    assert "49 images: 24 " in done.err
+    assert "Least sure" not in done.err
+
+
+def test_of_many_images_the_rows_come_as_they_are_done(
+    run: Path, tiny: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headstart.cli.predict.SORTED", 10)
+    done = call("predict", run, tiny)
+    listed = call("predict", run, tiny, "--format", "csv").out.splitlines()[1:]
+    in_order = [line.split(",")[0].removeprefix(f"{tiny}/") for line in listed]
+    assert [line.split()[0] for line in done.out.splitlines()] == in_order
+    assert done.err.splitlines()[2] == "Least sure:"
+    assert len(done.err.splitlines()) == 8
+
+
+def test_one_image_has_one_line(run: Path, tiny: Path, call: Call) -> None:
+    photo = next((tiny / "red").iterdir())
+    done = call("predict", run, photo)
+    assert re.fullmatch(rf"{photo.name}  red \d+\.\d%\n", done.out)
+    assert done.err == ""
+
+
+@pytest.mark.parametrize(
+    ("sources", "common"),
+    [
+        (["new"], "new/"), (["new/a", "new/b"], "new/"), (["new/a/1.jpg"], "new/a/"),
+        (["new", "old"], ""), (["new/*.jpg"], ""), (["-"], ""), (["list.csv"], ""),
+        (["new", "/elsewhere"], ""), (["new/"], "new/"), (["."], ""),
+    ],
+)  # fmt: skip
+def test_what_all_names_begin_with(
+    sources: list[str], common: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("new/a", "new/b", "old"):
+        Path(folder).mkdir(parents=True)
+    for file in ("new/a/1.jpg", "list.csv"):
+        Path(file).touch()
+    assert find_common(sources) == common

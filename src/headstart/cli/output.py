@@ -37,9 +37,10 @@ def tell(*lines: object, end: str = "\n", to: TextIO | None = None) -> None:
     print(*shown, sep="\n", end=end, file=to, flush=True)
 
 
-def tell_text(*lines: str, indent: str = "") -> None:
+def tell_text(*lines: str, indent: str = "", to: TextIO | None = None) -> None:
     """Print sentences, broken between words at the terminal's width; in a pipe one a line."""
-    tell(*(wrap(escape(line, lines=True), line_width(), indent) for line in lines))
+    width = line_width(to)
+    tell(*(wrap(escape(line, lines=True), width, indent) for line in lines), to=to)
 
 
 def tell_command(title: str, command: str, why: str = "") -> None:
@@ -168,9 +169,9 @@ def fit_columns(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> lis
     ]
 
 
-def line_width() -> int | None:
+def line_width(to: TextIO | None = None) -> int | None:
     """Letters in a line of the terminal; None where the output goes into a file or a pipe."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return shutil.get_terminal_size().columns if (to or sys.stdout).isatty() else None
 
 
 def write_picture(

@@ -26,7 +26,15 @@ from headstart.cli.options import (
     parse_path,
     parse_share,
 )
-from headstart.cli.output import format_interval, format_share, print_json, reporter, tell
+from headstart.cli.output import (
+    format_interval,
+    format_share,
+    print_json,
+    reporter,
+    tell,
+    tell_text,
+)
+from headstart.cli.predicted import Listed, Listing, find_common, tell_summary
 from headstart.cli.usage import whole
 
 if TYPE_CHECKING:
@@ -37,6 +45,8 @@ if TYPE_CHECKING:
 
 
 AHEAD = 1000  # images whose names tell how wide the printed table is
+SORTED = 100  # images up to which the rows are sorted, the least sure first; more come as they go
+FEW = 20  # images up to which no bar is worth showing
 
 
 @app.command(
@@ -110,11 +120,13 @@ def predict(
 ) -> None:
     """Say which class each image belongs to. Exit code 1 if an image could not be used."""
     from headstart.classifier import load
+    from headstart.data.source import STANDARD_INPUT
     from headstart.predictions.flow import predict_into
     from headstart.predictions.folders import Sorter
     from headstart.predictions.once import Done
     from headstart.predictions.output import open_output
     from headstart.predictions.rows import Form, Tally
+    from headstart.predictions.summary import Summary
     from headstart.system.progress import Progress
 
     sources = photos or []
@@ -125,14 +137,19 @@ def predict(
     explained = _Explained(classifier) if explain else None
     asked = accuracy is not None or reject is not None
     rows = Form(min(top_k, len(classifier.classes)), asked, classifier.task.multilabel)
-    tally, done = Tally(), Done()
-    progress = reporter(quiet=False, as_json=False) if out else Progress()
+    tally, done, summary = Tally(), Done(), Summary()
+    whole = len(first) if len(first) < AHEAD and STANDARD_INPUT not in sources else None
+    sorts = form == "table" and out is None and whole is not None and whole <= SORTED
+    shown = out is not None or (sorts and len(first) > FEW)
+    progress = reporter(quiet=False, as_json=False) if shown else Progress()
     sorter = Sorter(sort_into, classifier.classes, copies=copy) if sort_into else None
 
     ask = functools.partial(classifier.stream, views=tta, accuracy=accuracy, reject=reject)
-    also = [sorter.place] if sorter else []
+    also = [lambda item, prediction: summary.add(prediction)]
+    also += [sorter.place] if sorter else []
     also += [explained.note] if explained else []
     began = time.perf_counter()
+    listed = Listed([item.name for item in first], find_common(sources), sorts)
     about = {"classifier": classifier.fingerprint(), "tta": tta, "accuracy": accuracy,
              "reject": reject}  # fmt: skip
     if sorter is not None:
@@ -140,14 +157,14 @@ def predict(
     with contextlib.ExitStack() as stack:
         output: Output
         if out is None:
-            output = _PRINTERS[form](rows, [item.name for item in first])
+            output = _PRINTERS[form](rows, listed)
         else:
             about |= {"top_k": rows.top_k, "copy": copy or None,
                       "sort_into": str(sort_into.resolve()) if sort_into else None}  # fmt: skip
             output, before = stack.enter_context(open_output(out, rows, about, resume=resume))
             done = Done(tally.note(before))
         kept = tally.images
-        stack.enter_context(progress.stage("predict", None, "images"))
+        stack.enter_context(progress.stage("predict", whole, "images"))
         try:
             predict_into(output, ask, batches, done=done, tally=tally, also=also,
                          progress=progress)  # fmt: skip
@@ -164,6 +181,8 @@ def predict(
         new, seconds = tally.images - kept, time.perf_counter() - began
         tell(f"{new:,} images{f' and {kept:,} before' if kept else ''}, "
              f"{new / seconds:,.0f} a second: {out}")  # fmt: skip
+    if form == "table" and summary.images > 1:
+        tell_summary(summary, listed)
     if asked:
         _tell_silence(classifier, accuracy, reject, tally.usable)
     if tally.failed:
@@ -284,50 +303,32 @@ def _tell_silence(
     """
     total = sum(silent.values())
     answered, *others = (f"{count:,} {name}" for name, count in silent.items())
-    tell(f"{answered} of {total:,}, {', '.join(others)}", to=sys.stderr)
+    lines = [f"{answered} of {total:,}, {', '.join(others)}"]
     if accuracy is not None:
         out_of_fold = classifier.abstention.answers()
         answers = out_of_fold.answer(accuracy)
         low, high = answers.share_interval
-        tell(f"answers {answers.share:.1%} ({low:.1%} to {high:.1%}) of images like those "
-             f"trained on, where {accuracy:.4g} of them are right "
-             f"{format_interval(answers.accuracy_interval)}".rstrip(), to=sys.stderr)  # fmt: skip
+        lines.append(
+            f"answers {answers.share:.1%} ({low:.1%} to {high:.1%}) of images like those trained "
+            f"on, where {accuracy:.4g} of them are right "
+            f"{format_interval(answers.accuracy_interval)}".rstrip()
+        )
         if not answers.answered:
-            tell(f"{answers.images:,} training images cannot vouch for more than "
-                 f"--accuracy {out_of_fold.best:.3f}", to=sys.stderr)  # fmt: skip
+            lines.append(
+                f"{answers.images:,} training images cannot vouch for more than --accuracy "
+                f"{out_of_fold.best:.3f}"
+            )
     if reject is not None:
         low, high = classifier.abstention.unlike().false_alarms(reject)
-        tell(f"takes {reject:.1%} ({low:.1%} to {high:.1%}) of images like those trained on for "
-             "none of these", to=sys.stderr)  # fmt: skip
-
-
-def _classes(prediction: "Prediction", top_k: int) -> list[tuple[str, float]]:
-    """Classes with probabilities: the top ones, or those above their thresholds."""
-    if prediction.labels is None:
-        return prediction.top(top_k)
-    pairs = [(name, prediction.probabilities[name]) for name in prediction.labels]
-    return pairs or [("none", 0.0)]
-
-
-class _Table:
-    def __init__(self, form: "Form", names: list[str]) -> None:
-        self.form = form
-        self.width = min(60, max((len(name) for name in names), default=0))
-
-    def write(self, prediction: "Prediction") -> None:
-        words = [f"{name} {share:.1%}" for name, share in _classes(prediction, self.form.top_k)]
-        if prediction.silence is not None:
-            words = [f"{prediction.silence} ({', '.join(words)})"]
-        if prediction.error is not None:
-            words = [f"left out: {prediction.error}"]
-        tell(f"{prediction.name:<{self.width}}  {'  '.join(words)}")
-
-    def flush(self) -> None:
-        """Each line is told at once."""
+        lines.append(
+            f"takes {reject:.1%} ({low:.1%} to {high:.1%}) of images like those trained on for "
+            "none of these"
+        )
+    tell_text(*lines, indent="  ", to=sys.stderr)
 
 
 class _Csv:
-    def __init__(self, form: "Form", _: list[str]) -> None:
+    def __init__(self, form: "Form", _: Listed) -> None:
         from headstart.predictions.output import write_csv
 
         self.form, self.format = form, write_csv
@@ -341,7 +342,7 @@ class _Csv:
 
 
 class _JsonLines:
-    def __init__(self, form: "Form", _: list[str]) -> None:
+    def __init__(self, form: "Form", _: Listed) -> None:
         self.form = form
 
     def write(self, prediction: "Prediction") -> None:
@@ -351,7 +352,7 @@ class _JsonLines:
         sys.stdout.flush()
 
 
-_PRINTERS: dict[str, Any] = {"table": _Table, "csv": _Csv, "jsonl": _JsonLines}
+_PRINTERS: dict[str, Any] = {"table": Listing, "csv": _Csv, "jsonl": _JsonLines}
 
 
 @app.command(epilog="Example: headstart evaluate runs/photos-1 photos/")
