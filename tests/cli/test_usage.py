@@ -59,6 +59,17 @@ def test_what_the_system_refuses_says_what_to_do(call: Call) -> None:
     assert len(done.err) < 500
 
 
+@pytest.mark.parametrize(
+    ("line", "usage"),
+    [("serve", "[OPTIONS] RUN..."), ("predict", "[OPTIONS] RUN [PHOTOS]..."),
+     ("explain", "[OPTIONS] RUN IMAGES..."), ("train", "[OPTIONS] [PHOTOS]"),
+     ("cache prune", "[OPTIONS]")],
+)  # fmt: skip
+def test_the_usage_is_what_is_typed(line: str, usage: str, call: Call) -> None:
+    done = call(*line.split(), "--help")
+    assert f"Usage: headstart {line} {usage}" in done.out
+
+
 @pytest.mark.parametrize("line", ["", "cache", "weights"])
 def test_a_group_alone_shows_its_help(line: str, call: Call) -> None:
     done = call(*line.split())

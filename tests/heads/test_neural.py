@@ -281,9 +281,9 @@ def test_the_keras_model_opens_without_headstart_and_says_the_same(
     shutil.copy(tiny / "red" / "4.png", tmp_path / "photo.jpg")
     shutil.copy(classic.folder / "model.keras", tmp_path)
     text = (classic.folder / "model.keras.md").read_text()
-    assert "RMSprop, binary cross-entropy, accuracy; labels are 0 and 1" in text
+    assert "RMSprop, binary cross-entropy, accuracy;\nlabels are 0 and 1" in text
     assert "shape (N, 75, 75, 3), float32, RGB" in text
-    assert "minus 0, divided by 255" in text
+    assert "each channel 0 to 255, divided by 255\n" in text
     lines = text.split("```python")[1].split("```")[0]
     program = f"""
 import sys, warnings

@@ -24,7 +24,7 @@ LOCAL = {"127.0.0.1", "localhost", "::1"}
 def serve(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Folders that train printed; NAME=RUN names one."),
+        typer.Argument(metavar="RUN", help="Folders that train printed; NAME=RUN names one."),
     ],
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 for every network.")

@@ -24,6 +24,10 @@ class Command(TyperCommand):
         settings["short_help"] = settings.get("short_help") or sentence
         super().__init__(name, help="\n\n".join(paragraphs), **settings)
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words of the usage, an argument that is needed without braces."""
+        return [re.sub("[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]
+
     def get_params(self, ctx: Any) -> Any:
         """The parameters, as the help shows them."""
         return _without_types(super().get_params(ctx))

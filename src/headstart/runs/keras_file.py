@@ -15,11 +15,16 @@ from headstart.system.atomic import file_atomically, write_atomically
 MODEL, README = "model.keras", "model.keras.md"
 # Pillow's way to the same shape: exactly headstart's for nearest, all but the last digits else.
 RESIZING = {
-    "squash": "image = image.resize(({width}, {height}), Image.Resampling.{filter})",
-    "crop": "image = ImageOps.fit(image, ({width}, {height}), Image.Resampling.{filter})",
-    "pad": "image = ImageOps.pad(image, ({width}, {height}), Image.Resampling.{filter})",
+    "squash": "image = image.resize(({width}, {height}), how)",
+    "crop": "image = ImageOps.fit(image, ({width}, {height}), how)",
+    "pad": "image = ImageOps.pad(image, ({width}, {height}), how)",
 }
-FILTERS = {"antialias": "BOX", "nearest": "NEAREST", "bilinear": "BILINEAR", "bicubic": "BICUBIC"}
+FILTERS = {
+    "antialias": "BOX if min(image.size) >= {width} else Image.Resampling.BILINEAR",
+    "nearest": "NEAREST",
+    "bilinear": "BILINEAR",
+    "bicubic": "BICUBIC",
+}
 SHAPES = {
     "squash": "squashed to that shape, whatever their proportions",
     "crop": "the largest part of that shape's proportions, from the middle",
@@ -72,12 +77,19 @@ def describe(
 ) -> str:
     """What the model wants and says, with lines to run that need Keras, Pillow and NumPy alone."""
     width, height = geometry.width, geometry.height
-    how = {"width": width, "height": height, "filter": FILTERS[geometry.interpolation]}
+    resizing = (
+        f"how = Image.Resampling.{FILTERS[geometry.interpolation]}\n" + RESIZING[geometry.resize]
+    )
     mean, std = (_plain(values) for values in (rule.mean, rule.std))
     lines = ["x = np.asarray(image, np.float32)"]
     lines += ["x = x[..., ::-1]"] if rule.bgr else []
-    if any(rule.mean) or any(value != 1 for value in rule.std):
-        lines += [f"x = (x - np.array({mean}, np.float32)) / np.array({std}, np.float32)"]
+    range_ = "each channel 0 to 255"
+    if any(rule.mean):
+        lines += [f"x = x - np.array({mean}, np.float32)"]
+        range_ += f", minus {mean}"
+    if any(value != 1 for value in rule.std):
+        lines += [f"x = x / np.array({std}, np.float32)"]
+        range_ += f", divided by {std}"
     order = "BGR" if rule.bgr else "RGB"
     smoothing = f", label smoothing {recipe.label_smoothing:g}" if recipe.label_smoothing else ""
     if binary:
@@ -93,7 +105,7 @@ was fed them, not as a file has them:**
 
 * shape (N, {height}, {width}, 3), float32, {order}, channels last
 * images upright, {SHAPES[geometry.resize]} ({geometry.interpolation})
-* each channel 0 to 255, minus {mean}, divided by {std}
+* {range_}
 
 It says {says}.
 
@@ -104,14 +116,14 @@ from PIL import Image, ImageOps
 
 model = keras.models.load_model("model.keras")
 image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
-{RESIZING[geometry.resize].format(**how)}
+{resizing.format(width=width, height=height)}
 {chr(10).join(lines)}
 print(model.predict(x[None]))
 ```
 
-It is compiled as it was trained: {optimizer}, {loss}{smoothing}, accuracy; labels are {labels}.
-`model.fit` goes on training what is on top; the backbone's layers are locked, until
-`layer.trainable = True` and `model.compile` again.
+It is compiled as it was trained: {optimizer}, {loss}{smoothing}, accuracy;
+labels are {labels}. `model.fit` goes on training what is on top; the backbone's layers
+are locked, until `layer.trainable = True` and `model.compile` again.
 
 Pillow resizes almost as headstart does. For the very same numbers, or a model that takes the pixels
 of a file as they are: `headstart export RUN --to keras`.
