@@ -187,6 +187,8 @@ def test_training_again_tells_what_is_new_and_compares(week: tuple[Path, Run]) -
     known = run.metrics["validation"].n - run.metrics["validation"].classes[1].support
     assert noted["comparison"]["n"] == known  # all but the class that is new
     assert any("that neither has learned from" in line for line in told.lines)
+    page = (run.folder / "report.html").read_text()
+    assert f"Since {before.folder}</dt><dd>{CHANGED}. This run minus" in page
     again = headstart.train(photos, out=before.folder.parent / "3", cut="last", size=64)
     assert again.record["before"] is None
 

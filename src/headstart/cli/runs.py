@@ -23,6 +23,7 @@ from headstart.cli.output import (
     reporter,
     run_to_dict,
     tell,
+    tell_text,
 )
 
 if TYPE_CHECKING:
@@ -131,6 +132,9 @@ def info(run: RunFolder, as_json: AsJson = False) -> None:
         return
     tell(f"Run: {run}, {_state(entry)}\nImages: {entry.source}")
     if entry.state == "finished":
+        for side, place in trained.source.sides.items():
+            tell(f"        {place} for {side}")
+    if entry.state == "finished":
         _print_contents(trained)
     tell(f"Recipe: {base}" + (", changed:" if changes else ", unchanged"))
     for change in changes:
@@ -144,7 +148,7 @@ def info(run: RunFolder, as_json: AsJson = False) -> None:
         tell(f"warning: {warning}")
     tell(f"\nFiles in {run}:")
     print_table([NAME, NAME], [(f"  {name}", text) for name, text in files.items()])
-    again = ["headstart", "train", str(entry.source), "--recipe", str(run / "recipe.toml")]
+    again = ["headstart", "train", *trained.source.words, "--recipe", str(run / "recipe.toml")]
     tell(f"\nNew photos:      {_next_step(entry)}\n"
           f"Labelled ones:   headstart evaluate {shlex.quote(str(run))} PHOTOS\n"
           f"The same again:  {shlex.join(again)}")  # fmt: skip
@@ -172,6 +176,11 @@ def _print_contents(run: "Run") -> None:
           f"Classes: {len(classes)}: {shown}\n"
           f"Network: {about['backbone']} up to {cuts}, {geometry.width}x{geometry.height} pixels, "
           f"{run.classifier.precision}")  # fmt: skip
+    if before := record.get("before"):
+        from headstart.runs.compare import describe_before
+
+        tell_text(f"Since {before['run']}: {before['changes']}")
+        tell_text(*filter(None, [describe_before(before)]), indent="  ")
 
 
 def _recipe_changes(run: "Run") -> tuple[str, list[str]]:

@@ -1,7 +1,7 @@
 """Runs side by side: what differs in their recipes, and what that made of the same images."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -190,6 +190,21 @@ def compare_with_before(
     keyed = zip(contents, items, probabilities, strict=True)
     now = _Said(classes, {(content, item.label): row for content, item, row in keyed})
     return _compare_pair(now, before)
+
+
+def describe_before(told: Mapping[str, Any]) -> str:
+    """The new run against the one before, by what run.json keeps of it under `before`; "" where
+    there were no images to compare them by.
+    """
+    paired = told.get("comparison")
+    if paired is None:
+        return ""
+    low, high = paired["difference_interval"]
+    verdict = paired["verdict"].replace("the first", "this run").replace("the second", "that run")
+    return (
+        f"this run minus {told['run']}, on {paired['n']:,} images that neither has learned from: "
+        f"{paired['difference']:+.1%} ({low:+.1%} to {high:+.1%}): {verdict}"
+    )
 
 
 def _classes(run: Run) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from headstart.report.charts import Chart, Picture
 from headstart.report.page import chart_file, render
 from headstart.report.plots import draw_picture
 from headstart.runs import page_charts as charts
+from headstart.runs.compare import describe_before
 from headstart.runs.folder import Run, read_training
 from headstart.runs.judged import Judged, read_judged
 from headstart.runs.page_pictures import (
@@ -161,6 +162,7 @@ def gather(
     gallery.fetch()
     _explain(run, shown, judged, gallery, effort, content)
     content["lacks"] = _list_lacks(run, content, drawn)
+    content["before"] = describe_before(record.get("before") or {})
     content |= {"gallery": gallery, "charts": drawn, "card": _describe(run), "made": _now()}
     return content, drawn
 

@@ -405,13 +405,9 @@ def compare_with_before(
             return told
     if paired is None:
         return told
-    low, high = paired.difference_interval
-    progress.say(
-        f"this run minus {run.folder}, on {paired.n:,} images that neither has learned from: "
-        f"{paired.difference:+.1%} ({low:+.1%} to {high:+.1%}): "
-        + paired.verdict.replace("the first", "this run").replace("the second", "the run before")
-    )
-    return {**told, "comparison": asdict(paired)}
+    told["comparison"] = asdict(paired)
+    progress.say(compare.describe_before(told))
+    return told
 
 
 @dataclass(frozen=True)
