@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import pytest
 
 import headstart
+from headstart.backbones.cut import Cut
 from headstart.errors import RecipeError
 from headstart.images.augment import Augmentation
 from headstart.recipe import (
@@ -293,7 +294,7 @@ def test_settings_are_quoted_only_where_they_would_be_read_otherwise() -> None:
 def test_the_choices_that_editors_see_are_those_of_a_recipe() -> None:
     """Each as the recipe holds it, or wider where it takes more than it holds."""
     wider = {
-        "cut": str | list[str] | tuple[str, ...],
+        "cut": str | list[str] | tuple[str, ...] | list[Cut] | tuple[Cut, ...],
         "layers": list[str] | tuple[str, ...],
         "augmentation": Literal["none", "flip", "lesson"] | dict[str, Any] | Augmentation,
     }
@@ -303,5 +304,5 @@ def test_the_choices_that_editors_see_are_those_of_a_recipe() -> None:
     assert not Choices.__required_keys__
     named, _, _ = get_args(wider["augmentation"])
     assert set(get_args(named)) == set(AUGMENTATIONS)
-    for form in ("mixed7", ["mixed7"], ("mixed7",)):
+    for form in ("mixed7", ["mixed7"], ("mixed7",), [Cut("mixed7")], (Cut("mixed7"),)):
         assert load_recipe(cut=form).cut == ("mixed7",)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, TypeVar, Unpack, get_type_hints
 
 import tomli_w
 from pydantic import (
@@ -82,7 +82,7 @@ class Choices(TypedDict, total=False):
     resize: Literal["squash", "crop", "pad"]
     interpolation: Literal["antialias", "nearest", "bilinear", "bicubic"]
     normalisation: Literal["backbone", "0..1", "-1..1", "raw", "caffe", "torch"]
-    cut: str | list[str] | tuple[str, ...]
+    cut: str | list[str] | tuple[str, ...] | list[Cut] | tuple[Cut, ...]
     fusion: Literal["early", "late"]
     pooling: Pooling
     precision: Literal["auto", "f32", "bf16", "int8"]
@@ -332,7 +332,8 @@ class Recipe(BaseModel):
             )
         return self
 
-    def changed(self, **choices: Any) -> "Recipe":
+    @show_choices
+    def changed(self, **choices: Unpack[Choices]) -> "Recipe":
         """A copy with other choices. Raises RecipeError for unknown names and bad values."""
         return _validated({**self._given(), **choices})
 
