@@ -29,7 +29,18 @@ ARROW: dict[str, set[str]] = {
     "explain": {"classifier", "features", "heads", "images", "system"},
     "predictions": {"classifier", "data", "images", "system"},
     "serve": {"abstention", "classifier", "explain", "images", "system"},
-    "runs": {*LEFT, "report", "selection", "tuning", "audit", "saved", "classifier", "explain"}
+    "store": {"backbones", "data", "features", "images", "recipe", "system"},
+    "runs": {
+        *LEFT,
+        "store",
+        "report",
+        "selection",
+        "tuning",
+        "audit",
+        "saved",
+        "classifier",
+        "explain",
+    }
     | {"abstention"},
     "export": {
         "metrics",
@@ -56,6 +67,7 @@ ARROW: dict[str, set[str]] = {
         "explain",
         "predictions",
         "serve",
+        "store",
         "runs",
         "export",
         "demo",
@@ -75,6 +87,7 @@ ONLY = {
     ("classifier", "heads"): {"head"},
     ("classifier", "features"): {"engine"},
     ("export", "tuning"): {"keras_model"},
+    ("store", "backbones"): {"cut"},
     ("explain", "heads"): {"head"},
     ("explain", "features"): {"engine"},
 }

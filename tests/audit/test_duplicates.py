@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from headstart.audit.duplicates import Pair, find_copies, find_leaks, find_near_copies, join
+from headstart.audit.duplicates import (
+    Pair,
+    compare_pairs,
+    find_copies,
+    find_leaks,
+    find_near_copies,
+    join,
+)
 from headstart.audit.duplicates import find_pairs as find
 from headstart.audit.pixels import NUMBERS, THUMB, Looks, measure
 from headstart.data.item import Item
@@ -110,3 +117,9 @@ def test_a_leak_tells_the_accuracy_with_and_without_it(tmp_path: Path) -> None:
 
 def test_without_leaks_no_head_is_asked(tmp_path: Path) -> None:
     assert find_leaks(copies(tmp_path)[2:], [], lambda: pytest.fail("asked")) == []
+
+
+def test_images_that_are_not_here_are_in_no_pair() -> None:
+    thumbs = np.zeros((3, THUMB, THUMB), np.uint8)
+    looks = Looks(np.zeros((3, len(NUMBERS)), np.float32), thumbs, np.zeros(3, bool))
+    assert compare_pairs(looks, [(0, 1), (1, 2)]) == []

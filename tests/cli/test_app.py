@@ -18,7 +18,7 @@ COMMANDS = ["train", "predict", "explain", "evaluate", "demo", "recipe", "augmen
             "open", "check",
             "weights fetch", "cache info", "cache verify", "cache prune",
             "finetune", "learning-curve", "heads", "export", "verify", "fetch", "serve", "feedback",
-            "doctor",
+            "doctor", "features",
 ]  # fmt: skip
 
 

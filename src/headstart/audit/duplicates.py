@@ -100,7 +100,7 @@ def _usable(looks: Looks) -> np.ndarray:
     """(N,) whether a picture has structure enough to be compared."""
     known = np.flatnonzero(looks.known)
     usable = np.zeros(len(looks.known), bool)
-    usable[known] = looks.thumbs[known].reshape(len(known), -1).std(axis=1) > FLAT
+    usable[known] = looks.thumbs[known].std(axis=tuple(range(1, looks.thumbs.ndim))) > FLAT
     return usable & (looks.of("height", "width").min(axis=1) >= LEAST)
 
 

@@ -21,7 +21,7 @@ STOPPED = 130  # what a shell expects of a program ended by Ctrl-C
 RESUMABLE = ("train", "finetune")
 MODULES = ("train", "predict", "explain", "serve", "runs", "report", "compare", "audit",
            "catalogue", "layers", "measure", "look", "recipe", "export", "fetch", "weights",
-           "cache", "doctor")  # fmt: skip
+           "cache", "doctor", "features")  # fmt: skip
 # The commands as the help lists them, by what somebody wants.
 PANELS = {
     "Start": ("train", "predict", "demo"),
@@ -30,7 +30,7 @@ PANELS = {
     "Improve": ("remedies", "finetune", "learning-curve", "heads", "layers", "backbones", "lr",
                 "augment"),
     "Use": ("export", "verify", "serve", "feedback"),
-    "Housekeeping": ("runs", "recipe", "cache", "weights", "fetch", "doctor"),
+    "Housekeeping": ("runs", "recipe", "features", "cache", "weights", "fetch", "doctor"),
 }  # fmt: skip
 
 

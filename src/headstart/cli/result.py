@@ -96,6 +96,8 @@ def list_next(run: "Run") -> list[tuple[str, str]]:
     source, verdict = shlex.quote(shorten_path(run.source.place)), run.verdict or ""
     use = (f"headstart predict {place} NEW_PHOTOS", "what new photos show")
     groups = f" --groups {shlex.quote(run.recipe.groups)}" if run.recipe.groups else ""
+    if record.get("stored"):  # the images, at which all else looks, are elsewhere
+        return [use]
     tuned = (record["tuning"] or {}).get("kept")
     if "learning rate" in verdict:
         again = shlex.quote(str(run.folder / "recipe.toml"))

@@ -22,7 +22,13 @@ from headstart.data.decisions import apply_decisions, decisions_file, read_decis
 from headstart.data.folder import ARRANGE, entries_in, files_in, folder_items
 from headstart.data.given import Source, check_named, settle
 from headstart.data.item import Item, list_first, natural_key, to_printable
-from headstart.data.parquet import find_shards, holds_images, is_parquet, unpack_shards
+from headstart.data.parquet import (
+    find_shards,
+    holds_features,
+    holds_images,
+    is_parquet,
+    unpack_shards,
+)
 from headstart.data.split import (
     assign_groups,
     assign_sides,
@@ -98,16 +104,44 @@ def load(
     Raises DatasetError if there is nothing to learn from, saying how images are to be arranged.
     """
     source = settle(source)
-    path = resolve_source(source.place)
-    items, kept, warnings = _decide(path, groups)
+    items, kept, warnings = gather(source, groups)
+    hash_all(items)
+    return arrange(
+        items, resolve_source(source.place), validation_fraction=validation_fraction, seed=seed,
+        split=split, groups=groups, kept=kept, before=warnings,
+    )  # fmt: skip
+
+
+def gather(source: Source, groups: str | None) -> tuple[list[Item], list[Item], list[str]]:
+    """The images in all places of a source, as a person has decided, those of them that are right,
+    and warnings; none is read. Raises DatasetError as `load` does.
+    """
+    items, kept, warnings = _decide(resolve_source(source.place), groups)
     for side, place in source.sides.items():
         others, right, more = _decide(resolve_source(place), groups)
         _check_side(side, items, source)
         items += _put(others, side)
         kept += right
         warnings += more
-    _hash_all(items)
-    task = _task(items)
+    return items, kept, warnings
+
+
+def arrange(
+    items: list[Item],
+    path: Path,
+    *,
+    validation_fraction: float,
+    seed: int,
+    split: bool = True,
+    groups: str | None = None,
+    kept: Sequence[Item] = (),
+    before: Sequence[str] = (),
+) -> Dataset:
+    """Images found in `path`, once their contents are known, in groups and divided, as `load` says.
+
+    before: warnings so far. Raises DatasetError where there is nothing to learn from.
+    """
+    warnings, task = list(before), _task(items)
     if groups is not None:
         items, more = assign_groups(items, groups)
         warnings += more
@@ -153,6 +187,11 @@ def _check_side(side: str, items: Sequence[Item], source: Source) -> None:
 def _decide(path: Path, groups: str | None) -> tuple[list[Item], list[Item], list[str]]:
     """The images in one place, as a person has decided, those that are right, and warnings."""
     items, warnings = _list(path, groups)
+    if not items and holds_features(path):
+        raise DatasetError(
+            f"expected images in {path}, found features of them, on which headstart train alone "
+            "can work. Give the images"
+        )
     if not items:
         raise DatasetError(f"expected images in {path}, found none. {ARRANGE}")
     decided = decisions_file(path)
@@ -288,7 +327,7 @@ def _table_in(folder: Path) -> Path | None:
     return tables[0] if len(tables) == 1 else None
 
 
-def _hash_all(items: Sequence[Item]) -> None:
+def hash_all(items: Sequence[Item]) -> None:
     """Read every file once, some at a time: the hash stays with the item."""
     with ThreadPoolExecutor(4) as pool:
         for _ in pool.map(lambda item: item.content_hash, items, chunksize=32):

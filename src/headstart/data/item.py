@@ -72,9 +72,10 @@ class Item:
 
 
 def change_item(item: Item, **changes: Any) -> Item:
-    """The same file with another split or group; it is not read again."""
+    """The same file with another name, split or group; it is not read, or not again."""
     result = replace(item, **changes)
-    result.__dict__["content_hash"] = item.content_hash  # already read
+    if "content_hash" in item.__dict__:  # it has been read
+        result.__dict__["content_hash"] = item.content_hash
     return result
 
 

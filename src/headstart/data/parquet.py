@@ -17,6 +17,7 @@ from headstart.data.split import SPLIT_NAMES
 from headstart.errors import DatasetError, MissingExtra, cannot_read
 
 SUFFIX = ".parquet"
+FEATURES = b"headstart"  # of the metadata of a file that holds features and no images
 BATCH = 4096  # rows read at a time
 IMAGES = 64  # of them where they hold images
 
@@ -65,6 +66,15 @@ def holds_images(path: Path) -> bool:
     """Whether the cells of one of its columns are images. Raises as `read_rows` does."""
     with _open(path) as file:
         return _image_column(file.schema_arrow) is not None
+
+
+def holds_features(place: Path) -> bool:
+    """Whether it is a file, or a folder of files, that headstart features wrote."""
+    first = next(place.rglob(f"*{SUFFIX}"), None) if place.is_dir() else place
+    if first is None or not is_parquet(first):
+        return False
+    with _open(first) as file:
+        return FEATURES in (file.schema_arrow.metadata or {})
 
 
 def find_shards(folder: Path) -> list[Path]:

@@ -101,7 +101,7 @@ def extract(
     over: the time is up; images not begun by then are left out without a word.
     """
     progress = progress or Silent()
-    values = _allocate((len(items), views, extractor.dimensions))
+    values = allocate((len(items), views, extractor.dimensions))
     keys = [_key(item, augmentation, seed, k) for item in items for k in range(views)]
     cached = np.zeros(len(keys), bool)
     if space is not None and keys:
@@ -185,7 +185,7 @@ def _compute(
             yield *running.popleft(), vector
 
 
-def _allocate(shape: tuple[int, int, int]) -> np.ndarray:
+def allocate(shape: tuple[int, int, int]) -> np.ndarray:
     """An empty (N, V, D) float32 array: in memory, or in a file without a name if it is large."""
     size = 4 * int(np.prod(shape, dtype=np.int64))
     if size <= IN_MEMORY:

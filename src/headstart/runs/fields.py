@@ -50,6 +50,7 @@ class Record(Choices):
     warnings: list[str]
     seconds: Seconds
     dataset: str | None = None
+    stored: bool = False  # whether it was given features in files in the place of images
     before: Table | None = None  # the run before on the same images, what has changed since
 
 

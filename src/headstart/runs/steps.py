@@ -30,6 +30,7 @@ from headstart.runs.changes import Changes
 from headstart.selection.cuts import Selection, select
 from headstart.selection.heads import LEAST, HeadScore, HeadSelection, select_head
 from headstart.selection.precision import describe, may_pay, weigh
+from headstart.store.store import Store
 from headstart.system.progress import Progress
 from headstart.system.threads import algebra_for
 
@@ -37,15 +38,20 @@ if TYPE_CHECKING:
     from headstart.tuning.stages import Tuning
 
 TOLD_ACCURACIES = (0.95, 0.99)
+LOOKED_FOR = 100  # images of a store whose files are looked for
 TOLD = 10  # images left out that are told one by one
 SPLITS = ("train", "validation", "test")
 PURPOSES = {"train": "to learn from", "validation": "to validate", "test": "to test"}
 
 
-def read_dataset(source: Any, recipe: Recipe, progress: Progress) -> Dataset:
-    """The labelled images, split as the recipe says."""
+def read_dataset(
+    source: Any, recipe: Recipe, progress: Progress, store: Store | None = None
+) -> Dataset:
+    """The labelled images, split as the recipe says. store: their features, where these are all
+    that is given of them.
+    """
     with progress.stage("dataset"):
-        dataset = load(
+        dataset = store.read_dataset(recipe) if store is not None else load(
             source, validation_fraction=recipe.validation_fraction, seed=recipe.seed,
             groups=recipe.groups,
         )  # fmt: skip
@@ -128,11 +134,18 @@ class Inputs:
         return labels.with_features(features.values, parts)
 
 
-def prepare(dataset: Dataset, recipe: Recipe, progress: Progress, strict: bool) -> Inputs:
-    """The frozen network built, and all it says of the images.
+def prepare(
+    dataset: Dataset, recipe: Recipe, progress: Progress, strict: bool, store: Store | None = None
+) -> Inputs:
+    """The frozen network built, and all it says of the images, or has said in a store.
 
     Raises DatasetError where a class has no usable training image, or all are of one group.
     """
+    if store is not None:
+        extractor = build_extractor(recipe, progress)
+        features = read_features(dataset, store, extractor, progress)
+        _check_classes(dataset, features["train"].items)
+        return Inputs(dataset, recipe, extractor, features)
     recipe, measured = choose_precision(dataset, recipe, progress)
     extractor = build_extractor(recipe, progress, dataset.split("train"))
     features = compute_features(dataset, recipe, extractor, progress, strict)
@@ -191,6 +204,19 @@ def compute_features(
     bad = [row for part in features.values() for row in part.bad]
     refuse(bad, strict, progress, "unreadable.csv in the run names all")
     return features
+
+
+def read_features(
+    dataset: Dataset, store: Store, extractor: Extractor, progress: Progress
+) -> dict[str, Features]:
+    """By split, from the files of a store, once it is known that they are the extractor's."""
+    for warning in store.check_extractor(extractor):
+        progress.warn(warning)
+    if not any(item.path.is_file() for item in dataset.items[:LOOKED_FOR]):
+        progress.say("the images themselves are not here: audit and report go by their features")
+    items = {split: dataset.split(split) for split in SPLITS if dataset.split(split)}
+    with progress.stage("features", len(dataset.items), "images"):
+        return {split: store.read(part, progress) for split, part in items.items()}
 
 
 def refuse(bad: Sequence[tuple[Any, str]], strict: bool, progress: Progress, all_in: str) -> None:

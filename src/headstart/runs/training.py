@@ -17,6 +17,7 @@ from headstart.runs import record, steps
 from headstart.runs.changes import check_same, check_there, look_back
 from headstart.runs.folder import Run, as_run
 from headstart.runs.review import examine, review
+from headstart.store.store import find_store
 from headstart.system.progress import Progress, Recorder, choose_progress
 
 
@@ -57,6 +58,8 @@ def train(
     check_heeded(recipe, choices)
     runs.check_new(out)
     source = settle(source, labels, validation, test)
+    if (store := find_store(source)) is not None:
+        recipe = store.adopt(recipe, choices)
     with ExitStack() as held:
         return _carry_out(
             source, recipe, strict, Recorder(choose_progress(progress)), callbacks, held, out=out
@@ -157,7 +160,8 @@ def _carry_out(
     out of the folder until it is told. base: the run whose images these are, of which others may
     be there only with `changed_data`.
     """
-    dataset = steps.read_dataset(source, recipe, progress)
+    store = find_store(source)
+    dataset = steps.read_dataset(source, recipe, progress, store)
     if base is not None:
         changes = check_same(base, dataset, recipe, changed=changed_data)
     else:
@@ -168,8 +172,10 @@ def _carry_out(
     resumed = folder is not None
     if folder is not None:
         runs.check_unchanged(folder, dataset.fingerprint())
+    if store is not None:
+        store.check_needs(recipe)
     selection = steps.choose_cut(dataset, recipe, progress)
-    inputs = steps.prepare(dataset, selection.recipe, progress, strict)
+    inputs = steps.prepare(dataset, selection.recipe, progress, strict, store)
     examined = examine(inputs, progress)
     if examined is not None:
         inputs = examined.hold_together(inputs)
@@ -198,7 +204,8 @@ def _carry_out(
     with progress.stage("save"):
         record.write_classifier(folder, inputs, trained, doubts.abstention)
         studies = {**choices, "tuning": tuning.to_dict() if tuning else None,
-                   "abstention": doubts.told, "before": before}  # fmt: skip
+                   "abstention": doubts.told, "before": before,
+                   "stored": store is not None}  # fmt: skip
         record.write_audit(folder, found)
         record.write_run(folder, source, inputs, trained, results, progress, studies)
         runs.finish(folder)

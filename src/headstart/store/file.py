@@ -1,0 +1,221 @@
+"""A file of features: Parquet, so that any tool reads it, whole or not at all.
+
+A row is an image: `key` (16 bytes that stand for its content), `name`, `labels`, `split`, `group`
+and `features`, D numbers in 32 or 16 bits. What the numbers are stands in the schema's metadata
+under `headstart`, as JSON. Every page of the file has a checksum.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart import __version__
+from headstart.data.item import Item, change_item
+from headstart.data.parquet import FEATURES
+from headstart.errors import DatasetError, MissingExtra, RecipeError, cannot_read
+from headstart.features.extractor import Extractor
+from headstart.recipe import Recipe
+from headstart.system.atomic import write_atomically
+from headstart.system.json import dumps, loads
+
+FORMAT = 1
+FACTS = ["key", "name", "labels", "split", "group"]
+DTYPES = {"f32": np.float32, "f16": np.float16}
+BATCH = 512  # rows read at a time
+# The choices of a recipe that shape the numbers; how heads see several cuts goes with them.
+SHAPING = ("backbone", "weights", "size", "resize", "interpolation", "normalisation", "cut",
+           "pooling", "precision", "fusion")  # fmt: skip
+SAME = 1e-4  # of the largest number: what rounding of f32 on another processor comes to
+ADVICE = "Remove it and type the headstart features command again, which makes what is missing"
+
+
+class Damaged(Exception):
+    """A file that is not what was written."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its numbers. extractor: the fingerprint. description: all that shapes
+    them, the place of each cut's numbers (`slices`) among it. recipe: the choices by which to open
+    that extractor again. canary: (D,) features of one fixed image. base: the folder that names are
+    relative to, "" where there is none.
+    """
+
+    extractor: str
+    description: dict[str, Any]
+    recipe: dict[str, Any]
+    canary: np.ndarray
+    dtype: str
+    base: str = ""
+
+    @classmethod
+    def of(cls, extractor: Extractor, recipe: Recipe, dtype: str) -> "Header":
+        """Of what this processor computes."""
+        choices = recipe.model_dump(mode="json", include=set(SHAPING))
+        choices["precision"] = extractor.description["precision"]
+        return cls(extractor.fingerprint, extractor.description, choices, extractor.canary(), dtype)
+
+    @property
+    def dimensions(self) -> int:
+        """D."""
+        return len(self.canary)
+
+    def distance(self, canary: np.ndarray) -> float:
+        """How far another's (D,) features of the fixed image are from these, at most, as a share of
+        the largest.
+        """
+        if canary.shape != self.canary.shape:
+            return np.inf
+        largest = max(float(np.abs(self.canary).max()), 1e-12)
+        return float(np.abs(canary - self.canary).max()) / largest
+
+    def to_json(self) -> bytes:
+        """As `parse` reads it."""
+        return dumps({
+            "format": FORMAT, "headstart": __version__, "extractor": self.extractor,
+            "description": self.description, "recipe": self.recipe, "dtype": self.dtype,
+            "canary": [float(f"{number:.9g}") for number in self.canary], "base": self.base,
+        }).encode()  # fmt: skip
+
+    @classmethod
+    def parse(cls, text: bytes) -> "Header":
+        """Raises Damaged for what `to_json` did not write."""
+        try:
+            told = loads(text)
+            if told["format"] > FORMAT:
+                raise Damaged(
+                    f"format {told['format']}, of a newer headstart. Type: pip install --upgrade "
+                    "headstart"
+                )
+            return cls(
+                str(told["extractor"]), dict(told["description"]), dict(told["recipe"]),
+                np.array(told["canary"], np.float32), str(told["dtype"]), str(told["base"]),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise Damaged(f"no description of its features ({error})") from error
+
+
+def import_parquet() -> Any:
+    """pyarrow.parquet. Raises MissingExtra where there is no pyarrow."""
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise MissingExtra("keeping features in Parquet files", "parquet") from error
+    return parquet
+
+
+def write(path: Path, header: Header, items: Sequence[Item], values: np.ndarray) -> None:
+    """N images with their (N, D) features, in the header's dtype.
+
+    Raises StorageError if it cannot be written, RecipeError for numbers too large for 16 bits.
+    """
+    parquet = import_parquet()
+    import pyarrow as pa
+
+    with np.errstate(over="ignore"):
+        numbers = np.ascontiguousarray(values, DTYPES[header.dtype])
+    if not np.isfinite(numbers).all() and np.isfinite(values).all():
+        raise RecipeError(
+            f"expected features of at most 65,504 for f16, found {np.abs(values).max():,.0f}. "
+            "Type: --dtype f32"
+        )
+    texts = pa.string()
+    columns = {
+        "key": pa.array([item.content_hash for item in items], pa.binary(16)),
+        "name": pa.array([item.name for item in items], texts),
+        "labels": pa.array([list(item.labels) for item in items], pa.list_(texts)),
+        "split": pa.array([item.split for item in items], texts),
+        "group": pa.array([item.group for item in items], texts),
+        "features": pa.FixedSizeListArray.from_arrays(pa.array(numbers.ravel()), header.dimensions),
+    }
+    table = pa.table(columns).replace_schema_metadata({FEATURES: header.to_json()})
+    sink = pa.BufferOutputStream()
+    parquet.write_table(
+        table, sink, compression="none", use_dictionary=False, write_page_checksum=True
+    )
+    write_atomically(path, sink.getvalue().to_pybytes())
+
+
+def read_header(path: Path) -> Header | None:
+    """What the file says of its features; None for Parquet of another kind. Raises Damaged."""
+    with _open(path) as file:
+        about = (file.schema_arrow.metadata or {}).get(FEATURES)
+        return None if about is None else Header.parse(about)
+
+
+def read_items(path: Path, folder: Path) -> Iterator[Item]:
+    """The images that the file has features of, none of them read: their contents are known by
+    their keys. folder: what stands before their names. Raises Damaged.
+    """
+    same: dict[tuple[str, ...], tuple[str, ...]] = {}  # one tuple for all images of a class
+    for batch in _batches(path, FACTS):
+        columns = [batch.column(name).to_pylist() for name in FACTS]
+        for key, name, labels, split, group in zip(*columns, strict=True):
+            classes = tuple(labels)
+            classes = same.setdefault(classes, classes)
+            yield with_content(Item(folder / name, name, classes, split, group), key)
+
+
+def with_content(item: Item, key: bytes) -> Item:
+    """The item, whose content is known without reading it."""
+    item.__dict__["content_hash"] = key
+    return item
+
+
+def rename(item: Item, prefix: str) -> Item:
+    """The item under a name that begins so."""
+    return change_item(item, name=f"{prefix}/{item.name}")
+
+
+def read_features(path: Path, dimensions: int) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Some rows after the other: their names and (n, D) features. Raises Damaged."""
+    for batch in _batches(path, ["name", "features"]):
+        column = batch.column("features")
+        values = column.flatten().to_numpy(zero_copy_only=False)
+        if values.size != len(batch) * dimensions:
+            raise Damaged(f"{values.size} numbers in {len(batch)} rows of {dimensions}")
+        yield batch.column("name").to_pylist(), values.reshape(-1, dimensions)
+
+
+def check_whole(path: Path) -> None:
+    """Read all there is. Raises Damaged."""
+    for _ in _batches(path, None):
+        pass
+
+
+def damaged(path: Path, error: object) -> DatasetError:
+    """The error for a file that is damaged."""
+    return DatasetError(cannot_read(path, error, "a whole file of features", ADVICE))
+
+
+def _batches(path: Path, columns: list[str] | None) -> Iterator[Any]:
+    with _open(path) as file:
+        try:
+            yield from file.iter_batches(batch_size=BATCH, columns=columns)
+        except Exception as error:  # pyarrow's own
+            raise Damaged(str(error)) from error
+
+
+def _open(path: Path) -> Any:
+    parquet = import_parquet()
+    try:
+        return parquet.ParquetFile(path, page_checksum_verification=True)
+    except Exception as error:  # pyarrow's own
+        raise Damaged(str(error)) from error
+
+
+def identify(item: Item) -> tuple[object, ...]:
+    """All that a row says beside the features: who has the same needs no other row."""
+    return item.name, item.content_hash, item.labels, item.split, item.group
+
+
+def find_base(items: Sequence[Item]) -> str:
+    """The folder that the names of all images are relative to; "" where there is none."""
+    base = str(items[0].path.absolute()).removesuffix(items[0].name) if items else ""
+    if not base.endswith(("/", "\\")):
+        return ""
+    folder = Path(base)
+    return base if all(item.path.absolute() == folder / item.name for item in items) else ""

@@ -1,0 +1,324 @@
+"""Features as files: made by jobs that are stopped, divided and repeated; trained on alone."""
+
+import shutil
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import headstart
+from headstart.data.given import settle
+from headstart.errors import DatasetError, HeadstartError, RecipeError
+from headstart.features.engine import FakeEngine
+from headstart.features.extractor import Extractor
+from headstart.images.geometry import Geometry
+from headstart.store import job
+from headstart.store.file import Header, read_features, read_header, read_items
+from headstart.store.job import Done, Shard, write_features
+from headstart.store.store import Store, find_store
+from headstart.system.lock import held_alone
+
+pq = pytest.importorskip("pyarrow.parquet")
+EARLY = {"cut": "block2b_add", "size": 64, "precision": "f32"}
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    """In the place of the network: mean colours; files of ten images each."""
+    engine = FakeEngine()
+    about = {"backbone": "colours", "cuts": ["mean"], "precision": "f32"}
+    geometry = Geometry(8, 8, "squash", "antialias")
+    fake = Extractor(engine, geometry, {}, "colours", about)
+    monkeypatch.setattr(Extractor, "dimensions", 3)
+    monkeypatch.setattr(job, "open_extractor", lambda recipe: fake)
+    monkeypatch.setattr(job, "ROWS", 10)
+    return engine
+
+
+@pytest.fixture
+def photos(tiny: Path, tmp_path: Path) -> Path:
+    """A copy that may be changed."""
+    return Path(shutil.copytree(tiny, tmp_path / "photos"))
+
+
+def make(photos: Path, to: Path, **options: object) -> Done:
+    return write_features(photos, to, cache=False, progress=False, **options)  # type: ignore[arg-type]
+
+
+def rows(folder: Path) -> dict[str, np.ndarray]:
+    return {
+        name: row
+        for path in sorted(folder.rglob("*.parquet"))
+        for names, values in read_features(path, 3)
+        for name, row in zip(names, values, strict=True)
+    }
+
+
+def open_store(folder: Path) -> Store:
+    store = find_store(settle(folder))
+    assert store is not None
+    return store
+
+
+# --- files --------------------------------------------------------------------------------
+def test_any_tool_reads_the_files(photos: Path, tmp_path: Path, engine: FakeEngine) -> None:
+    done = make(photos, tmp_path / "f")
+    assert (done.images, done.computed, done.files, done.bad) == (48, 48, 5, ())
+    table = pq.read_table(tmp_path / "f" / "1-of-1-00001.parquet")
+    assert table.column_names == ["key", "name", "labels", "split", "group", "features"]
+    row = table.to_pylist()[0]
+    assert row["labels"] == ["blue"]
+    assert len(row["key"]) == 16
+    assert row["features"][2] > 0.7 > 0.3 > row["features"][0]  # blue
+
+
+def test_files_tell_what_their_numbers_are(
+    photos: Path, tmp_path: Path, engine: FakeEngine
+) -> None:
+    make(photos, tmp_path / "f")
+    (path, *_) = sorted((tmp_path / "f").glob("*.parquet"))
+    header = read_header(path)
+    assert header is not None
+    assert header.extractor == "colours"
+    assert header.recipe["backbone"] == "efficientnet_lite0"
+    assert header.dimensions == 3
+    items = list(read_items(path, Path(header.base)))
+    assert all(item.path.is_file() for item in items)
+    name = items[0].name
+    fresh = next(i for i in headstart_items(photos) if i.name == name)
+    assert items[0].content_hash == fresh.content_hash
+
+
+def headstart_items(photos: Path) -> list:  # type: ignore[type-arg]
+    from headstart.data.dataset import list_items
+
+    return list_items(photos)
+
+
+def test_half_the_bits_are_near(photos: Path, tmp_path: Path, engine: FakeEngine) -> None:
+    make(photos, tmp_path / "f")
+    make(photos, tmp_path / "half", dtype="f16")
+    whole, half = rows(tmp_path / "f"), rows(tmp_path / "half")
+    assert half["blue/1.jpg" if "blue/1.jpg" in half else next(iter(half))].dtype == np.float16
+    assert max(np.abs(whole[name] - half[name]).max() for name in whole) < 1e-3
+
+
+# --- jobs ---------------------------------------------------------------------------------
+def test_a_job_goes_on_where_it_was_stopped(
+    photos: Path, tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(photos, tmp_path / "whole")
+    real, written = job.write, 0
+
+    def write_two(*arguments: object) -> None:
+        nonlocal written
+        if written == 2:
+            raise KeyboardInterrupt
+        written += 1
+        real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(job, "write", write_two)
+    with pytest.raises(KeyboardInterrupt):
+        make(photos, tmp_path / "f")
+    monkeypatch.setattr(job, "write", real)
+    done = make(photos, tmp_path / "f")
+    assert (done.images, done.computed) == (48, 28)
+    names = [n for p in (tmp_path / "f").glob("*.parquet") for n, _ in read_features(p, 3)]
+    assert sorted(chain.from_iterable(names)) == sorted(
+        rows(tmp_path / "whole")
+    )  # every image once
+    before = engine.seen
+    assert make(photos, tmp_path / "f").computed == 0
+    assert engine.seen == before + 1  # the fixed image
+
+
+def test_damage_is_made_again(photos: Path, tmp_path: Path, engine: FakeEngine) -> None:
+    make(photos, tmp_path / "f")
+    whole = rows(tmp_path / "f")
+    first, second, third, *_ = sorted((tmp_path / "f").glob("*.parquet"))
+    content = bytearray(first.read_bytes())
+    content[content.find(np.float32(next(iter(whole.values()))[0]).tobytes())] ^= 1
+    first.write_bytes(content)  # a digit of a feature
+    second.write_bytes(second.read_bytes()[:-100])
+    third.unlink()
+    assert make(photos, tmp_path / "f").computed == 30
+    again = rows(tmp_path / "f")
+    assert whole.keys() == again.keys()
+    assert all((whole[name] == again[name]).all() for name in whole)
+
+
+def test_shards_are_disjoint_and_together_all(
+    photos: Path, tmp_path: Path, engine: FakeEngine
+) -> None:
+    counts = [make(photos, tmp_path / "f", shard=f"{k}/3").computed for k in (1, 2, 3)]
+    assert sum(counts) == 48
+    assert min(counts) > 5
+    make(photos, tmp_path / "whole")
+    whole, parts = rows(tmp_path / "whole"), rows(tmp_path / "f")
+    assert whole.keys() == parts.keys()
+    with pytest.raises(DatasetError, match=r"files of 2 shards .* one of 3\. Type: --shard K/3"):
+        make(photos, tmp_path / "f", shard="1/2")
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0"])
+def test_what_no_shard_is(text: str) -> None:
+    with pytest.raises(RecipeError, match="expected --shard as 3/64"):
+        Shard.parse(text)
+
+
+def test_one_process_a_shard(photos: Path, tmp_path: Path, engine: FakeEngine) -> None:
+    (tmp_path / "f").mkdir()
+    (lock := tmp_path / "f" / ".1-of-1.lock").touch()
+    with held_alone(lock), pytest.raises(DatasetError, match="another process at it"):
+        make(photos, tmp_path / "f")
+
+
+def test_images_that_cannot_be_used_are_listed(
+    photos: Path, tmp_path: Path, engine: FakeEngine
+) -> None:
+    (photos / "red" / "broken.jpg").write_bytes(b"no image")
+    done = make(photos, tmp_path / "f")
+    assert done.images == 48
+    assert [name for name, _ in done.bad] == ["red/broken.jpg"]
+    assert "red/broken.jpg" in done.table.read_text()
+
+
+def test_a_changed_image_has_one_row(photos: Path, tmp_path: Path, engine: FakeEngine) -> None:
+    make(photos, tmp_path / "f")
+    changed, moved, *_ = sorted((photos / "red").iterdir())
+    shutil.copy(next((photos / "blue").iterdir()), changed)
+    moved.unlink()
+    done = make(photos, tmp_path / "f")
+    assert (done.computed, done.gone) == (1, 1)
+    store = open_store(tmp_path / "f")
+    items = {i.name: i for i in store.read_dataset(headstart.Recipe()).items}
+    assert len(items) == 48
+    item = items[f"red/{changed.name}"]
+    (row,) = store.read([item], job.choose_progress(False)).values[:, 0]
+    assert row[2] > row[0]  # blue now
+
+
+def test_other_features_are_kept_apart(
+    photos: Path, tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(photos, tmp_path / "f")
+    with pytest.raises(DatasetError, match="kept in f16, colours"):
+        make(photos, tmp_path / "f", dtype="f16")
+    monkeypatch.setattr(Extractor, "canary", lambda self: np.array([0.5, 0.5, 0.6], "f4"))
+    with pytest.raises(DatasetError, match="this processor or library gives others"):
+        make(photos, tmp_path / "f")
+
+
+def test_too_large_for_sixteen_bits(
+    photos: Path, tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = engine.run
+    monkeypatch.setattr(engine, "run", lambda images: (1e6 * row for row in run(images)))
+    with pytest.raises(RecipeError, match=r"at most 65,504 for f16, .* --dtype f32"):
+        make(photos, tmp_path / "f", dtype="f16")
+
+
+# --- folders of files ---------------------------------------------------------------------
+def test_several_folders_are_one(photos: Path, tmp_path: Path, engine: FakeEngine) -> None:
+    make(photos, tmp_path / "all" / "monday")
+    shutil.move(photos / "red", photos / "green")
+    make(photos, tmp_path / "all" / "tuesday")
+    dataset = open_store(tmp_path / "all").read_dataset(headstart.Recipe())
+    assert dataset.classes == ("blue", "green", "red")
+    assert len(dataset.items) == 96
+    assert {item.name.split("/")[0] for item in dataset.items} == {"monday", "tuesday"}
+
+
+def test_other_numbers_are_told_by_file(
+    photos: Path, tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(photos, tmp_path / "all" / "a")
+    near = np.float32(1 + 1e-6)
+    canary = Extractor.canary
+    monkeypatch.setattr(Extractor, "canary", lambda self: canary(self) * near)
+    make(photos, tmp_path / "all" / "b")
+    open_store(tmp_path / "all")  # rounding is let pass
+    monkeypatch.setattr(Extractor, "canary", lambda self: canary(self) * np.float32(1.01))
+    make(photos, tmp_path / "all" / "c")
+    with pytest.raises(DatasetError, match=r"5 of 15 gave others .* 0\.99% .*c/1-of-1-00001"):
+        open_store(tmp_path / "all")
+
+
+def test_a_damaged_file_is_named(photos: Path, tmp_path: Path, engine: FakeEngine) -> None:
+    make(photos, tmp_path / "f")
+    (path, *_) = (tmp_path / "f").glob("*.parquet")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DatasetError, match=f"cannot read {path}"):
+        open_store(tmp_path / "f")
+
+
+def test_a_folder_of_images_is_no_store(photos: Path) -> None:
+    assert find_store(settle(photos)) is None
+
+
+# --- trained on ---------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def stored(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Features of images that are no longer there."""
+    folder = tmp_path_factory.mktemp("stored")
+    photos = shutil.copytree(tiny, folder / "photos")
+    write_features(photos, folder / "features", progress=False, **EARLY)
+    shutil.rmtree(photos)
+    return folder / "features"
+
+
+@pytest.fixture(scope="module")
+def run(stored: Path) -> headstart.Run:
+    return headstart.train(stored, out=stored.parent / "run")
+
+
+def test_the_same_classifier_as_from_images(run: headstart.Run, tiny: Path, tmp_path: Path) -> None:
+    direct = headstart.train(tiny, out=tmp_path / "run", **EARLY)  # type: ignore[arg-type]
+    for name in ("metrics.json", "predictions.csv", "classifier/head.safetensors"):
+        assert (run.folder / name).read_bytes() == (direct.folder / name).read_bytes()
+    photo = next((tiny / "red").iterdir())
+    assert run.classifier.predict(photo).label == "red"
+
+
+def test_a_run_without_images_is_shown(run: headstart.Run, stored: Path) -> None:
+    from headstart.cli.result import list_next
+    from headstart.runs.page import write_page
+
+    assert write_page(run).is_file()
+    assert "red" in run.summary() or "right" in run.summary()
+    assert [command.split()[1] for command, _ in list_next(run)] == ["predict"]
+    with pytest.raises(HeadstartError, match="found features of them"):
+        headstart.remedies(run, budget=1)
+    with pytest.raises(HeadstartError, match=r"needs no images, .* finetune = true"):
+        headstart.finetune(run, out=stored.parent / "tuned")
+    with pytest.raises(HeadstartError, match="found features of them"):
+        headstart.learning_curve(stored)
+
+
+def test_choices_that_the_features_have_made(stored: Path, tiny: Path) -> None:
+    with pytest.raises(RecipeError, match=r"expected size = 64, as the features"):
+        headstart.train(stored, size=96)
+    with pytest.raises(RecipeError, match="found views = 3"):
+        headstart.train(stored, views=3, augmentation="lesson")
+    with pytest.raises(DatasetError, match="found --validation too"):
+        headstart.train(stored, validation=tiny)
+
+
+def test_features_of_another_network(stored: Path, tmp_path: Path) -> None:
+    store = open_store(stored)
+    header = store.header
+    other = Extractor(
+        FakeEngine(), Geometry(8, 8, "squash", "antialias"), {}, "other",
+        {**header.description, "openvino": "2019.1"},
+    )  # fmt: skip
+    with pytest.raises(DatasetError, match=r"openvino .*, here 2019\.1"):
+        store.check_extractor(other)
+
+
+def test_a_header_is_read_as_it_was_written() -> None:
+    canary = np.random.default_rng(0).normal(size=9).astype("f4")
+    header = Header("a", {"b": [1, 2]}, {"backbone": "c"}, canary, "f16", "/photos/")
+    again = Header.parse(header.to_json())
+    assert (again.canary == canary).all()
+    assert again.to_json() == header.to_json()
