@@ -23,8 +23,8 @@ from headstart.data.folder import ARRANGE, entries_in, files_in, folder_items
 from headstart.data.given import Source, check_named, settle
 from headstart.data.item import Item, list_first, natural_key, to_printable
 from headstart.data.parquet import (
+    find_features,
     find_shards,
-    holds_features,
     holds_images,
     is_parquet,
     unpack_shards,
@@ -187,7 +187,7 @@ def _check_side(side: str, items: Sequence[Item], source: Source) -> None:
 def _decide(path: Path, groups: str | None) -> tuple[list[Item], list[Item], list[str]]:
     """The images in one place, as a person has decided, those that are right, and warnings."""
     items, warnings = _list(path, groups)
-    if not items and holds_features(path):
+    if not items and find_features(path):
         raise DatasetError(
             f"expected images in {path}, found features of them, on which headstart train alone "
             "can work. Give the images"

@@ -5,6 +5,7 @@ writes them.
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,18 @@ def holds_images(path: Path) -> bool:
         return _image_column(file.schema_arrow) is not None
 
 
-def holds_features(place: Path) -> bool:
-    """Whether it is a file, or a folder of files, that headstart features wrote."""
-    first = next(place.rglob(f"*{SUFFIX}"), None) if place.is_dir() else place
-    if first is None or not is_parquet(first):
-        return False
-    with _open(first) as file:
-        return FEATURES in (file.schema_arrow.metadata or {})
+def find_features(place: Path) -> list[Path]:
+    """The Parquet files in a folder, else in the folders in it, if the first holds features; none
+    where it does not. Raises as `read_rows` does.
+    """
+    files: list[Path] = []
+    with suppress(OSError):  # a folder that may not be listed, or is gone
+        files = sorted(place.glob(f"*{SUFFIX}")) or sorted(place.glob(f"*/*{SUFFIX}"))
+    files = [path for path in files if is_parquet(path)]
+    if not files:
+        return []
+    with _open(files[0]) as file:
+        return files if FEATURES in (file.schema_arrow.metadata or {}) else []
 
 
 def find_shards(folder: Path) -> list[Path]:

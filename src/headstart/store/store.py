@@ -9,7 +9,7 @@ from typing import Any
 from headstart.data.dataset import Dataset, arrange
 from headstart.data.given import Source
 from headstart.data.item import Item, list_first
-from headstart.data.parquet import holds_features
+from headstart.data.parquet import find_features
 from headstart.errors import DatasetError, RecipeError
 from headstart.features.extract import Features, allocate
 from headstart.features.extractor import Extractor
@@ -146,13 +146,14 @@ class Store:
 
 
 def find_store(source: Source) -> Store | None:
-    """The features in a folder and those below it; None for anything else.
+    """The features in a folder, or in the folders in it; None for anything else.
 
     Raises DatasetError for a damaged file, and where not all are of one extractor, or where
     processors gave other numbers: it names the files.
     """
     place = source.place
-    if not place.is_dir() or not holds_features(place):
+    files = find_features(place)
+    if not files:
         return None
     if source.sides:
         raise DatasetError(
@@ -160,7 +161,6 @@ def find_store(source: Source) -> Store | None:
             f"{' and '.join(f'--{side}' for side in source.sides)} too. Leave it out, or give "
             "images"
         )
-    files = sorted(path for path in place.rglob("*.parquet") if path.is_file())
     headers: dict[Path, Header] = {}
     for path in files:
         with _told(path):
