@@ -49,7 +49,7 @@ class Store:
         """The recipe with the choices by which the features were made. typed: choices that a person
         asks for. Raises RecipeError where these are others, or need images.
         """
-        made = {name: tuple(value) if isinstance(value, list) else value
+        made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
                 for name, value in self.header.recipe.items()}  # fmt: skip
         wanted = {name: getattr(recipe, name) for name in SHAPING if name in typed}
         for name, value in wanted.items():
