@@ -16,6 +16,8 @@ HeadstartError                 catch this to catch them all
 Each message says what was expected, what was found and what to type next.
 """
 
+MOST = 300  # letters of an exception of others that a message tells
+
 
 def cannot_read(path: object, error: object, expected: str, advice: str) -> str:
     """The message about a file or folder that cannot be read.
@@ -24,7 +26,7 @@ def cannot_read(path: object, error: object, expected: str, advice: str) -> str:
     advice: what to do or type next, in whole sentences without the last full stop.
     """
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error).strip()
-    first = reason.splitlines()[0].rstrip(".") if reason else type(error).__name__
+    first = reason.splitlines()[0][:MOST].rstrip(".") if reason else type(error).__name__
     return f"cannot read {path}: expected {expected}, found: {first}. {advice}"
 
 

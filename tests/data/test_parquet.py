@@ -140,11 +140,26 @@ def test_what_has_no_image_or_no_class_is_told_by_its_row(tmp_path: Path) -> Non
     (warning,) = load(write(tmp_path / "t.parquet", content)).warnings
     assert warning == "1 files of the table are missing: t.parquet#3"
     content = rows(5)
-    content[3]["label"] = -1
+    content[3]["label"] = None
     with pytest.raises(
         DatasetError, match=r"expected a label in line 4 of .*t\.parquet, found none"
     ):
         load(write(tmp_path / "t.parquet", content, {"label": CLASSES}))
+
+
+def test_images_of_no_class_are_left_out_and_can_be_predicted(tmp_path: Path) -> None:
+    content = rows(6)
+    for row in content[4:]:
+        row["label"] = -1  # as the test split of a competition has it
+    file = write(tmp_path / "t.parquet", content, {"label": CLASSES})
+    dataset = load(file)
+    assert len(dataset.items) == 4
+    assert dataset.warnings == ("2 images without a label are left out",)
+    assert len(list(stream_items([file]))) == 6
+    with pytest.raises(
+        DatasetError, match=r"expected labels in .*, found none: its 2 images are of"
+    ):
+        load(write(tmp_path / "none.parquet", content[4:], {"label": CLASSES}))
 
 
 def test_cells_that_would_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +171,13 @@ def test_cells_that_would_fill_the_disk(tmp_path: Path, monkeypatch: pytest.Monk
         DatasetError, match=r"in row \d of t\.parquet: .* would not fit, with at mo"
     ):
         load(file)
+
+
+def test_a_table_of_arrow(tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    table = parquet.read_table(write(tmp_path / "t.parquet", rows(4), {"label": CLASSES}))
+    assert load(table).classes == ("ant", "bee")
 
 
 def test_a_shard_that_changes_is_read_anew(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from headstart.system.text import describe, shorten
 
 TABLE = "images.jsonl"
 CALLED = "called"  # its column with what to call an image, where that is not its path
+UNLABELLED = "unlabelled"  # its column that says of an image that nobody has told its class
+NO_CLASS = -1  # as data sets write that
 LONGEST = 120  # bytes of a file's name that are kept in one of ours
 SUFFIXES = {"Jpeg": ".jpg", "Tiff": ".tif"}  # of files whose format has another usual one
 
@@ -149,12 +151,21 @@ def names_of_classes(kind: Any) -> tuple[str, ...] | None:
     return None if inner is None else names_of_classes(inner)
 
 
-def name_class(value: Any, names: tuple[str, ...]) -> Any:
-    """The class that a number stands for; None for -1, by which no class is written."""
+def name_classes(
+    facts: Mapping[str, Any], classes: Mapping[str, tuple[str, ...]]
+) -> dict[str, Any]:
+    """The facts with the classes that numbers stand for, by column; of NO_CLASS that it is so."""
+    named = {name: _name_class(value, classes.get(name, ())) for name, value in facts.items()}
+    if any(facts[name] == NO_CLASS for name in classes if name in facts):
+        named[UNLABELLED] = True
+    return named
+
+
+def _name_class(value: Any, names: tuple[str, ...]) -> Any:
     if isinstance(value, list):
-        return [name_class(one, names) for one in value]
+        return [_name_class(one, names) for one in value]
     if isinstance(value, int) and not isinstance(value, bool) and -1 <= value < len(names):
-        return names[value] if value >= 0 else None
+        return None if value == NO_CLASS else names[value]
     return value
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from headstart.data.item import Item, list_first, natural_key, to_class_name, to_printable
 from headstart.errors import DatasetError, cannot_read
+from headstart.system.text import describe
 
 NAME = "headstart-decisions.csv"
 HEADER = ("path", "decision", "label")
@@ -65,7 +66,8 @@ def read_decisions(file: Path) -> list[Decision]:
     if header != HEADER:
         raise DatasetError(
             f"expected the columns {', '.join(HEADER)} in {file}, found "
-            f"{', '.join(header) or 'none'}. Make the first line: {','.join(HEADER)}"
+            f"{', '.join(map(describe, header[:5])) or 'none'}. Make the first line: "
+            f"{','.join(HEADER)}"
         )
     decisions = {}
     for line, row in enumerate(rows[1:], 2):
@@ -85,13 +87,13 @@ def _parse(row: Sequence[str], where: str) -> Decision:
             "with a comma"
         )
     if not path or kind.lower() not in KINDS:
-        found = repr(kind) if path else "no path"
+        found = describe(kind) if path else "no path"
         raise DatasetError(
             f"expected a path and a decision among {', '.join(KINDS)} in {where}, found {found}. "
             f"{CORRECT}"
         )
     if (kind.lower() == "relabel") != bool(labels):
-        found = repr(label) if label else "none"
+        found = describe(label) if label else "none"
         raise DatasetError(
             f"expected a label where the decision is relabel, and only there, in {where}, found "
             f"{found}. {CORRECT}"

@@ -23,12 +23,13 @@ from headstart.data.cells import (
     TABLE,
     Cells,
     is_fact,
-    name_class,
+    name_classes,
     names_of_classes,
     open_cell,
     write_cells,
 )
 from headstart.data.columns import find_column
+from headstart.data.parquet import read_kinds
 from headstart.data.split import SPLIT_NAMES
 from headstart.errors import DatasetError
 from headstart.system.lock import Hold
@@ -297,7 +298,7 @@ class _Columns:
                 "Type: labels='species'"
             )
         self.names = [str(name) for name in _column_names(table)]
-        kinds = getattr(table, "features", None) or {}
+        kinds = getattr(table, "features", None) or read_kinds(getattr(table, "schema", None))
         self.image = self._find_image(kinds, table)
         self.label = self._find_label(labels, kinds) if labelled else None
         self.classes = {name: names for name in self.names
@@ -306,12 +307,9 @@ class _Columns:
 
     def __iter__(self) -> Iterator[tuple[Any, dict[str, Any]]]:
         for record in _records(self.table, self.names):
-            facts = {
-                "label" if name == self.label else name: name_class(
-                    _plain(value), self.classes.get(name, ())
-                )
-                for name, value in record.items() if name != self.image
-            }  # fmt: skip
+            rest = {n: _plain(value) for n, value in record.items() if n != self.image}
+            named = name_classes(rest, self.classes)
+            facts = {"label" if n == self.label else n: value for n, value in named.items()}
             yield _absolute(record[self.image]), facts
 
     def _find_image(self, kinds: Mapping[str, Any], table: Any) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.data.archive import Unpacked, describe_state, keep_unpacked, measure_room
-from headstart.data.cells import Cells, name_class, names_of_classes, write_cells
+from headstart.data.cells import Cells, name_classes, names_of_classes, write_cells
 from headstart.data.columns import COLUMNS, find_column
 from headstart.data.item import natural_key
 from headstart.data.split import SPLIT_NAMES
@@ -120,15 +120,13 @@ def _read_cells(shard: Path, split: str | None, base: Path) -> Iterator[Cells]:
     origin = shard.relative_to(base).as_posix()
     with _open(shard) as file:
         schema = file.schema_arrow
-    kinds = _kinds(schema)
+    kinds = read_kinds(schema)
     classes = {name: names for name, kind in kinds.items() if (names := names_of_classes(kind))}
     image = _image_column(schema)
     renamed = {} if image is None else _label_column(schema.names, classes, shard)
     for number, record in enumerate(_read(shard, IMAGES), 1):
-        facts = {
-            renamed.get(name, name): name_class(value, classes.get(name, ()))
-            for name, value in record.items() if name != image
-        }  # fmt: skip
+        rest = {name: value for name, value in record.items() if name != image}
+        facts = {renamed.get(n, n): value for n, value in name_classes(rest, classes).items()}
         if split is not None:
             facts.setdefault("split", split)
         yield Cells(origin, number, record[image or ""], facts)
@@ -144,11 +142,11 @@ def _split_of(shard: Path, base: Path) -> str | None:
     return None if split == "train" else split
 
 
-def _kinds(schema: Any) -> dict[str, Any]:
+def read_kinds(schema: Any) -> dict[str, Any]:
     """What Hugging Face's description says of each column; nothing where there is none."""
     try:
         told = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}
 
@@ -164,7 +162,7 @@ def _image_column(schema: Any) -> str | None:
             return any(field.name == "bytes" for field in kind)
         return bool(types.is_binary(kind) or types.is_large_binary(kind))
 
-    kinds = _kinds(schema)
+    kinds = read_kinds(schema)
     said = [n for n in schema.names
             if isinstance(kinds.get(n), dict) and kinds[n].get("_type") == "Image"]  # fmt: skip
     names = said or [field.name for field in schema if has_bytes(field.type)]

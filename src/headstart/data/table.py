@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headstart.data.cells import CALLED
+from headstart.data.cells import CALLED, UNLABELLED
 from headstart.data.columns import COLUMNS, find_column
 from headstart.data.item import Item, list_first, natural_key, to_class_name, to_printable
 from headstart.data.parquet import SUFFIX, read_rows
@@ -33,6 +33,7 @@ class Row:
     split: str | None
     group: str | None = None
     name: str | None = None
+    unlabelled: bool = False
 
 
 def _names(records: Sequence[tuple[int, Mapping[str, Any]]]) -> list[str]:
@@ -68,11 +69,12 @@ def read_table(path: Path, groups: str | None = None, told: Path | None = None) 
         for part in required:
             if not cells[part]:
                 raise DatasetError(f"expected a {part} in {where}, found none. {ROWS}")
-        if not cells["label"]:
+        unknown = told is not None and bool(record.get(UNLABELLED))
+        if not cells["label"] and not unknown:
             unlabelled = unlabelled or line
         split, group = cells.get("split") or None, cells.get("group")
         name = cells.get("name") or None
-        rows.append(Row(line, cells["path"], cells["label"], split, group, name))
+        rows.append(Row(line, cells["path"], cells["label"], split, group, name, unknown))
     if unlabelled and not any(";" in row.label or "|" in row.label for row in rows):
         # Only where images may have several classes may one have none.
         raise DatasetError(f"expected a label in line {unlabelled} of {path}, found none. {ROWS}")
@@ -194,8 +196,16 @@ def table_items(
     rows, folder = read_table(path, groups, told), path.parent
     path = told or path
     items, missing, repeated = [], [], 0
+    unlabelled = sum(row.unlabelled for row in rows)
+    if unlabelled == len(rows):
+        raise DatasetError(
+            f"expected labels in {path}, found none: its {unlabelled:,} images are of no class. "
+            "Give others, or type: headstart predict RUN with these"
+        )
     seen: dict[Path, Item] = {}
     for row in rows:
+        if row.unlabelled:
+            continue
         file = folder / row.path
         if not _is_file(file):
             missing.append(row.path)
@@ -228,6 +238,8 @@ def table_items(
                 "where they begin"
             )
         warnings.append(f"{len(missing)} files of the table are missing: {list_first(missing)}")
+    if unlabelled:
+        warnings.append(f"{unlabelled:,} images without a label are left out")
     if repeated:
         warnings.append(f"{repeated} rows of the table are repeated: each counted once")
     doubtful = sorted({name for item in items for name in item.labels if name.lower() in MISSING})
