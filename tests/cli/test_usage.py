@@ -108,3 +108,17 @@ def test_a_stream_that_knows_few_letters_gets_the_others_escaped() -> None:
     assert done.returncode == 2
     assert "caf\\xe9\\xe9" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_long_message_keeps_what_to_type(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    from headstart.errors import DatasetError
+    from headstart.runs import listing
+
+    def refuse(_: object) -> None:
+        raise DatasetError(f"expected few, found {'x' * 100_000}. Type: headstart runs")
+
+    monkeypatch.setattr(listing, "list_runs", refuse)
+    told = call("runs", ".").err
+    assert len(told) < 4100
+    assert told.startswith("error: expected few, found xxx")
+    assert told.endswith("Type: headstart runs\n")

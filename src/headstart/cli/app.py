@@ -17,6 +17,7 @@ from headstart.cli.usage import Command, Commands, UsageError, explain_system, e
 from headstart.errors import HeadstartError
 from headstart.system.text import escape
 
+LONGEST = 4000  # letters of a message: no list of names, or content, fills the terminal
 STOPPED = 130  # what a shell expects of a program ended by Ctrl-C
 RESUMABLE = ("train", "finetune")
 MODULES = ("train", "predict", "explain", "serve", "runs", "report", "compare", "audit",
@@ -138,5 +139,7 @@ def _stop() -> int:
 
 def _refuse(message: str) -> int:
     if message:
+        if len(message) > LONGEST:  # its beginning, and what to type
+            message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
         tell(f"error: {escape(message)}", to=sys.stderr)
     return 2
