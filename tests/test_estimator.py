@@ -73,6 +73,12 @@ def test_fit_predict_and_score(paths: list[Path], labels: list[str]) -> None:
     assert probabilities.sum(axis=1) == pytest.approx(np.ones(3))
 
 
+def test_columns_of_a_table(paths: list[Path], labels: list[str]) -> None:
+    table = {"image": paths, "day": list(range(len(paths)))}
+    model = headstart.ImageClassifier(cut="last", size=64).fit(table, labels)
+    assert list(model.predict(table)) == labels
+
+
 # --- scikit-learn's own checks ------------------------------------------------------------
 
 

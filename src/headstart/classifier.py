@@ -19,7 +19,7 @@ import numpy as np
 from headstart.abstention.abstention import Abstention, from_arrays
 from headstart.abstention.selective import check_accuracy
 from headstart.data import dataset
-from headstart.data.given import is_table, list_images
+from headstart.data.frames import is_table, list_images
 from headstart.data.item import Item, content_hash
 from headstart.errors import BadImage, ClassifierError
 from headstart.features.engine import OpenVinoEngine

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from headstart.classifier import Classifier, assemble, load
 from headstart.data.dataset import Dataset
-from headstart.data.given import is_table, list_images
+from headstart.data.frames import is_table, list_images
 from headstart.data.item import Item, content_hash
 from headstart.errors import BadImage, DatasetError, RecipeError
 from headstart.heads.fit import Trained

@@ -10,7 +10,8 @@ import pytest
 
 import headstart
 from headstart.data.dataset import Dataset, load
-from headstart.data.given import Source, list_images, settle
+from headstart.data.frames import list_images
+from headstart.data.given import Source, settle
 from headstart.errors import DatasetError
 from headstart.images.decode import decode
 
@@ -141,6 +142,18 @@ def test_a_frame_of_pandas(files: list[Path]) -> None:
     assert list_images(frame[["path"]]) == list(map(str, files))
 
 
+def test_the_column_that_is_named_is_the_label_whatever_else_is_called_so(
+    files: list[Path],
+) -> None:
+    table = {
+        "image": files,
+        "label": ["x"] * len(files),
+        "species": LABELS,
+        "test": [0] * len(files),
+    }
+    assert seen(load(settle(table, "species"))) == EXPECTED
+
+
 def test_names_are_short_and_files_stay_where_they_are(files: list[Path]) -> None:
     nested = files[0].parent / "more" / "0.png"
     nested.parent.mkdir()
@@ -221,6 +234,7 @@ def test_folders_for_each_side(files: list[Path], tmp_path: Path) -> None:
         ({"image": [], "label": []}, "kind", "expected a column 'kind', found 'image', 'label'"),
         ({"image": [], "label": []}, LABELS, "expected the name of a column as labels="),
         ({"image": [1], "label": [1]}, None, "expected an image in row 1 of image: bytes, a path"),
+        ({"image": ["a.png"], "label": []}, None, "expected columns of one length, found 0, 1"),
         ({"train": [], "extra": []}, None, "found 'train', 'extra'"),
         ({"test": []}, None, "expected train, and perhaps validation and test, once each"),
         ({"train": [], "val": [], "valid": []}, None, "once each, found 'train', 'val', 'valid'"),

@@ -18,9 +18,10 @@ from headstart.images.decode import from_pixels, recognise
 from headstart.system.text import describe, shorten
 
 TABLE = "images.jsonl"
-CALLED = "called"  # its column with what to call an image, where that is not its path
-UNLABELLED = "unlabelled"  # its column that says of an image that nobody has told its class
+CALLED = "_called"  # its column with what to call an image, where that is not its path
+UNLABELLED = "_unlabelled"  # its column that says of an image that nobody has told its class
 NO_CLASS = -1  # as data sets write that
+ORIGIN = "image"  # what one without a file is called, with its number
 LONGEST = 120  # bytes of a file's name that are kept in one of ours
 SUFFIXES = {"Jpeg": ".jpg", "Tiff": ".tif"}  # of files whose format has another usual one
 
@@ -107,6 +108,24 @@ def open_cell(row: Cells, *, encoded: bool = True) -> tuple[str | None, bytes | 
         return place or getattr(image, "filename", None), encode(pixels) if encoded else pixels
     except BadImage as error:
         raise _no_image(row, error.reason) from error
+
+
+def from_root(image: Any) -> Any:
+    """A path named from the root, also one without the bytes that might stand beside it."""
+    if isinstance(image, Mapping) and image.get("bytes") is None and "path" in image:
+        image = image["path"]
+    if isinstance(image, str | os.PathLike):
+        return os.path.abspath(os.path.expanduser(os.fspath(image)))
+    return image
+
+
+def to_plain(value: Any) -> Any:
+    """A number or text as Python has it; several classes as a list."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple | set | frozenset) else value
 
 
 def encode(pixels: np.ndarray) -> bytes:
