@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 CONSTRAINTS ?=
 PIN = $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
-.PHONY: demo test check format bench bench-classic clean
+.PHONY: demo test check format docs bench bench-classic clean
 
 $(VENV)/.base: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,6 +32,10 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The site, in build/site: open index.html there. Warnings are errors, and nothing is fetched.
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.dev
 	$(BIN)/python bench/extraction.py

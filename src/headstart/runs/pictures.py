@@ -70,7 +70,7 @@ def picture_remedies(run: "Run", outcome: "Remedies") -> Picture:
     """Remedies, and each against the recipe as it was on the same images."""
     tried, best, worth = outcome.tried, outcome.best, outcome.worth
     return Picture(
-        f"What helps {run.folder.name}",
+        f"{run.folder.name}: what helps",
         f"{tried[0].metrics.n:,} training images of {Path(run.record['source']).name}, by "
         "cross-validation. "
         f"Best for its time: {best.name}; what the choice among so many flatters taken off it is "
