@@ -122,7 +122,9 @@ def test_the_site_is_whole_and_needs_no_network(tmp_path: Path) -> None:
     loaded: list[Any] = []
     for text in pages.values():
         loaded += re.findall(r'<(?:script|img|iframe)[^>]*\ssrc="?(https?:[^">\s]+)', text)
-        loaded += re.findall(r'<link[^>]*rel="?(?:stylesheet|preconnect|icon)[^>]*https?:[^>]*', text)
+        loaded += re.findall(
+            r'<link[^>]*rel="?(?:stylesheet|preconnect|icon)[^>]*https?:[^>]*', text
+        )
     assert not loaded
     python = next(text for path, text in pages.items() if path.stem == "python")
     assert all(f">{name}<" in python for name in headstart.__all__)

@@ -56,8 +56,7 @@ def _describe(name: str, command: Any) -> str:
     table = "| typed | meaning | default |\n| --- | --- | --- |\n" + "\n".join(rows)
     example = (command.epilog or "").removeprefix("Example: ")
     return (
-        f"### headstart {name}\n\n{_text(command.help)}\n\n{table}\n\n"
-        f"```console\n{example}\n```\n"
+        f"### headstart {name}\n\n{_text(command.help)}\n\n{table}\n\n```console\n{example}\n```\n"
     )
 
 
@@ -79,7 +78,9 @@ def describe_names() -> str:
                 if not method.startswith("_") and told and _is_told(inner):
                     inner = inner.__func__ if isinstance(inner, classmethod) else inner
                     parts.append(f"### {name}.{method}\n\n{_describe_value(method, inner)}")
-    return "# Python\n\n`import headstart`; what begins with `_` is not public.\n\n" + "\n".join(parts)
+    return "# Python\n\n`import headstart`; what begins with `_` is not public.\n\n" + "\n".join(
+        parts
+    )
 
 
 def _is_told(value: Any) -> bool:

@@ -133,11 +133,12 @@ def _plot_lines(axis: Any, chart: LineChart, pen: _Pen) -> None:
         axis.plot([low_x, high_x], [low_x, high_x], ":", color=pen.soft)
     for number, (x, words) in enumerate(chart.marks):
         axis.axvline(x, linestyle=":", color=pen.soft)
-        left = across(x) > 0.5
-        axis.annotate(words, (x, 1), (-4 if left else 4, -2 - 12 * number), color=pen.soft,
+        left, at_top = across(x) > 0.5, _is_clear_above(chart, x, across, up)
+        shift = (-2 - 12 * number) * (1 if at_top else -1)
+        axis.annotate(words, (x, at_top), (-4 if left else 4, shift), color=pen.soft,
                       xycoords=("data", "axes fraction"), textcoords="offset points", zorder=5,
                       bbox={"facecolor": pen.paper, "linewidth": 0, "pad": 1, "alpha": 0.8},
-                      ha="right" if left else "left", va="top")  # fmt: skip
+                      ha="right" if left else "left", va="top" if at_top else "bottom")  # fmt: skip
     ends = last_points(chart)
     if chart.direct:
         least = 0.15 / (PLOT - 0.8) * (high_y - low_y)
@@ -158,6 +159,13 @@ def _plot_lines(axis: Any, chart: LineChart, pen: _Pen) -> None:
     axis.grid(axis="y")
     if len(chart.lines) > 1 and not chart.direct:
         axis.legend(frameon=False, fontsize=8, ncols=2)
+
+
+def _is_clear_above(chart: LineChart, x: float, across: Scale, up: Scale) -> bool:
+    """Whether words about `x` hide fewer points at the top than at the bottom."""
+    near = [up(y) for line in chart.lines for at, y in zip(line.x, line.y, strict=True)
+            if math.isfinite(y) and abs(across(at) - across(x)) < 0.4]  # fmt: skip
+    return sum(y > 0.85 for y in near) <= sum(y < 0.15 for y in near)
 
 
 def _plot_line(axis: Any, line: Line, number: int, pen: _Pen) -> None:
