@@ -3,8 +3,8 @@ light or dark as whoever shows it; and the terminal beside the page of a run, fo
 
     python bench/screens.py PHOTOS --out docs/images/screens [--chromium chromium]
 
-PHOTOS: ants and bees of the PyTorch tutorial were taken. One JSON line a screen: letters of its widest
-line. It trains anew, with a cache of its own, twice (the second time with other choices, to compare).
+PHOTOS: ants and bees of the PyTorch tutorial were taken. One JSON line a screen: letters of its
+widest line. It trains anew, with a cache of its own, twice (the second time to be compared).
 """
 
 import argparse
@@ -88,7 +88,8 @@ def photograph(chromium: str, page: Path, target: Path, width: int, height: int)
     """A page or SVG as a browser shows it, at one and a half times the pixels."""
     subprocess.run(
         [chromium, "--headless", "--no-sandbox", "--hide-scrollbars", "--disable-gpu",
-         "--allow-file-access-from-files", "--force-device-scale-factor=1.5", f"--window-size={width},{height}",
+         "--allow-file-access-from-files", "--force-device-scale-factor=1.5",
+         f"--window-size={width},{height}",
          f"--screenshot={target}", page.resolve().as_uri()],
         check=True, capture_output=True, timeout=60,
     )  # fmt: skip

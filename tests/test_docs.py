@@ -47,11 +47,12 @@ def stage(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
         shutil.copytree(tiny / old, folder / "photos" / new)
     shutil.copy(folder / "photos" / "ants" / "4.png", folder / "new.jpg")
     for path in sorted((folder / "photos").glob("*/*"))[::12]:
-        for target in (folder / "new_photos" / f"new_{path.name}",
-                       folder / "other_labelled_photos" / path.parent.name / path.name):  # fmt: skip
+        labelled = folder / "other_labelled_photos" / path.parent.name / path.name
+        for target in (folder / "new_photos" / f"new_{path.name}", labelled):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes() + b" ")  # another file of the same picture
     shutil.copytree(folder / "new_photos", folder / "new")
+    shutil.copytree(folder / "photos", folder / "sample")
     rows = [f"{path.relative_to(folder)},{path.parent.name}{';bees' if number % 5 == 0 else ''}"
             for number, path in enumerate(sorted((folder / "photos").glob("*/*")))]  # fmt: skip
     (folder / "several.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
@@ -90,7 +91,7 @@ def test_what_a_page_types_runs(
     page: Path, stage: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    for name in ("photos", "new_photos", "new", "other_labelled_photos", "runs"):
+    for name in ("photos", "new_photos", "new", "other_labelled_photos", "sample", "runs"):
         shutil.copytree(stage / name, tmp_path / name)
     for name in ("several.csv", "new.jpg"):
         shutil.copy(stage / name, tmp_path)
@@ -111,7 +112,7 @@ def test_the_readme_is_short() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs the extra [docs]")
 def test_the_site_is_whole_and_needs_no_network(tmp_path: Path) -> None:
-    """No link is broken, every command and public name stands in it, nothing is loaded elsewhere."""
+    """No link is broken, commands and public names stand in it, nothing is loaded elsewhere."""
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", tmp_path],
         cwd=ROOT, capture_output=True, text=True, check=False,
