@@ -111,7 +111,7 @@ def compare(
               f"{format_interval(pair.difference_interval, '+')} on {pair.n:,} images, "
               f"p = {pair.p_value:.3g}: {pair.verdict}")  # fmt: skip
     for note in compared.notes:
-        tell(f"\n{note}")
+        tell_text(f"\n{note}")
     _print_repeats(compared, quiet)
     if picture is not None and not quiet:
         tell(f"{'Page' if picture.suffix.startswith('.htm') else 'Picture'}: {picture}")

@@ -6,12 +6,14 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from headstart.errors import StorageError
 
 _TOLD = re.compile(r"(?:os error |errno = )(\d+)")  # by safetensors, by HDF5
+SYNCED_AT_ONCE = 32  # files of a folder
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -132,11 +134,17 @@ def folder_atomically(target: Path) -> Iterator[Path]:
 
 
 def _sync(folder: Path) -> None:
-    """Nothing in the folder is lost from here on, whatever happens to the machine."""
-    for file in folder.rglob("*"):
-        if file.is_file():
-            with file.open("rb+") as handle:  # Windows syncs only what is open for writing
-                os.fsync(handle.fileno())
+    """Nothing in the folder is lost from here on, whatever happens to the machine.
+
+    Many files at once: a disk writes those that wait together.
+    """
+    with ThreadPoolExecutor(SYNCED_AT_ONCE) as pool:
+        list(pool.map(_sync_file, filter(Path.is_file, folder.rglob("*"))))
+
+
+def _sync_file(file: Path) -> None:
+    with file.open("rb+") as handle:  # Windows syncs only what is open for writing
+        os.fsync(handle.fileno())
 
 
 def _size(folder: Path) -> int:
