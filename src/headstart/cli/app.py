@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from headstart.cli.output import tell
+from headstart.cli.output import tell, tell_text
 from headstart.cli.usage import Command, Commands, UsageError, explain_system, explain_usage
 from headstart.errors import HeadstartError
 from headstart.system.text import escape
@@ -141,5 +141,5 @@ def _refuse(message: str) -> int:
     if message:
         if len(message) > LONGEST:  # its beginning, and what to type
             message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
-        tell(f"error: {escape(message)}", to=sys.stderr)
+        tell_text(f"error: {escape(message)}", indent="  ", to=sys.stderr)
     return 2

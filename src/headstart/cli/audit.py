@@ -1,5 +1,6 @@
 """headstart audit: what is wrong with the images, before anything is learned from them."""
 
+import shlex
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +20,7 @@ from headstart.cli.options import (
     collect_choices,
     parse_path,
 )
-from headstart.cli.output import line_width, print_json, reporter, tell
+from headstart.cli.output import line_width, print_json, reporter, tell, tell_command
 
 if TYPE_CHECKING:
     from headstart.audit.audit import Audit
@@ -70,6 +71,10 @@ def audit(
         _print(found, quiet)
         if written:
             tell(*([] if quiet else [""]), *written)
+        elif found.findings and not quiet:
+            tell()
+            tell_command("Next: ", f"headstart audit {shlex.quote(str(photos))} --out audit",
+                         "a draft of decisions, with pictures")  # fmt: skip
     if any(found.of(kind) for kind in failing):
         raise typer.Exit(1)
 

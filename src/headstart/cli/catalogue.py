@@ -29,7 +29,7 @@ from headstart.cli.output import (
     print_json,
     print_table,
     reporter,
-    tell,
+    tell_text,
 )
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _measure_backbones(
         print_json({"backbones": measured, "missing": missing, "next": next_step,
                     "warnings": warnings})  # fmt: skip
     elif missing and not quiet:
-        tell(f"\nNo weights on this computer: {', '.join(missing)}\nNext: {next_step}")
+        tell_text(f"\nNo weights on this computer: {', '.join(missing)}\nNext: {next_step}")
 
 
 def _backbone_dict(name: str, selection: "Selection") -> dict[str, Any]:

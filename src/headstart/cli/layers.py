@@ -31,6 +31,8 @@ from headstart.cli.output import (
     print_table,
     reporter,
     tell,
+    tell_command,
+    tell_text,
     train_command,
     write_picture,
 )
@@ -117,10 +119,9 @@ def _show_cuts(
     chosen = "" if worth is None else (
         f"Of the chosen one, what the choice flatters taken off: {worth.accuracy:.1%} "
         f"{format_interval(worth.interval)}\n")  # fmt: skip
-    tell(f"\nAccuracy and log loss by cross-validation on {selection.images:,} images\n"
-          f"{_rule(selection)}\n"
-          f"{chosen}"
-          f"Picture: {picture}\nNext: {_next_step(selection, data)}")  # fmt: skip
+    tell_text(f"\nAccuracy and log loss by cross-validation on {selection.images:,} images\n"
+              f"{_rule(selection)}\n{chosen}Picture: {picture}")  # fmt: skip
+    tell_command("Next: ", _next_step(selection, data))
 
 
 def _rule(selection: "Selection") -> str:

@@ -1,5 +1,6 @@
 """headstart heads, learning-curve, lr: what is measured of images before a training."""
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from headstart.cli.app import app, command
@@ -27,6 +28,8 @@ from headstart.cli.output import (
     print_table,
     reporter,
     tell,
+    tell_command,
+    tell_text,
     train_command,
     write_picture,
 )
@@ -81,10 +84,11 @@ def heads(
                     "warnings": progress.warnings})  # fmt: skip
     elif not quiet:
         worth = selection.worth
-        tell(f"\nChosen: {selection.chosen.name}, the simplest within one standard error of the "
-              "lowest log loss\nOf it, what the choice flatters taken off: "
-              f"{worth.accuracy:.1%} {format_interval(worth.interval)}\n"
-              f"recall: mean over the classes\nPicture: {picture}\nNext: {next_step}")  # fmt: skip
+        tell_text(f"\nChosen: {selection.chosen.name}, the simplest within one standard error of "
+                  "the lowest log loss\nOf it, what the choice flatters taken off: "
+                  f"{worth.accuracy:.1%} {format_interval(worth.interval)}\n"
+                  f"recall: mean over the classes\nPicture: {picture}")  # fmt: skip
+        tell_command("Next: ", next_step)
 
 
 @app.command("learning-curve", epilog="Example: headstart learning-curve photos/")
@@ -117,7 +121,8 @@ def learning_curve(
         return
     _print_curve(curve)
     if not quiet:
-        tell(f"\n{_advice(curve)}\nPicture: {picture}")
+        tell_text(f"\n{_advice(curve)}\nPicture: {picture}")
+        tell_command("Next: ", f"headstart train {shlex.quote(str(photos))}")
 
 
 def _print_curve(curve: "LearningCurve") -> None:
@@ -188,4 +193,5 @@ def lr(
     elif quiet:
         tell(rate)
     else:
-        tell(f"Suggested learning rate: {rate}\nPicture: {picture}\nNext: {next_step}")
+        tell(f"Suggested learning rate: {rate}\nPicture: {picture}")
+        tell_command("Next: ", next_step)

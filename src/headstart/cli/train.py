@@ -82,7 +82,10 @@ def train(
     seed: Seed = None,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Time for measuring choices, such as 60s or 5m."),
+        typer.Option(
+            metavar="TIME",
+            help="Time for measuring what serves best, such as 60s; all else comes on top.",
+        ),
     ] = None,
     balanced: Annotated[
         bool, typer.Option("--balanced", help="Weigh classes so that rare ones count as much.")
