@@ -116,7 +116,7 @@ def gather(
         "crossed": judged is not None and judged.split == "cross_validation",
         "metrics": measured,
         "splits": _list_splits(run),
-        "guess": _guess(judged, training) if judged else None,
+        "guess": _guess(judged) if judged else None,
         "verdict": run.verdict or _judge_linear(run),
         "lacks": [],
     }
@@ -191,16 +191,16 @@ def _list_splits(run: Run) -> list[tuple[str, Any]]:
             if split in run.metrics and run.metrics[split].n]  # fmt: skip
 
 
-def _guess(judged: Judged, training: Sequence[Sequence[str]]) -> tuple[float, str]:
-    """What whoever does not look at the images would reach, and how: by saying the most frequent
-    class of the training images; of several classes an image, mean average precision by chance.
+def _guess(judged: Judged) -> tuple[float, str]:
+    """What whoever does not look at the images can reach at most, and how: by saying the commonest
+    class of these (the no-information rate), as the terminal tells it; of several classes an image,
+    mean average precision by chance.
     """
     if judged.task.multilabel:
         present = judged.has.any(axis=0)
         return float(judged.has[:, present].mean()), "a random order"
-    counts = Counter(row[2] for row in training) or Counter(judged.labels)
-    common = max(judged.classes, key=lambda name: counts[name])
-    return sum(label == common for label in judged.labels) / len(judged.labels), common
+    common, count = Counter(judged.labels).most_common(1)[0]
+    return count / len(judged.labels), common
 
 
 def _judge_linear(run: Run) -> str | None:
