@@ -302,8 +302,11 @@ def test_remedies(runs: Trained, call: Call, tmp_path: Path) -> None:
 def test_summary(runs: Trained, call: Call) -> None:
     done = call("summary", runs.first)
     assert done.code == 0, done.err
-    assert "Trainable params" in done.out
-    assert CUT in done.out
+    assert re.search(r"^block2 +\d+ layers +.*locked$", done.out, re.M)
+    assert re.search(r"^predictions +Dense .* trained$", done.out, re.M)
+    assert f"Every layer: headstart summary {runs.first} --every-layer" in done.out
+    assert max(map(len, done.out.splitlines()[:-1])) <= 80
+    assert re.search(rf"^{CUT} +Add", call("summary", runs.first, "--every-layer").out, re.M)
 
 
 @needs_tensorflow

@@ -194,11 +194,37 @@ def _recipe_changes(run: "Run") -> tuple[str, list[str]]:
 
 @app.command(epilog="Example: headstart summary runs/photos-1")
 @command
-def summary(run: RunFolder) -> None:
-    """The classifier as Keras sums it up: every layer, which are locked, how many weights train."""
+def summary(
+    run: RunFolder,
+    every: Annotated[
+        bool, typer.Option("--every-layer", help="Each layer, not the backbone's blocks.")
+    ] = False,
+) -> None:
+    """The whole network as Keras has it: blocks and layers, what is locked, shapes, weights."""
     from headstart.runs.folder import Run
+    from headstart.runs.summary import fold, list_parts
 
     trained = Run(run)
     with reporter(False, False).stage("summary"):
         model = trained.keras_model()
-    model.summary(show_trainable=True, line_length=110)
+        parts = list_parts(model.layers)
+    head = sum(1 for part in parts if part.locked is False)
+    cuts = {str(cut).partition(":")[0] for cut in trained.classifier.description["cuts"]}
+    cut = max((number + 1 for number, part in enumerate(parts) if part.name in cuts), default=0)
+    rows = parts if every else fold(parts, cut)
+    cells = [
+        (part.name, part.kind, " x ".join(str(n or "?") for n in part.shape),
+         f"{part.weights:,}", {True: "locked", False: "trained", None: ""}[part.locked])
+        for part in rows
+    ]  # fmt: skip
+    columns = [Column("layer", left=True), Column("kind", left=True), Column("output"),
+               Column("weights"), Column("", left=True)]  # fmt: skip
+    table = Table(fit_columns(columns, cells), line_width())
+    for row in cells:
+        table.row(*row)
+    locked = sum(part.weights for part in parts if part.locked)
+    weights = sum(part.weights for part in parts)
+    tell(f"\n{weights:,} weights in {len(parts)} layers: {locked:,} locked, "
+          f"{weights - locked:,} trained, of {head} layers")  # fmt: skip
+    if not every:
+        tell(f"Every layer: headstart summary {shlex.quote(str(run))} --every-layer")
