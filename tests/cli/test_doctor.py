@@ -68,7 +68,11 @@ def test_a_cache_folder_that_cannot_be_used_is_a_problem(
 
 
 def test_it_knows_every_extra_and_all_that_is_needed() -> None:
-    extras = PROJECT["optional-dependencies"].keys() - {"all", "dev"}
+    extras = PROJECT["optional-dependencies"].keys() - {
+        "all",
+        "dev",
+        "docs",
+    }  # which are for who works on it
     assert doctor.EXTRAS.keys() == extras
     needed = {re.split(r"[<>=]", requirement)[0] for requirement in PROJECT["dependencies"]}
     assert set(doctor.NEEDED) == needed

@@ -8,48 +8,44 @@ import typer
 from headstart.cli.app import app, command
 from headstart.cli.options import (
     AsJson,
+    Backbone,
+    Cuts,
     Groups,
     Photos,
+    PoolingKind,
+    Precision,
     Quiet,
     RecipeName,
     Settings,
+    Size,
     Weights,
     collect_choices,
     parse_path,
 )
 from headstart.cli.output import print_json, reporter, tell, tell_command
-from headstart.cli.usage import whole
 
 
-@app.command(epilog="Example: headstart features photos/ --to features --shard 1/2")
+@app.command(epilog="Example: headstart features photos/ --out features --shard 1/2")
 @command
 def features(
     photos: Photos,
-    to: Annotated[
+    out: Annotated[
         Path,
-        typer.Option("--to", parser=parse_path, metavar="DIR", help="The folder of the files."),
+        typer.Option("--out", parser=parse_path, metavar="DIR", help="The folder of the files."),
     ],
     shard: Annotated[
         str, typer.Option(metavar="K/N", help="Make the K-th of N parts, each by its own process.")
     ] = "1/1",
-    dtype: Annotated[str, typer.Option(help="f32, or f16 in half the space.")] = "f32",
+    dtype: Annotated[
+        str, typer.Option(metavar="TYPE", help="f32, or f16 in half the space.")
+    ] = "f32",
     recipe: RecipeName = "quick",
-    backbone: Annotated[
-        str | None, typer.Option(help="See: headstart backbones.", show_default="the recipe's")
-    ] = None,
+    backbone: Backbone = None,
     weights: Weights = None,
-    cut: Annotated[
-        str | None,
-        typer.Option(help="Layer whose output serves as features, several joined by +."),
-    ] = None,
-    pooling: Annotated[str | None, typer.Option(help="avg, max, avg+max, grid or flatten.")] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(
-            parser=whole(1, 2048), metavar="N", help="Pixels of the input, height and width."
-        ),
-    ] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, f32 or bf16.")] = None,
+    cut: Cuts = None,
+    pooling: PoolingKind = None,
+    size: Size = None,
+    precision: Precision = None,
     groups: Groups = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither take features from the cache nor keep them.")
@@ -70,7 +66,7 @@ def features(
     )  # fmt: skip
     progress = reporter(quiet, as_json)
     done = write_features(
-        photos, to, recipe, shard=shard, dtype=dtype, cache=not no_cache, progress=progress,
+        photos, out, recipe, shard=shard, dtype=dtype, cache=not no_cache, progress=progress,
         **choices,
     )  # fmt: skip
     if as_json:

@@ -91,6 +91,25 @@ Budget = Annotated[
     str,
     typer.Option("--budget", metavar="TIME", help="Time that it may take, such as 60s or 5m."),
 ]
+Backbone = Annotated[
+    str | None, typer.Option("--backbone", metavar="NAME", help="See: headstart backbones.")
+]
+Cuts = Annotated[
+    str | None,
+    typer.Option(
+        "--cut",
+        metavar="LAYER",
+        help="Layer whose output serves as features, several joined by +, or auto.",
+    ),
+]
+PoolingKind = Annotated[
+    str | None,
+    typer.Option("--pooling", metavar="KIND", help="avg, max, avg+max, grid or flatten."),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option("--precision", metavar="PRECISION", help="auto, f32, bf16 or int8."),
+]
 Size = Annotated[
     int | None,
     typer.Option(

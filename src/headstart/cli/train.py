@@ -8,10 +8,14 @@ import typer
 from headstart.cli.app import app, command
 from headstart.cli.options import (
     AsJson,
+    Backbone,
     Budget,
     ChangedData,
+    Cuts,
     Groups,
     NewRun,
+    PoolingKind,
+    Precision,
     Quiet,
     RecipeName,
     RunFolder,
@@ -61,24 +65,12 @@ def train(
         ),
     ] = None,
     out: NewRun = None,
-    backbone: Annotated[
-        str | None, typer.Option(metavar="NAME", help="See: headstart backbones.")
-    ] = None,
+    backbone: Backbone = None,
     weights: Weights = None,
-    cut: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LAYER",
-            help="Layer whose output serves as features, several joined by +, or auto.",
-        ),
-    ] = None,
-    pooling: Annotated[
-        str | None, typer.Option(metavar="KIND", help="avg, max, avg+max, grid or flatten.")
-    ] = None,
+    cut: Cuts = None,
+    pooling: PoolingKind = None,
     size: Size = None,
-    precision: Annotated[
-        str | None, typer.Option(metavar="PRECISION", help="auto, f32, bf16 or int8.")
-    ] = None,
+    precision: Precision = None,
     seed: Seed = None,
     budget: Annotated[
         str | None,

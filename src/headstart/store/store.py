@@ -57,7 +57,7 @@ class Store:
                 raise RecipeError(
                     f"expected {name} = {made[name]!r}, as the features in {self.folder} were "
                     f"made, found {value!r}. Leave it out, or make other features: headstart "
-                    "features PHOTOS --to FOLDER"
+                    "features PHOTOS --out FOLDER"
                 )
         made |= {name: wanted[name] for name in TYPED_ANYWAY if name in wanted}
         recipe = recipe.changed(**{name: v for name, v in made.items() if v is not None})
@@ -140,7 +140,7 @@ class Store:
         if not items:
             raise DatasetError(
                 f"expected features in {self.folder}, found none. Type: headstart features PHOTOS "
-                f"--to {self.folder}"
+                f"--out {self.folder}"
             )
         return list(items.values())
 
