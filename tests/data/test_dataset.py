@@ -486,3 +486,11 @@ def test_a_place_that_is_not_there_says_what_to_give(tmp_path: Path) -> None:
         DatasetError, match=r"found nothing at .*Give the place where the images are"
     ):
         load(tmp_path / "gone")
+
+
+def test_the_folder_of_a_training_is_no_photos(tmp_path: Path) -> None:
+    for name in ("run.json", "recipe.toml"):
+        (tmp_path / name).write_text("")
+    for read in (load, lambda path: images_in([path])):
+        with pytest.raises(DatasetError, match=r"the folder of a training.* headstart info"):
+            read(tmp_path)

@@ -49,3 +49,8 @@ def test_what_is_no_regular_file_is_told_at_once(tmp_path: Path) -> None:
             read_regular(tmp_path / "socket", 100)
     with pytest.raises(FileNotFoundError):
         read_regular(tmp_path / "nothing", 100)
+
+
+def test_a_zero_in_a_name_is_an_error_like_another(tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match="not the name of a file"):
+        read_regular(tmp_path / "a\0b", 10)

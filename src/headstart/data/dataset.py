@@ -19,7 +19,7 @@ from headstart.data.archive import CONTENT, Unpacked, is_archive, is_kept, reope
 from headstart.data.cells import TABLE
 from headstart.data.decisions import NAME as DECISIONS
 from headstart.data.decisions import apply_decisions, decisions_file, read_decisions
-from headstart.data.folder import ARRANGE, entries_in, files_in, folder_items
+from headstart.data.folder import ARRANGE, entries_in, files_in, folder_items, refuse_run
 from headstart.data.given import Source, check_named, settle
 from headstart.data.item import Item, list_first, natural_key, to_printable
 from headstart.data.parquet import (
@@ -257,6 +257,7 @@ def images_in(sources: Iterable[str | Path]) -> list[Item]:
     items: list[Item] = []
     for source in sources:
         path = resolve_source(source)
+        refuse_run(path)
         if is_archive(path):
             unpacked = unpack(path)
             for file in files_in(unpacked.folder):

@@ -1,5 +1,6 @@
 """A folder of class folders, perhaps below train/ and validation/ -> items."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from headstart.data.split import SPLIT_NAMES
 from headstart.errors import DatasetError, cannot_read
 
 PASSED_OVER = {"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"}
-SIDE_FILES = {".txt", ".md", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html",
+SIDE_FILES = {".txt", ".md", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".xml", ".yaml", ".yml",
+              ".html",
               ".py", ".ipynb", ".pdf", ".parquet", ".db", ".log", ".npy", ".npz", ".ini", ".toml",
               ".zip", ".tar", ".gz", ".rst", ".doc", ".docx", ".xls", ".xlsx", ".mat"}  # fmt: skip
 
@@ -18,7 +20,20 @@ ARRANGE = (
 )
 
 
+RUN = ("run.json", "recipe.toml")  # what lies in the folder of every training
+
+
+def refuse_run(path: Path) -> None:
+    """Raises DatasetError for the folder of a training, which many take for its photos."""
+    if all((path / name).is_file() for name in RUN):
+        raise DatasetError(
+            f"expected photos, found {path}, the folder of a training. Give the photos that it was "
+            f"trained on; to see which, type: headstart info {shlex.quote(str(path))}"
+        )
+
+
 def folder_items(path: Path) -> tuple[list[Item], list[str]]:
+    refuse_run(path)
     folders = [entry for entry in entries_in(path) if entry.is_dir()]
     loose = [entry for entry in entries_in(path) if entry.is_file() and is_candidate(entry)]
     # An archive or a download often wraps all in one folder more.

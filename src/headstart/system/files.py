@@ -32,7 +32,10 @@ def open_regular(path: Path, most: int) -> Iterator[BinaryIO]:
     What it is is asked of the open file, so that nothing can take its place in between.
     Raises Unreadable if it is anything else, OSError if it cannot be opened.
     """
-    handle = os.open(path, os.O_RDONLY | NO_WAITING | BINARY)
+    try:
+        handle = os.open(path, os.O_RDONLY | NO_WAITING | BINARY)
+    except ValueError as error:  # a zero in the name, as a table may have it
+        raise Unreadable(errno.EINVAL, "not the name of a file") from error
     try:
         _check(os.fstat(handle), most)
     except BaseException:
