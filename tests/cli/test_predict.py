@@ -111,13 +111,18 @@ def test_images_are_sorted_into_class_folders(
 
 def test_a_folder_is_not_sorted_into_itself(tmp_path: Path, call: Call) -> None:
     (tmp_path / "in").mkdir()
-    for words in ("--watch in --sort-into in/sorted", "in --sort-into in/sorted",
-                  "in/** --explain in/sorted"):  # fmt: skip
+    (tmp_path / "sorted" / "in").mkdir(parents=True)
+    for words in (
+        "--watch in --sort-into in/sorted",
+        "in --sort-into in/sorted",
+        "in/** --explain in/sorted",
+        "--watch sorted/in --sort-into sorted",
+    ):
         done = call("predict", "run", *words.split())
         assert (done.code, done.out) == (2, "")
-        assert "in/sorted in in" in done.err
+        assert "one in the other: what is put there would be predicted too" in done.err
         assert "Type: " in done.err
-        assert done.err.rstrip().endswith(" sorted")
+        assert done.err.rstrip().endswith((" sorted", " sorted/sorted"))
 
 
 def test_rows_and_folders_are_of_one_call(

@@ -197,7 +197,7 @@ def _check_options(
     explain: Path | None,
 ) -> None:  # fmt: skip
     """Raises HeadstartError for options that do not go together."""
-    from headstart.data.source import holds, outside
+    from headstart.data.source import holds, lies_in, outside
     from headstart.errors import HeadstartError
 
     ways = [*(["PHOTOS"] if sources else []), *(["--watch"] if watch else []),
@@ -230,11 +230,11 @@ def _check_options(
         )
     for option, folder in (("--sort-into", sort_into), ("--explain", explain)):
         for source in [*sources, *([str(watch)] if watch else [])]:
-            if folder is not None and holds(source, folder):
+            if folder is not None and (holds(source, folder) or lies_in(source, folder)):
                 raise HeadstartError(
-                    f"expected {option} with a folder outside of what is predicted, found {folder} "
-                    f"in {source}: what is put there would be predicted too. Type: {option} "
-                    f"{outside(source, folder.name)}"
+                    f"expected {option} with a folder apart from what is predicted, found {folder} "
+                    f"and {source}, one in the other: what is put there would be predicted too. Type: "
+                    f"{option} {outside(source, folder.name)}"
                 )
     if explain is not None and (watch or camera is not None or resume):
         raise HeadstartError(

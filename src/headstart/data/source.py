@@ -153,6 +153,12 @@ def holds(source: str, folder: Path) -> bool:
     return True
 
 
+def lies_in(source: str, folder: Path) -> bool:
+    """Whether a folder that is a source is `folder`, or one in it, where images may be put."""
+    place, _ = _places(source)
+    return place.is_dir() and _parts_below(place, folder) is not None
+
+
 def outside(source: str, name: str) -> Path:
     """A folder of that name beside the source."""
     place = Path(os.path.normpath(_places(source)[0] / ".."))
