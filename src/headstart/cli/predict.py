@@ -233,8 +233,8 @@ def _check_options(
             if folder is not None and (holds(source, folder) or lies_in(source, folder)):
                 raise HeadstartError(
                     f"expected {option} with a folder apart from what is predicted, found {folder} "
-                    f"and {source}, one in the other: what is put there would be predicted too. Type: "
-                    f"{option} {outside(source, folder.name)}"
+                    f"and {source}, one in the other: what is put there would be predicted too. "
+                    f"Type: {option} {outside(source, folder.name)}"
                 )
     if explain is not None and (watch or camera is not None or resume):
         raise HeadstartError(
