@@ -49,6 +49,8 @@ def test_the_file_names_can_tell() -> None:
     targets = (np.arange(COUNT) >= COUNT // 2) * 1
     (found,) = find_shortcuts(items, made_up()[1], TWO, targets)
     assert found.details["property"] == "order"
+    rows = [Item(Path(f"photos.parquet#{i}.jpg"), "") for i in range(COUNT)]
+    assert not find_shortcuts(rows, made_up()[1], TWO, targets)  # numbers that we gave them
 
 
 def test_one_class_of_ten_is_enough() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from headstart.audit.findings import Finding
 from headstart.audit.pixels import EDGES, SIDES, Looks
+from headstart.data.cells import NUMBERED
 from headstart.data.item import Item
 from headstart.heads import linear
 from headstart.heads.examples import Examples
@@ -121,8 +122,10 @@ def list_properties(items: Sequence[Item], looks: Looks) -> dict[str, np.ndarray
 
 
 def _number(item: Item) -> float:
-    """The last number in a file's name; -1 where there is none."""
-    found = re.findall(r"\d{1,15}", item.path.stem)
+    """The last number in a file's name; -1 where there is none, or only that of its row in a table,
+    which nobody has given it.
+    """
+    found = [] if NUMBERED.search(item.path.stem) else re.findall(r"\d{1,15}", item.path.stem)
     return float(found[-1]) if found else -1.0
 
 

@@ -4,6 +4,7 @@ the cache folder.
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,7 @@ UNLABELLED = "_unlabelled"  # its column that says of an image that nobody has t
 NO_CLASS = -1  # as data sets write that
 ORIGIN = "image"  # what one without a file is called, with its number
 LONGEST = 120  # bytes of a file's name that are kept in one of ours
+NUMBERED = re.compile(r"#\d+$")  # in the end of a name without suffix: what `_name` calls so
 SUFFIXES = {"Jpeg": ".jpg", "Tiff": ".tif"}  # of files whose format has another usual one
 
 
