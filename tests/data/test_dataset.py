@@ -494,3 +494,20 @@ def test_the_folder_of_a_training_is_no_photos(tmp_path: Path) -> None:
     for read in (load, lambda path: images_in([path])):
         with pytest.raises(DatasetError, match=r"the folder of a training.* headstart info"):
             read(tmp_path)
+
+
+def test_a_link_to_what_may_not_be_looked_at_is_one_error(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny, tmp_path / "photos")
+    (tmp_path / "photos" / "red" / "locked").touch()
+    is_dir = Path.is_dir
+
+    def refuse(path: Path) -> bool:
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(DatasetError, match=r"locked: expected a folder .*found: Permission denied"):
+        load(tmp_path / "photos")

@@ -34,7 +34,7 @@ def refuse_run(path: Path) -> None:
 
 def folder_items(path: Path) -> tuple[list[Item], list[str]]:
     refuse_run(path)
-    folders = [entry for entry in entries_in(path) if entry.is_dir()]
+    folders = [entry for entry in entries_in(path) if is_folder(entry)]
     loose = [entry for entry in entries_in(path) if entry.is_file() and is_candidate(entry)]
     # An archive or a download often wraps all in one folder more.
     if len(folders) == 1 and not loose and _is_wrapper(folders[0]):
@@ -61,7 +61,7 @@ def folder_items(path: Path) -> tuple[list[Item], list[str]]:
 
 
 def _is_wrapper(folder: Path) -> bool:
-    inside = [entry for entry in entries_in(folder) if entry.is_dir()]
+    inside = [entry for entry in entries_in(folder) if is_folder(entry)]
     loose = [entry for entry in entries_in(folder) if entry.is_file() and is_candidate(entry)]
     return bool(inside) and not loose and folder.name.lower() not in SPLIT_NAMES
 
@@ -70,7 +70,7 @@ def _class_folders(folder: Path, split: str | None, root: Path, warnings: list[s
     """The images in its folders; those without one are no classes, and are added to warnings."""
     items, empty = [], []
     for entry in entries_in(folder):
-        if not entry.is_dir():
+        if not is_folder(entry):
             continue
         files = files_in(entry)
         if not files:
@@ -100,6 +100,14 @@ def entries_in(folder: Path) -> list[Path]:
     return sorted(visible, key=lambda entry: natural_key(entry.name))
 
 
+def is_folder(entry: Path) -> bool:
+    """Whether it is one. Raises DatasetError for a link to what may not be looked at."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        raise cannot_list(entry, error) from error
+
+
 def cannot_list(folder: Path, error: OSError) -> DatasetError:
     """The error for a folder that may not be listed."""
     advice = f"Allow it (chmod u+rx {folder}) or give another folder"
@@ -121,7 +129,7 @@ def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
     if real in above:
         return
     for entry in entries_in(folder):
-        if entry.is_dir():
+        if is_folder(entry):
             yield from _walk(entry, above | {real})
         elif is_candidate(entry):
             yield entry
