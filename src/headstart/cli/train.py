@@ -136,8 +136,8 @@ def train(
             photos, recipe, validation=validation, test=test, out=out, strict=strict,
             progress=progress, callbacks=callbacks, **choices,
         )  # fmt: skip
-    track(run, tensorboard, mlflow)
     show_run(run, quiet, as_json, verbose)
+    track(run, tensorboard, mlflow)
 
 
 @app.command(epilog="Example: headstart finetune runs/photos-1 --budget 5m")

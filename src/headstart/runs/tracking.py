@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import HeadstartError, MissingExtra
-from headstart.recipe import Recipe
+from headstart.recipe import LONG, Recipe
 from headstart.runs.folder import Run
 
 
@@ -55,7 +55,7 @@ def track(run: Run, tensorboard: Path | None, mlflow: bool) -> None:
         try:
             _track_in_mlflow(run)
         except Exception as error:  # a server that is away, a data base that is locked
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:LONG]
             raise HeadstartError(
                 f"expected MLflow to take the figures of {run.folder}, found: {reason}. The run "
                 f"itself is whole. Type: headstart info {run.folder}"
