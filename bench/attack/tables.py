@@ -18,6 +18,7 @@ from _common import arguments, photos, report, workplace
 from images import damage
 
 SECONDS = 30
+LONGEST = 10_000  # letters of a message: two paths of the longest kind
 LABELS: list[Any] = [
     None, float("nan"), float("inf"), True, 0, -1, 1e300, "", " ", ";", "|", ";;", "a;b", "a;a",
     "a|b", "nan", "None", "null", "\ud800", "\x00", "\x1b[31m", "\u202e", "x" * 100_000, "é",
@@ -114,6 +115,14 @@ def parquet(rows: list[dict[str, Any]]) -> bytes:
     return target.getvalue()
 
 
+def cells_of(folder: Path, names: list[str]) -> list[dict[str, Any]]:
+    """The same rows with the images in them."""
+    return [
+        {**row, "image": {"bytes": (folder / row["path"]).read_bytes(), "path": row["path"]}}
+        for row in rows_of(names)
+    ]
+
+
 def judge(load: Callable[..., Any], path: Path, refused: type[Exception]) -> str:
     """Why a table did not hold; nothing if it did."""
     begun = time.perf_counter()
@@ -127,6 +136,8 @@ def judge(load: Callable[..., Any], path: Path, refused: type[Exception]) -> str
                 return "a raw letter in a class"
         except refused as error:
             str(error).encode()
+            if len(str(error)) > LONGEST:
+                return f"a message of {len(str(error)):,} letters"
             if "expected" not in str(error) and "cannot" not in str(error):
                 return f"does not say what was expected: {error}"[:150]
         except BaseException as error:
@@ -146,7 +157,8 @@ def main() -> None:
         names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg"))
         tables = by_hand(names)
         kinds = {"csv": as_csv(rows_of(names)), "jsonl": as_lines(rows_of(names)),
-                 "parquet": parquet(rows_of(names))}  # fmt: skip
+                 "parquet": parquet(rows_of(names)),
+                 "cells.parquet": parquet(cells_of(folder, names))}  # fmt: skip
         for number in range(asked.tried):
             kind = list(kinds)[number % len(kinds)]
             rng = np.random.default_rng([asked.seed, number])

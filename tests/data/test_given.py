@@ -222,7 +222,7 @@ def test_folders_for_each_side(files: list[Path], tmp_path: Path) -> None:
         ([], None, "expected images, found none"),
         ({}, None, "expected a column 'image' or 'path', found none"),
         (["a.png", "b.png"], None, r"\(image, label\) as element 1, found 'a.png'"),
-        (ARRAYS, None, r"\(image, label\) as element 1, found a ndarray"),
+        (ARRAYS, None, r"\(image, label\) as element 1, found a value of type ndarray"),
         (ARRAYS, LABELS[:3], "found 3 labels of 12 images"),
         (ARRAYS / 255, LABELS, r"row 1 of image: .* found: expected a uint8 array, found fl"),
         ([b"secret" * 1000], None, "as element 1, found 6,000 bytes"),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from headstart.system.json import dumps
-from headstart.system.text import escape
+from headstart.system.text import describe, escape
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,21 @@ def test_json_holds_every_text_and_gives_it_back(text: str) -> None:
         assert written.encode()
         assert json.loads(written) == {text: [text]}
         assert not set(text) - {" "} & set(written.replace("\n", ""))
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("short", "'short'"),
+        ("x" * 100_000, f"'{'x' * 40}'..."),
+        ("\ud800\x1b", "'\\ud800\\x1b'"),
+        (b"\xff\xd8" * 70_000, "140,000 bytes"),
+        ({"bytes": b"secret"}, "an object"),
+        ([b"secret"] * 3, "a list of 3"),
+        (None, "None"),
+        (1.5, "1.5"),
+        (object(), "a value of type object"),
+    ],
+)
+def test_a_value_is_told_without_what_it_holds(value: object, told: str) -> None:
+    assert describe(value) == told

@@ -24,6 +24,7 @@ TITLES = {  # of stages, as people call them
     "evaluation": "testing",
     "abstention": "learning when not to answer",
     "finetune": "fine-tuning",
+    "run before": "asking the run before",
     "report": "drawing the page",
     "save": "saving",
     "predict": "predicting",

@@ -51,12 +51,11 @@ def describe(value: object, most: int = 40) -> str:
     what it is, never its content.
     """
     if isinstance(value, str):
-        short = shorten(value, most)
-        return escape(repr(value)) if short == value else f"{escape(repr(short))}..."
+        return escape(repr(value[:most])) + ("..." if len(value) > most else "")
     if isinstance(value, bytes | bytearray | memoryview):
         return f"{len(bytes(value)):,} bytes"
     if value is None or isinstance(value, bool | int | float):
         return str(value)[:most]
     if isinstance(value, list | tuple):
         return f"a list of {len(value):,}"
-    return "an object" if isinstance(value, dict) else f"a {type(value).__name__}"
+    return "an object" if isinstance(value, dict) else f"a value of type {type(value).__name__}"
