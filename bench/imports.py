@@ -13,7 +13,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "headstart"
 ORDER = ["errors", "system", "metrics", "images", "backbones", "data", "recipe", "report",
          "features", "heads", "abstention", "saved", "classifier", "explain", "predictions",
-         "serve", "audit", "selection", "tuning", "runs", "export", "demo", "estimator",
+         "serve", "audit", "selection", "tuning", "store", "runs", "export", "demo", "estimator",
          "cli"]  # fmt: skip
 
 

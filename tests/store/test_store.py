@@ -83,7 +83,7 @@ def test_files_tell_what_their_numbers_are(
     assert header.extractor == "colours"
     assert header.recipe["backbone"] == "efficientnet_lite0"
     assert header.dimensions == 3
-    items = list(read_items(path, Path(header.base)))
+    items = list(read_items(path, header.base))
     assert all(item.path.is_file() for item in items)
     name = items[0].name
     fresh = next(i for i in headstart_items(photos) if i.name == name)
@@ -322,3 +322,16 @@ def test_a_header_is_read_as_it_was_written() -> None:
     again = Header.parse(header.to_json())
     assert (again.canary == canary).all()
     assert again.to_json() == header.to_json()
+
+
+def test_features_in_a_file_train_the_same_head(
+    run: headstart.Run, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than memory is to hold lies in a mapped file, and gives the same to the last digit."""
+    monkeypatch.setattr("headstart.features.extract.IN_MEMORY", 0)
+    store = open_store(stored)
+    items = store.read_dataset(headstart.Recipe()).items
+    assert isinstance(store.read(items, job.choose_progress(False)).values, np.memmap)
+    again = headstart.train(stored, out=stored.parent / "mapped")
+    head = "classifier/head.safetensors"
+    assert (again.folder / head).read_bytes() == (run.folder / head).read_bytes()

@@ -33,6 +33,8 @@ from headstart.selection.heads import HeadSelection
 from headstart.system.atomic import write_atomically
 from headstart.system.progress import Recorder
 
+MOST_SHOWN = 50_000  # training images of which the nearest to a new one can be shown: of more some
+
 
 def describe_choices(
     selection: Selection, heads: HeadSelection | None, precision: dict[str, Any] | None
@@ -112,10 +114,12 @@ def write_run(
     )  # fmt: skip
     if trained.out_of_fold is not None:
         judged.write_out_of_fold(folder, trained.out_of_fold, trained.thresholds_out_of_fold)
+    step = -(-len(features["train"].items) // MOST_SHOWN)
     neighbours.learn(
-        features["train"].values[:, 0],
-        [(item.name, item.label, str(item.path.absolute())) for item in features["train"].items],
-    ).write(folder / neighbours.FILE)
+        features["train"].values[::step, 0],
+        [(item.name, item.label, str(item.path.absolute()))
+         for item in features["train"].items[::step]],
+    ).write(folder / neighbours.FILE)  # fmt: skip
     if trained.history:
         images = {split: len(part.items) for split, part in features.items()}
         of = name_training(folder, source.place, images, classes)

@@ -146,17 +146,21 @@ def read_header(path: Path) -> Header | None:
         return None if about is None else Header.parse(about)
 
 
-def read_items(path: Path, folder: Path) -> Iterator[Item]:
+def read_items(path: Path, base: str = "") -> Iterator[Item]:
     """The images that the file has features of, none of them read: their contents are known by
-    their keys. folder: what stands before their names. Raises Damaged.
+    their keys. base: the folder they lie in; without it they are nowhere, and one place that no
+    image is at stands for all. Raises Damaged.
     """
+    nowhere = path.parent / "no image"
     same: dict[tuple[str, ...], tuple[str, ...]] = {}  # one tuple for all images of a class
     for batch in _batches(path, FACTS):
         columns = [batch.column(name).to_pylist() for name in FACTS]
         for key, name, labels, split, group in zip(*columns, strict=True):
             classes = tuple(labels)
             classes = same.setdefault(classes, classes)
-            yield with_content(Item(folder / name, name, classes, split, group), key)
+            yield with_content(
+                Item(Path(base) / name if base else nowhere, name, classes, split, group), key
+            )
 
 
 def with_content(item: Item, key: bytes) -> Item:

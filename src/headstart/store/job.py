@@ -267,7 +267,7 @@ def _describe(header: Header) -> str:
 def _read_known(files: dict[int, Path]) -> dict[tuple[object, ...], int]:
     """Whose features are there, with the number of the file."""
     return {identify(item): number for number in sorted(files)
-            for item in read_items(files[number], Path())}  # fmt: skip
+            for item in read_items(files[number])}  # fmt: skip
 
 
 def _list_missing(

@@ -129,12 +129,17 @@ class Store:
         inside = path.parent.relative_to(self.folder).as_posix()
         return "" if inside == "." else f"{inside}/"
 
+    @property
+    def _base(self) -> str:
+        """Where the images are, if they are here."""
+        return self.header.base if self.header.base and Path(self.header.base).is_dir() else ""
+
     def _read_items(self) -> list[Item]:
         items: dict[str, Item] = {}
         for path in self.files:
-            base, prefix = self.header.base, self._prefix(path)
+            prefix = self._prefix(path)
             with _told(path):
-                for item in read_items(path, Path(base) if base else path.parent):
+                for item in read_items(path, self._base):
                     one = rename(item, prefix.rstrip("/")) if prefix else item
                     items[one.name] = one
         if not items:

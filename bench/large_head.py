@@ -1,0 +1,92 @@
+"""Training on more features than memory holds: seconds, and the memory of the process at its peak.
+
+python bench/large_head.py PHOTOS [--images 200000] [--dtype f32] [--folder DIR]
+
+Makes so many rows of 1,280 numbers from the features of real photos, each with noise of half the
+features' standard deviation and one in twenty under another label, in files as headstart features
+writes them, and trains on them in a child process as a user does: headstart train DIR. One JSON
+line; peak_gb is the child's largest resident memory. Accuracy only tells that the head has learned.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from headstart.data.given import settle
+from headstart.data.item import Item
+from headstart.recipe import Recipe
+from headstart.store.file import with_content, write
+from headstart.store.job import ROWS, write_features
+from headstart.store.store import find_store
+from headstart.system.progress import Silent
+
+WRONG = 0.1  # of two classes half of these keep theirs
+
+
+def make(photos: Path, folder: Path, images: int, dtype: str) -> None:
+    """The files; those that are there already stay."""
+    write_features(photos, folder / "real", progress=False)
+    store = find_store(settle(folder / "real"))
+    assert store is not None
+    items = store.read_dataset(Recipe()).items
+    kinds = sorted({item.labels for item in items})
+    values = store.read(items, Silent()).values[:, 0]
+    spread = values.std(axis=0)
+    header = replace(store.header, dtype=dtype, base="")
+    for number, start in enumerate(range(0, images, ROWS), 1):
+        path = folder / "many" / f"1-of-1-{number:05}.parquet"
+        if path.exists():
+            continue
+        rng = np.random.default_rng(number)
+        rows = rng.integers(len(items), size=min(ROWS, images - start))
+        noise = rng.standard_normal((len(rows), len(spread)), np.float32) * spread / 2
+        drawn = []
+        for place, row in enumerate(rows.tolist(), start):
+            wrong = rng.random() < WRONG
+            labels = kinds[rng.integers(len(kinds))] if wrong else items[row].labels
+            drawn.append(with_content(Item(path, f"{place}.jpg", labels), rng.bytes(16)))
+        write(path, header, drawn, values[rows] + noise)
+
+
+def train(folder: Path) -> dict[str, object]:
+    """Trained as a user does it, in a process of its own."""
+    out = Path(tempfile.mkdtemp(dir=folder))
+    command = ["headstart", "train", str(folder / "many"), "--json", "--out", str(out / "run")]
+    began = time.perf_counter()
+    with (out / "told.json").open("w") as told:
+        child = subprocess.Popen([sys.executable, "-m", *command], stdout=told)
+        _, status, used = os.wait4(child.pid, 0)
+    if status:
+        raise SystemExit(f"{command} ended with {status}")
+    result = json.loads((out / "told.json").read_text())
+    return {
+        "seconds": round(time.perf_counter() - began, 1),
+        "processor_seconds": round(used.ru_utime + used.ru_stime, 1),
+        "peak_gb": round(used.ru_maxrss / 1e6, 2),
+        "stages": result["seconds"],
+        "accuracy": result["metrics"]["validation"]["accuracy"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--images", type=int, default=200_000)
+    parser.add_argument("--dtype", default="f32")
+    parser.add_argument("--folder", type=Path)
+    given = parser.parse_args()
+    folder = given.folder or Path(tempfile.mkdtemp())
+    make(given.photos, folder, given.images, given.dtype)
+    print(json.dumps({"images": given.images, "dtype": given.dtype, **train(folder)}))
+
+
+if __name__ == "__main__":
+    main()
