@@ -19,7 +19,7 @@ ARROW: dict[str, set[str]] = {
     "recipe": {"images", "backbones"},
     "features": {"backbones", "images", "system", "recipe", "data"},
     "heads": {"metrics", "recipe", "system"},
-    "abstention": {"metrics"},
+    "abstention": {"metrics", "system"},
     "report": {"metrics", "images"},
     "selection": {"heads", "features", "backbones", "images", "metrics", "recipe", "system"},
     "tuning": {"data", "heads", "features", "backbones", "metrics", "recipe", "system"},

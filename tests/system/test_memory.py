@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from headstart.errors import StorageError
-from headstart.system.memory import allocate_in_file, iterate_blocks, release
+from headstart.system.memory import allocate_in_file, iterate_blocks, release, take_rows
 
 
 def test_an_array_in_a_file_holds_what_is_written(tmp_path: Path) -> None:
@@ -33,6 +33,14 @@ def test_blocks_are_all_rows_in_turn(tmp_path: Path) -> None:
         assert rows == (slice(0, 3), slice(3, 6), slice(6, 7))
         assert np.concatenate(blocks).tolist() == values.tolist()
     assert list(iterate_blocks(values[:0], 3)) == []
+
+
+def test_some_rows_are_copied(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).permutation(1000)[:200]
+    for values in (np.zeros((1000, 7), np.float32), allocate_in_file(tmp_path, (1000, 7))):
+        values[:] = np.random.default_rng(1).normal(size=values.shape)
+        assert np.array_equal(take_rows(values, rows), values[rows])
+        assert np.array_equal(take_rows(values[::2, 2:5], rows // 2), values[::2, 2:5][rows // 2])
 
 
 def test_memory_is_let_go_of(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from headstart.errors import ClassifierError
 from headstart.metrics.intervals import CROSSED, Interval, interval
+from headstart.system.memory import take_rows
 
 IMAGES = 2048  # kept at most
 LEAST = 256  # kept of features that are very many
@@ -98,7 +99,7 @@ class Sample:
         count, dimensions = len(features), stop - start
         most = int(np.clip(NUMBERS // dimensions, LEAST, IMAGES))
         self.rows = np.sort(np.random.default_rng(seed).permutation(count)[:most])
-        values = features[self.rows, start:stop]
+        values = take_rows(features[:, start:stop], self.rows)
         spread = values.std(axis=0, dtype=np.float32)
         self.spread = (spread + FLOOR * spread.mean()) if spread.any() else spread + 1
         self.directions = directions(values, self.spread)

@@ -15,7 +15,7 @@ import numpy as np
 
 from headstart.errors import ClassifierError, cannot_read
 from headstart.system.atomic import write_atomically
-from headstart.system.memory import iterate_blocks
+from headstart.system.memory import iterate_blocks, take_rows
 
 FILE = "neighbours.safetensors"
 AXES = 64
@@ -69,7 +69,7 @@ def learn(features: np.ndarray, images: Sequence[tuple[str, str, str]]) -> Neigh
     count, dimensions = features.shape
     most = min(LEARNED_FROM, max(AXES, AT_ONCE // dimensions))
     chosen = np.unique(np.linspace(0, count - 1, most).astype(int))
-    directions = _direct(features[chosen])
+    directions = _direct(take_rows(features, chosen))
     mean = directions.mean(axis=0)
     centred = directions - mean
     # The axes by the smaller of the two matrices: n x n of the chosen images.

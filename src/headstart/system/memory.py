@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from headstart.system.atomic import cannot_write
 
+AT_ONCE = 64  # rows of a file, far from each other, that are read before others are let go of
 ZEROS = 2**22  # bytes written at a time where the system cannot claim room
 
 
@@ -42,6 +44,17 @@ def iterate_blocks(values: np.ndarray, size: int) -> Iterator[tuple[slice, np.nd
         release(values[rows])
 
 
+def take_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """A copy of some rows, by their numbers. Each that is read of a file brings many around it into
+    memory: they are let go of meanwhile.
+    """
+    result = np.empty((len(rows), *values.shape[1:]), values.dtype)
+    for start in range(0, len(rows), AT_ONCE):
+        result[start : start + AT_ONCE] = values[rows[start : start + AT_ONCE]]
+        release(values)
+    return result
+
+
 def release(values: np.ndarray) -> None:
     """Let go of the memory of rows that lie in a file: asked for again, they are read again.
 
@@ -51,6 +64,6 @@ def release(values: np.ndarray) -> None:
     if not isinstance(file, mmap.mmap) or not hasattr(file, "madvise") or not values.size:
         return
     origin = np.frombuffer(file, np.uint8, 1).__array_interface__["data"][0]
-    first = values.__array_interface__["data"][0] - origin
+    first, last = (int(place) - origin for place in byte_bounds(values))  # also of every tenth row
     start = first // mmap.PAGESIZE * mmap.PAGESIZE
-    file.madvise(mmap.MADV_DONTNEED, start, first + values.nbytes - start)
+    file.madvise(mmap.MADV_DONTNEED, start, last - start)
