@@ -105,9 +105,9 @@ def compare(
     first = compared.runs[0].folder
     for run, pair in zip(compared.runs[1:], compared.pairs, strict=True):
         if pair is None:
-            tell(f"{first} and {run.folder} have no images in common")
+            tell_text(f"{first} and {run.folder} have no images in common")
             continue
-        tell(f"{first} minus {run.folder}:\n  {pair.difference:+.1%} "
+        tell_text(f"{first} minus {run.folder}:\n  {pair.difference:+.1%} "
               f"{format_interval(pair.difference_interval, '+')} on {pair.n:,} images, "
               f"p = {pair.p_value:.3g}: {pair.verdict}")  # fmt: skip
     for note in compared.notes:
@@ -121,13 +121,13 @@ def _print_repeats(compared: "Compared", quiet: bool) -> None:
     """The recipes, or that they were not compared."""
     first = compared.runs[0].folder
     for run, pair in zip(compared.runs[1:], compared.repeats, strict=False):
-        tell(f"\nrecipe of {first} minus that of {run.folder}, over {len(pair.differences)} "
+        tell_text(f"\nrecipe of {first} minus that of {run.folder}, over {len(pair.differences)} "
              f"redrawn trainings on {pair.train:,} images:\n  {pair.difference:+.1%} "
              f"{format_interval(pair.difference_interval, '+')} on {pair.test:,} others, "
              f"p = {pair.p_value:.3g}: {pair.verdict}")  # fmt: skip
     if not compared.repeats and not quiet:
-        tell("\nThis is about these classifiers. Whether a recipe is better, or was luckier with "
-             "its training images: --repeats 5")  # fmt: skip
+        tell_text("\nThis is about these classifiers. Whether a recipe is better, or was luckier "
+                  "with its training images: --repeats 5")  # fmt: skip
 
 
 def _accuracies(compared: "Compared") -> list[tuple[str, str, Any]]:

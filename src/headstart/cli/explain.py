@@ -9,7 +9,7 @@ import typer
 
 from headstart.cli.app import app, command
 from headstart.cli.options import RunFolder, parse_path
-from headstart.cli.output import print_json, tell
+from headstart.cli.output import print_json, tell, tell_text
 from headstart.system.text import shorten
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def explain(
             shown += 1
             worst = max(worst, abs(evidence.difference or 0.0))
     if not as_json:
-        tell("", _sum_up(explainer, shown, worst))
+        tell_text("", _sum_up(explainer, shown, worst))
         if out is not None:
             tell(f"Pictures: {out}")
     if failed:
@@ -212,12 +212,12 @@ def describe(
 def _tell_one(item: "Item", explanation: "Explanation", near: "list[Neighbour]") -> None:
     evidence = explanation.evidence
     if evidence is None:
-        tell(f"{item.name}  left out: {explanation.prediction.error}")
+        tell_text(f"{item.name}  left out: {explanation.prediction.error}", indent="    ")
         return
     alike = ", ".join(f"{Path(one.name).name} ({one.label}, {one.distance:.2f})"
                       for one in near[:3])  # fmt: skip
-    tell(f"{item.name}  {evidence.label} {evidence.probability:.1%}"
-         + (f"  looks like {alike}" if alike else ""))  # fmt: skip
+    tell_text(f"{item.name}  {evidence.label} {evidence.probability:.1%}"
+              + (f"  looks like {alike}" if alike else ""), indent="    ")  # fmt: skip
 
 
 def _sum_up(explainer: "Explainer", count: int, worst: float) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from headstart.system.progress import Recorder
 
 OPTIONS = ("backbone", "weights", "pooling", "size", "precision", "seed", "groups")  # of train
-LEAST = 20  # letters that a name has room for, however narrow the terminal
+LEAST = 15  # letters that a name has room for, however narrow the terminal
 
 
 def reporter(
@@ -40,15 +40,16 @@ def tell(*lines: object, end: str = "\n", to: TextIO | None = None) -> None:
 def tell_text(*lines: str, indent: str = "", to: TextIO | None = None) -> None:
     """Print sentences, broken between words at the terminal's width; in a pipe one a line."""
     width = line_width(to)
-    tell(*(wrap(escape(line, lines=True), width, indent) for line in lines), to=to)
+    if lines:
+        tell(*(wrap(escape(line, lines=True), width, indent) for line in lines), to=to)
 
 
-def tell_command(title: str, command: str, why: str = "") -> None:
+def tell_command(title: str, command: str, why: str = "", to: TextIO | None = None) -> None:
     """Print a command to type, as a shell takes it also where it needs several lines."""
     line = f"{title}{command}" + (f"  # {why}" if why else "")
-    width = line_width()
+    width = line_width(to)
     if width is None or len(line) <= width:
-        tell(line)
+        tell(line, to=to)
         return
     lines = [title]
     for word in split_words(command):
@@ -57,7 +58,7 @@ def tell_command(title: str, command: str, why: str = "") -> None:
             lines.append("  ")
         lines[-1] += f"{word} "
     lines = [line.rstrip() for line in lines]
-    tell(*lines, *([f"{' ' * len(title)}# {why}"] if why else []))
+    tell(*lines, *([f"{' ' * len(title)}# {why}"] if why else []), to=to)
 
 
 def shorten_path(path: str | Path) -> str:

@@ -23,6 +23,7 @@ from headstart.cli.options import (
     RunFolder,
     Strict,
     Tta,
+    Verbose,
     parse_path,
     parse_share,
 )
@@ -365,17 +366,18 @@ def evaluate(
     accuracy: Accuracy = None,
     reject: Reject = None,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a classifier on labelled images; with --tta N whether views at test time pay, with
     --accuracy or --reject how much it answers and how much of that is right.
     """
-    from headstart.report.words import summary
+    from headstart.report.words import describe_accuracy, summary
     from headstart.runs.evaluate import evaluate_views
 
     evaluated = evaluate_views(
         run, photos, tta, accuracy=accuracy, reject=reject, strict=strict,
-        progress=reporter(quiet, as_json),
+        progress=reporter(quiet, as_json, verbose),
     )  # fmt: skip
     metrics, views = evaluated.metrics, evaluated.views
     if as_json:
@@ -384,15 +386,18 @@ def evaluate(
         more = {"answered": answered} if answered else {}
         print_json({**figures, **more, "warnings": list(evaluated.warnings)})
         return
-    tell(summary(metrics))
+    if verbose or len(metrics) > 1:
+        tell_text(summary(metrics, figures=verbose), indent="  ")
+    else:
+        tell_text(*describe_accuracy(metrics))
     for split, part in evaluated.answered.items():
         said = part.to_dict()
-        tell(f"{split}: {part.answered:,} of {part.images:,} answered "
+        tell_text(f"{split}: {part.answered:,} of {part.images:,} answered "
              f"{format_interval(said['share_interval'])}, of these "
              f"{format_share(said['accuracy']) or 'none'} "
              f"{format_interval(said['accuracy_interval'])} right; {part.not_sure:,} not sure, "
              f"{part.none_of_these:,} none of these "
-             f"{format_interval(said['none_of_these_interval'])}")  # fmt: skip
+             f"{format_interval(said['none_of_these_interval'])}", indent="  ")  # fmt: skip
     if tta > 1:
         for split, pair in evaluated.paired.items():
             verdict = pair.verdict.replace("the first is", "with views it is").replace(
@@ -400,7 +405,7 @@ def evaluate(
             )
             averaged = format_share(metrics[split].accuracy)
             alone = format_share(evaluated.alone[split].accuracy)
-            tell(f"\n{split}: with {views} views {averaged}, without {alone}, "
+            tell_text(f"\n{split}: with {views} views {averaged}, without {alone}, "
                   f"difference {pair.difference:+.1%} "
                   f"{format_interval(pair.difference_interval, '+')}: {verdict}")  # fmt: skip
         tell(f"{evaluated.images_per_second or 0:,.0f} images a second with {views} views: each "

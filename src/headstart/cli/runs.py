@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headstart.cli.app import app, command
-from headstart.cli.options import AsJson, RunFolder, parse_path
+from headstart.cli.options import AsJson, RunFolder, Verbose, parse_path
 from headstart.cli.output import (
     INTERVAL,
     NAME,
@@ -23,6 +23,7 @@ from headstart.cli.output import (
     reporter,
     run_to_dict,
     tell,
+    tell_command,
     tell_text,
 )
 
@@ -77,8 +78,9 @@ def runs(
     if not entries:
         tell(f"no runs in {folder or default}\nNext: headstart train PHOTOS")
         return
-    columns = [Column("run", left=True), Column("images"), Column("classes"), Column("accuracy"),
-               INTERVAL, Column("split", left=True)]  # fmt: skip
+    columns = [Column("run", left=True), Column("date", left=True), Column("images"),
+               Column("classes"), Column("accuracy"), INTERVAL,
+               Column("split", left=True)]  # fmt: skip
     cells = [_cells(entry) for entry in entries]
     table = Table(fit_columns(columns, cells), line_width())
     for entry, row in zip(entries, cells, strict=True):
@@ -92,9 +94,10 @@ def runs(
 
 def _cells(entry: "RunEntry") -> list[str]:
     images, classes = ("" if n is None else f"{n:,}" for n in (entry.images, entry.classes))
-    split = (entry.split or "").replace("_", "-")
+    split = (entry.split or "").replace("cross_validation", "cross-val.")
     interval = format_interval(entry.accuracy_interval)
-    return [str(entry.folder), images, classes, format_share(entry.accuracy), interval, split]
+    return [str(entry.folder), _when(entry)[:10], images, classes, format_share(entry.accuracy),
+            interval, split]  # fmt: skip
 
 
 def _next_step(entry: "RunEntry") -> str | None:
@@ -108,7 +111,7 @@ def _next_step(entry: "RunEntry") -> str | None:
 
 @app.command(epilog="Example: headstart info runs/photos-1")
 @command
-def info(run: RunFolder, as_json: AsJson = False) -> None:
+def info(run: RunFolder, verbose: Verbose = False, as_json: AsJson = False) -> None:
     """Tell one run: what was trained on what, how good it is, what lies in it, how to use it."""
     from headstart.errors import ClassifierError
     from headstart.runs.folder import Run
@@ -130,40 +133,57 @@ def info(run: RunFolder, as_json: AsJson = False) -> None:
             content |= run_to_dict(trained)
         print_json({**content, "next": _next_step(entry)})
         return
-    tell(f"Run: {run}, {_state(entry)}\nImages: {entry.source}")
+    tell_text(f"Run: {run}, {_state(entry)}\nImages: {entry.source}", indent="  ")
     if entry.state == "finished":
         for side, place in trained.source.sides.items():
             tell(f"        {place} for {side}")
     if entry.state == "finished":
-        _print_contents(trained)
+        _print_contents(trained, verbose)
     tell(f"Recipe: {base}" + (", changed:" if changes else ", unchanged"))
-    for change in changes:
-        tell(f"  {change}")
+    tell_text(*(f"  {change}" for change in changes), indent="    ")
     if entry.state == "unfinished":
-        tell(f"\nNext: {_next_step(entry)}")
+        tell()
+        tell_command("Next: ", _next_step(entry) or "")
         return
     tell()
     print_metrics(trained)
-    for warning in trained.record["warnings"]:
-        tell(f"warning: {warning}")
+    tell_text(*(f"warning: {warning}" for warning in trained.record["warnings"]), indent="  ")
+    if verbose:
+        _print_studies(trained)
     tell(f"\nFiles in {run}:")
     print_table([NAME, NAME], [(f"  {name}", text) for name, text in files.items()])
     again = ["headstart", "train", *trained.source.words, "--recipe", str(run / "recipe.toml")]
-    tell(f"\nNew photos:      {_next_step(entry)}\n"
-          f"Labelled ones:   headstart evaluate {shlex.quote(str(run))} PHOTOS\n"
-          f"The same again:  {shlex.join(again)}")  # fmt: skip
+    tell()
+    tell_command("New photos:      ", _next_step(entry) or "")
+    tell_command("Labelled ones:   ", f"headstart evaluate {shlex.quote(str(run))} PHOTOS")
+    tell_command("The same again:  ", shlex.join(again))
+
+
+def _when(entry: "RunEntry") -> str:
+    from datetime import datetime
+
+    return datetime.fromtimestamp(entry.changed).strftime("%Y-%m-%d %H:%M")
 
 
 def _state(entry: "RunEntry") -> str:
-    from datetime import datetime
-
-    when = datetime.fromtimestamp(entry.changed).strftime("%Y-%m-%d %H:%M")
     if entry.state == "finished":
-        return f"finished {when}"
-    return f"begun {when}, not finished: still training, or stopped"
+        return f"finished {_when(entry)}"
+    return f"begun {_when(entry)}, not finished: still training, or stopped"
 
 
-def _print_contents(run: "Run") -> None:
+def _print_studies(run: "Run") -> None:
+    """What was measured to choose, and when the classifier had better not answer."""
+    from headstart.report.words import describe_doubts, describe_selection
+
+    record = run.record
+    chosen = describe_selection(record.get("selection") or {})
+    stages = ", ".join(f"{name} {spent:.1f} s" for name, spent in record["seconds"].items())
+    tell()
+    tell_text(*filter(None, [chosen]), *describe_doubts(record.get("abstention") or {}),
+              f"Time: {stages}", indent="  ")  # fmt: skip
+
+
+def _print_contents(run: "Run", verbose: bool) -> None:
     """How many images of which classes, and what looks at them."""
     record, about = run.record, run.classifier.description
     names = {"train": "training", "unreadable": "left out"}
@@ -171,11 +191,12 @@ def _print_contents(run: "Run") -> None:
     classes = record["classes"]
     shown = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
     geometry = run.classifier.geometry
-    cuts = " + ".join(map(str, about["cuts"]))
-    tell(f"        {', '.join(counts)}\n"
-          f"Classes: {len(classes)}: {shown}\n"
-          f"Network: {about['backbone']} up to {cuts}, {geometry.width}x{geometry.height} pixels, "
-          f"{run.classifier.precision}")  # fmt: skip
+    first, *more = map(str, about["cuts"])
+    cuts = " + ".join([first, *more]) if verbose or not more else f"{first} and {len(more)} more"
+    tell_text(f"        {', '.join(counts)}\n"
+              f"Classes: {len(classes)}: {shown}\n"
+              f"Network: {about['backbone']} up to {cuts}, {geometry.width}x{geometry.height} "
+              f"pixels, {run.classifier.precision}", indent="  ")  # fmt: skip
     if before := record.get("before"):
         from headstart.runs.compare import describe_before
 

@@ -20,17 +20,19 @@ RATE = 0.05  # false alarms at which a training says what "none of these" is wor
 SURE = 0.99  # the accuracy of answers that is told of
 
 
-def summary(metrics: Mapping[str, Any]) -> str:
-    """A few lines for the terminal, on the split that tells most about new images."""
+def summary(metrics: Mapping[str, Any], *, figures: bool = True) -> str:
+    """A few lines for the terminal: the accuracy of each split, and more of the one that tells most
+    of new images. figures: those too that say something to few.
+    """
     lines = []
     order = ["train", "cross_validation", "validation", "test", "all"]
     for split in sorted(metrics, key=lambda name: order.index(name) if name in order else 9):
-        figures = metrics[split]
-        if figures.accuracy is None or figures.accuracy_interval is None:
+        part = metrics[split]
+        if part.accuracy is None or part.accuracy_interval is None:
             continue
-        low, high = figures.accuracy_interval
+        low, high = part.accuracy_interval
         lines.append(
-            f"{TITLES.get(split, split):<17}{figures.accuracy:6.1%} of {figures.n:,} images right "
+            f"{TITLES.get(split, split):<17}{part.accuracy:6.1%} of {part.n:,} images right "
             f"(95% interval {low:.1%} to {high:.1%})"
         )
     telling = metrics.get(find_telling(metrics) or "")
@@ -38,9 +40,9 @@ def summary(metrics: Mapping[str, Any]) -> str:
         return "\n".join(lines + (telling.details() if telling else []))
     if _are_uneven(telling):
         lines.append(f"balanced accuracy {telling.balanced_accuracy:.1%} (classes count alike)")
-    more = [f"log loss {telling.log_loss:.3f}{_calibration(telling)}"] * (
-        telling.log_loss is not None
-    )
+    more = []
+    if figures and telling.log_loss is not None:
+        more = [f"log loss {telling.log_loss:.3f}{_calibration(telling)}"]
     return "\n".join([*lines, *_weaknesses(telling), *more])
 
 
