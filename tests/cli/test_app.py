@@ -209,7 +209,7 @@ def test_evaluate(run: Path, tiny: Path) -> None:
     result = json.loads(headstart("evaluate", run, tiny, "--json").stdout)
     assert result["all"]["accuracy"] == 1
     assert any("were trained on" in warning for warning in result["warnings"])
-    assert "100.0% of 48 images right" in headstart("evaluate", run, tiny).stdout
+    assert "Right on 100.0% of 48 images; " in headstart("evaluate", run, tiny).stdout
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,8 @@ def test_of_many_images_the_rows_come_as_they_are_done(
     in_order = [line.split(",")[0].removeprefix(f"{tiny}/") for line in listed]
     assert [line.split()[0] for line in done.out.splitlines()] == in_order
     assert done.err.splitlines()[2] == "Least sure:"
-    assert len(done.err.splitlines()) == 8
+    assert len(done.err.splitlines()) == 9
+    assert f"Next: headstart predict {run} {tiny} --out labels.csv" in done.err
 
 
 def test_one_image_has_one_line(run: Path, tiny: Path, call: Call) -> None:

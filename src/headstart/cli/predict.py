@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import shlex
 import sys
 import time
 from collections.abc import Iterable
@@ -33,6 +34,7 @@ from headstart.cli.output import (
     print_json,
     reporter,
     tell,
+    tell_command,
     tell_text,
 )
 from headstart.cli.predicted import Listed, Listing, find_common, tell_summary
@@ -184,6 +186,10 @@ def predict(
              f"{new / seconds:,.0f} a second: {out}")  # fmt: skip
     if form == "table" and summary.images > 1:
         tell_summary(summary, listed)
+        if sources and out is None and sorter is None:
+            again = shlex.join(["headstart", "predict", str(run), *sources])
+            tell_command("Next: ", f"{again} --out labels.csv", "or --sort-into FOLDER",
+                         to=sys.stderr)  # fmt: skip
     if asked:
         _tell_silence(classifier, accuracy, reject, tally.usable)
     if tally.failed:
