@@ -190,6 +190,10 @@ def test_splits_by_name(files: list[Path]) -> None:
     counts = {split: sum(row.values()) for split, row in dataset.counts().items()}
     assert counts == {"train": 6, "validation": 2, "test": 4}
     assert dataset.split("test")[0].name == "test/8.png"
+    asked = load({"train": pairs[:8], "test": pairs[8:]}, split=False)  # as evaluate does
+    assert {split: sum(row.values()) for split, row in asked.counts().items()} == {
+        "train": 8, "test": 4
+    }  # fmt: skip
     tested = load({"train": pairs[:8], "test": pairs[8:]})
     assert sum(tested.counts()["validation"].values()) >= 1  # made of the training images
 

@@ -12,7 +12,7 @@ import pytest
 import headstart
 from headstart.data.dataset import Dataset, images_in, load
 from headstart.data.source import stream_items
-from headstart.errors import DatasetError, HeadstartError
+from headstart.errors import DatasetError, HeadstartError, MissingExtra
 from headstart.images.decode import decode
 
 pyarrow = pytest.importorskip("pyarrow", reason="pip install 'headstart[parquet]'")
@@ -171,6 +171,18 @@ def test_cells_that_would_fill_the_disk(tmp_path: Path, monkeypatch: pytest.Monk
         DatasetError, match=r"in row \d of t\.parquet: .* would not fit, with at mo"
     ):
         load(file)
+
+
+def test_without_the_package_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    write(tmp_path / "t.parquet", rows(4))
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    for source in (tmp_path / "t.parquet", tmp_path):
+        with pytest.raises(MissingExtra, match=r"pip install 'headstart\[parquet\]'"):
+            load(source)
 
 
 def test_a_table_of_arrow(tmp_path: Path) -> None:

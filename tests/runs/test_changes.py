@@ -210,6 +210,19 @@ def test_runs_of_other_classes_are_compared_by_those_that_both_know(
     assert f"more in {run.folder} alone" in note
 
 
+def test_a_class_that_is_called_otherwise_is_compared(
+    week: tuple[Path, Run], tmp_path: Path
+) -> None:
+    photos, before = week
+    run = headstart.train(photos, out=tmp_path / "2", cut="last", size=64)
+    for one, two, old, new in ((before, run, "red", "rot"), (run, before, "rot", "red")):
+        compared = headstart.compare(one, two)
+        (pair,), (note,) = compared.pairs, compared.notes
+        assert pair is not None
+        assert "the 2 classes that both know" in note
+        assert f"{old} is called {new} in {two.folder}; green in {run.folder} alone" in note
+
+
 def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
     one = write_run(tmp_path / "1", BEFORE, tmp_path)
     two = write_run(tmp_path / "2", {"a": "ants", "w": "wasps"}, tmp_path)

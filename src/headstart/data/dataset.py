@@ -101,7 +101,8 @@ def load(
     and perhaps test/ above them; a CSV, JSON-lines or Parquet table with path, label and perhaps
     split; a zip or tar of one of these; Parquet whose cells are images; a Source, or images in
     memory as `given.settle` takes them. split: make a validation split where none is given, by
-    content, stratified; without it items keep the split they come with, or None. groups: a column
+    content, stratified; without it items keep the split they come with; None where none has one.
+    groups: a column
     of the table, or a regular expression on the images' names whose first group (or whole match)
     is the group; then whole groups are split. What a person has decided about single images
     (see decisions) holds.
@@ -158,6 +159,8 @@ def arrange(
         else:
             items = [default_to_training(item) for item in items]
         warnings += find_leaks(items)
+    elif any(item.split for item in items):  # of the others it is known by that
+        items = [default_to_training(item) for item in items]
     kept_paths = frozenset(item.path for item in kept)
     return Dataset(tuple(items), task, tuple(warnings), kept_paths)
 

@@ -76,7 +76,7 @@ def find_changes(run: Run, dataset: Dataset) -> Changes:
 
     Raises ClassifierError for a run whose tables are missing or damaged.
     """
-    before = {content: labels for content, labels, _ in _read_rows(run)}
+    before = {content: labels for content, labels, _ in read_rows(run)}
     with _told_by(run):
         unusable = {name for name, _ in read_table(run.folder / "unreadable.csv", UNREADABLE)}
     now = {i.content_hash.hex(): frozenset(i.labels) for i in dataset.items
@@ -125,7 +125,7 @@ def _rename(labels: Labels, renamed: Mapping[str, str]) -> Labels:
     return frozenset(renamed.get(name, name) for name in labels)
 
 
-def _read_rows(run: Run) -> Iterator[tuple[str, Labels, str]]:
+def read_rows(run: Run) -> Iterator[tuple[str, Labels, str]]:
     """Content, classes and split of each image that the run has used."""
     classes = tuple(run.record["classes"])
     task = MultiLabel(classes) if run.record["multi"] else SingleLabel(classes)
@@ -157,7 +157,7 @@ def find_sides(run: Run, dataset: Dataset, recipe: Recipe) -> int:
     rule = ("validation_fraction", "seed", "groups")
     if any(getattr(run.recipe, name) != getattr(recipe, name) for name in rule):
         return 0
-    sides = {content: split for content, _, split in _read_rows(run)}
+    sides = {content: split for content, _, split in read_rows(run)}
     return sum(sides.get(i.content_hash.hex(), i.split) != i.split for i in dataset.items)
 
 

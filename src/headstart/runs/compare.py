@@ -1,7 +1,8 @@
 """Runs side by side: what differs in their recipes, and what that made of the same images."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from headstart.errors import ClassifierError
 from headstart.metrics import comparison
 from headstart.metrics.comparison import Comparison
 from headstart.metrics.resampling import Resampled
-from headstart.runs.changes import Changes
+from headstart.runs.changes import Changes, find_renamed, read_rows
 from headstart.runs.folder import (
     PREDICTIONS,
     Run,
@@ -34,20 +35,14 @@ class Compared:
     classifiers, of which each is one draw of what its recipe gives. Where their classes differ, on
     images of the classes that both know, each asked which one of these it is. repeats: the recipe
     of the first run against that of each other one over redrawn training images, where that was
-    asked for.
+    asked for. notes: of which classes a pair is, where they differ, and which one run alone knows.
     """
 
     runs: tuple[Run, ...]
     recipes: dict[str, tuple[Any, ...]]
     pairs: tuple[Comparison | None, ...]
     repeats: tuple[Resampled, ...] = ()
-
-    @property
-    def notes(self) -> list[str]:
-        """Of which classes a pair is, where they differ, and which one run alone knows."""
-        first, *others = self.runs
-        return [_tell_classes(first, run) for run in others
-                if set(_classes(run)) != set(_classes(first))]  # fmt: skip
+    notes: tuple[str, ...] = ()
 
     def curves(self) -> bytes:
         """Validation accuracy and loss over the epochs of those with a history, in one picture
@@ -96,11 +91,13 @@ def _compared(runs: list[Run]) -> Compared:
             "expected runs of one class an image, found several classes an image in "
             f"{', '.join(several)}. Their own figures: headstart info {several[0]}"
         )
-    for run in runs[1:]:
-        if len(_common(_classes(runs[0]), _classes(run))) < 2:
+    first, *others = runs
+    names = [_find_names(first, run) for run in others]
+    for run, known in zip(others, names, strict=True):
+        if len(_common(_classes(first), known.values())) < 2:
             raise ClassifierError(
                 f"expected runs with two classes or more in common, found "
-                f"{', '.join(_classes(runs[0]))} in {runs[0].folder} and "
+                f"{', '.join(_classes(first))} in {first.folder} and "
                 f"{', '.join(_classes(run))} in {run.folder}. Give runs of the same classes"
             )
     tables = [run.recipe.model_dump(mode="json") for run in runs]
@@ -109,9 +106,29 @@ def _compared(runs: list[Run]) -> Compared:
         for key in tables[0]
         if any(table[key] != tables[0][key] for table in tables)
     }
-    said = [_read_said(run) for run in runs]
-    pairs = tuple(_compare_pair(said[0], other) for other in said[1:])
-    return Compared(tuple(runs), recipes, pairs)
+    said = _read_said(first)
+    pairs = tuple(_compare_pair(said, _read_said(run).rename(known))
+                  for run, known in zip(others, names, strict=True))  # fmt: skip
+    notes = tuple(_tell_classes(first, run, known)
+                  for run, known in zip(others, names, strict=True)
+                  if set(_classes(run)) != set(_classes(first)))  # fmt: skip
+    return Compared(tuple(runs), recipes, pairs, notes=notes)
+
+
+def _find_names(first: Run, second: Run) -> dict[str, str]:
+    """What each class of the second run is called in the first: otherwise where most of its images
+    that both have are in a class there that the second does not know.
+    """
+    names = {name: name for name in _classes(second)}
+    if set(names) == set(_classes(first)):
+        return names
+    with suppress(ClassifierError):  # without these tables classes are known by their names alone
+        before, now = ({content: labels for content, labels, _ in read_rows(run)}
+                       for run in (first, second))  # fmt: skip
+        renamed = find_renamed(before, now, _classes(first), _classes(second))
+        names.update({new: old for old, new in renamed.items()
+                      if list(renamed.values()).count(new) == 1})  # fmt: skip
+    return names
 
 
 @dataclass(frozen=True)
@@ -122,6 +139,11 @@ class _Said:
 
     classes: Sequence[str]
     rows: dict[tuple[str, str], np.ndarray]
+
+    def rename(self, names: Mapping[str, str]) -> "_Said":
+        """The same with its classes called otherwise."""
+        rows = {(content, names[label]): row for (content, label), row in self.rows.items()}
+        return _Said([names[name] for name in self.classes], rows)
 
 
 def _read_said(run: Run) -> _Said:
@@ -211,16 +233,20 @@ def _classes(run: Run) -> tuple[str, ...]:
     return tuple(run.record["classes"])
 
 
-def _common(first: Sequence[str], second: Sequence[str]) -> list[str]:
-    return [name for name in first if name in second]
+def _common(first: Iterable[str], second: Iterable[str]) -> list[str]:
+    known = set(second)
+    return [name for name in first if name in known]
 
 
-def _tell_classes(first: Run, second: Run) -> str:
-    common = _common(_classes(first), _classes(second))
-    others = {run: [c for c in _classes(run) if c not in common] for run in (first, second)}
+def _tell_classes(first: Run, second: Run, names: Mapping[str, str]) -> str:
+    common = _common(_classes(first), names.values())
+    others = {first: [name for name in _classes(first) if name not in common],
+              second: [name for name in _classes(second) if names[name] not in common]}  # fmt: skip
     alone = [f"{list_first(names)} in {run.folder} alone" for run, names in others.items() if names]
     return (
         f"{first.folder} and {second.folder} are compared on images of the {len(common)} classes "
-        f"that both know ({list_first(common)}), each asked which of these it is; "
-        + ", ".join(alone)
-    )
+        f"that both know ({list_first(common)}), each asked which of these it is"
+        + "".join(f"; {old} is called {new} in {second.folder}"
+                  for new, old in names.items() if new != old)
+        + "".join(f"; {told}" for told in alone)
+    )  # fmt: skip
