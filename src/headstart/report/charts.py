@@ -7,6 +7,7 @@ drawn by plots.
 
 import math
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -139,7 +140,8 @@ def draw(chart: Chart, identity: str) -> str:
 
 def standalone(chart: Chart, style: str, about: str = "") -> str:
     """The chart as a file of its own, with the page's colours, its title and what it is of."""
-    svg, lines = draw(chart, "chart"), [chart.title, *([about] if about else [])]
+    svg = draw(chart, "chart")
+    lines = [chart.title, *textwrap.wrap(about, int(WIDTH / LETTERS))]
     head, _, rest = svg.partition("<title")
     names, _, body = rest.partition("</desc>")
     found = re.search(r'viewBox="0 0 (\d+) (\d+)" width="\d+" height="(\d+)"', head)
@@ -153,8 +155,9 @@ def standalone(chart: Chart, style: str, about: str = "") -> str:
         for number, line in enumerate(lines)
     )  # fmt: skip
     moved = body.removesuffix("</svg>")
-    return (f'{head}<style>{style}</style><title{names}</desc>{told}<g transform="translate(0 '
-            f'{top})">{moved}</g></svg>\n')  # fmt: skip
+    ground = '<rect width="100%" height="100%" style="fill:var(--paper)"/>'
+    return (f'{head}<style>{style}</style><title{names}</desc>{ground}{told}'
+            f'<g transform="translate(0 {top})">{moved}</g></svg>\n')  # fmt: skip
 
 
 def shorten(text: str, letters: int) -> str:
@@ -317,8 +320,11 @@ def _write(x: float, y: float, words: str, anchor: str = "start", kind: str = ""
 def _draw_rows(chart: RowChart) -> tuple[tuple[int, int], list[str]]:
     series = chart.series
     low, high = row_range(chart)
-    noted = max(LETTERS * len(row.note) for row in chart.rows) if chart.rows else 0
-    across = Scale(low, high, NAMES + 8, round(WIDTH - RIGHT - noted))
+    noted = max((LETTERS * len(row.note) for row in chart.rows), default=0)
+    longest = max((LETTERS * len(row.name) for row in chart.rows), default=0)
+    names = round(min(NAMES, max(60, longest + 4)))
+    across = Scale(low, high, names + 8, round(WIDTH - RIGHT - noted))
+    ticks = across.ticks(max(2, round((across.end - across.start) / 50)))
     top, bottom = 6, 6 + ROW * len(chart.rows)
     body, groups = [], 0
     for number, row in enumerate(chart.rows):
@@ -326,7 +332,7 @@ def _draw_rows(chart: RowChart) -> tuple[tuple[int, int], list[str]]:
         groups += number == 0 or row.group != chart.rows[number - 1].group
         if groups % 2 == 0:
             body.append(f'<rect class="band" x="0" y="{y}" width="{WIDTH}" height="{ROW}"/>')
-    for value in across.ticks():
+    for value in ticks:
         x = across(value)
         body.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{top}" y2="{bottom}"/>')
         body.append(_write(x, bottom + 16, tell(value, True, chart.signed), "middle"))
@@ -335,8 +341,8 @@ def _draw_rows(chart: RowChart) -> tuple[tuple[int, int], list[str]]:
         body.append(f'<line class="aid" x1="{zero}" x2="{zero}" y1="{top}" y2="{bottom}"/>')
     for number, row in enumerate(chart.rows):
         middle = top + ROW * (number + 0.5)
-        name = shorten(row.name, int(NAMES / LETTERS))
-        body.append(_write(NAMES, middle + 4.5, name, "end", "strong" if row.strong else ""))
+        name = shorten(row.name, int(names / (LETTERS + row.strong)))
+        body.append(_write(names, middle + 4.5, name, "end", "strong" if row.strong else ""))
         if row.note:
             body.append(_write(WIDTH - RIGHT - noted + 8, middle + 4.5, row.note, kind="soft"))
         for place, (of, value, ends) in enumerate(row.values):

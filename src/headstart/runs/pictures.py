@@ -150,7 +150,7 @@ def chart_accuracies(compared: "Compared") -> RowChart:
 def chart_pairs(compared: "Compared") -> list[RowChart]:
     """The first run minus each other one, on the images of both; none where there are none."""
     first, *others = name_short(compared)
-    pairs = [(f"minus {name}", pair, _shorten(pair.verdict, first, name))
+    pairs = [(f"minus {name}", pair, _shorten(pair.verdict))
              for name, pair in zip(others, compared.pairs, strict=True) if pair]  # fmt: skip
     return [_chart_differences(f"{first} against the others", pairs)] if pairs else []
 
@@ -222,9 +222,11 @@ def _chart_differences(title: str, pairs: Sequence[tuple[str, Comparison, str]])
     ], signed=True)  # fmt: skip
 
 
-def _shorten(verdict: str, first: str, second: str) -> str:
-    return {"the first is better": f"{first} is better",
-            "the second is better": f"{second} is better"}.get(verdict, "cannot tell")  # fmt: skip
+def _shorten(verdict: str) -> str:
+    """What a comparison says of its first one."""
+    return {"the first is better": "better", "the second is better": "worse"}.get(
+        verdict, "cannot tell"
+    )
 
 
 def _percent(share: float, sign: str = "") -> str:
