@@ -3,6 +3,7 @@
 """
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,20 +68,16 @@ def _default(parameter: Any) -> str:
 
 
 def describe_names() -> str:
-    """Each public name with its signature and docstring."""
+    """Each public name with its signature and docstring, what one begins with first."""
     parts = []
-    for name in headstart.__all__:
+    first = ["train", "Run", "load", "Classifier", "evaluate", "compare"]
+    for name in [*first, *(one for one in headstart.__all__ if one not in first)]:
         value = getattr(headstart, name)
         parts.append(f"## {name}\n\n{_describe_value(name, value)}")
-        if inspect.isclass(value):
-            for method, inner in sorted(vars(value).items()):
-                told = getattr(inner, "__doc__", None)
-                if not method.startswith("_") and told and _is_told(inner):
-                    inner = inner.__func__ if isinstance(inner, classmethod) else inner
-                    parts.append(f"### {name}.{method}\n\n{_describe_value(method, inner)}")
-    return "# Python\n\n`import headstart`; what begins with `_` is not public.\n\n" + "\n".join(
-        parts
-    )
+        for method, inner in sorted(vars(value).items()) if inspect.isclass(value) else ():
+            if not method.startswith("_") and _is_told(inner) and inspect.getdoc(inner):
+                parts.append(f"### {name}.{method}\n\n{_describe_value(method, inner)}")
+    return "# Python\n\nWhat `import headstart` gives.\n\n" + "\n".join(parts)
 
 
 def _is_told(value: Any) -> bool:
@@ -88,12 +85,33 @@ def _is_told(value: Any) -> bool:
 
 
 def _describe_value(name: str, value: Any) -> str:
+    """Its signature, and its docstring as paragraphs and examples."""
+    told = []
+    for paragraph in (inspect.getdoc(value) or "").split("\n\n"):
+        is_code = paragraph.lstrip().startswith(">>>") or paragraph.startswith("    ")
+        told.append(f"```python\n{paragraph}\n```" if is_code else _text(paragraph))
+    return _write_signature(name, value) + "\n\n".join(told) + "\n"
+
+
+def _write_signature(name: str, value: Any) -> str:
+    """One line, or a line a parameter; the choices of a recipe, which are forty, as one."""
+    inner = value.__func__ if isinstance(value, classmethod) else value
+    if isinstance(inner, property) or inner is headstart.Recipe:
+        return ""
     try:
-        signature = "" if isinstance(value, property) else str(inspect.signature(value))
+        signature = inspect.signature(inner)
     except (TypeError, ValueError):
-        signature = ""
-    head = f"```python\n{name}{signature}\n```\n\n" if 0 < len(signature) < 1000 else ""
-    return f"{head}```text\n{inspect.getdoc(value) or ''}\n```\n"
+        return ""
+    shown = [str(one) for one in signature.parameters.values() if one.name not in ("self", "cls")]
+    choices = [one for one in shown if one.partition(":")[0] in headstart.Recipe.model_fields]
+    if len(choices) > 5:
+        shown = [one for one in shown if one not in choices] + ["**choices of a recipe"]
+    # Types by their own names, whichever module they are in.
+    shown = [re.sub(r"\b(?:\w+\.)+(?=[A-Z])", "", one) for one in shown]
+    line = f"{name}({', '.join(shown)})"
+    if len(line) > 80:
+        line = f"{name}(\n" + "".join(f"    {one},\n" for one in shown) + ")"
+    return f"```python\n{line}\n```\n\n"
 
 
 def _text(words: str | None) -> str:
