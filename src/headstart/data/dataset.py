@@ -6,7 +6,6 @@ Classes travel by name.
 import difflib
 import hashlib
 import os
-import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +28,7 @@ from headstart.data.parquet import (
     is_parquet,
     unpack_shards,
 )
+from headstart.data.remote import ADDRESS
 from headstart.data.split import (
     assign_groups,
     assign_sides,
@@ -42,7 +42,6 @@ from headstart.errors import DatasetError
 from headstart.metrics.task import MultiLabel, SingleLabel, Task
 
 IN_MEMORY = Path("the images given in memory")  # what messages call their table
-ADDRESS = re.compile(r"([a-z][a-z0-9+]+):/+(.+)", re.IGNORECASE)  # Path makes one slash of two
 
 
 @dataclass(frozen=True)
@@ -286,7 +285,10 @@ def resolve_source(source: str | Path) -> Path:
     check_named(source)
     if found := ADDRESS.match(str(source)):
         address = f"{found[1]}://{found[2]}"
-        advice = "Bring it here with the program of its store, and give its place"
+        advice = (
+            "Bring it here with the program of its store and give its place, or type: headstart "
+            f"features {shlex.quote(address)} --to DIR, on which headstart train works"
+        )
         if found[1].lower() in ("http", "https"):
             advice = f"Nothing is fetched unasked. Type: headstart fetch {shlex.quote(address)}"
         raise DatasetError(

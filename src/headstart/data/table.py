@@ -3,7 +3,7 @@
 import csv
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,10 +186,14 @@ def _json_lines(file: Iterable[str], path: Path) -> Iterator[tuple[int, Mapping[
 
 
 def table_items(
-    path: Path, groups: str | None, told: Path | None = None
+    path: Path,
+    groups: str | None,
+    told: Path | None = None,
+    is_there: Callable[[Path], bool] | None = None,
 ) -> tuple[list[Item], list[str]]:
     """The images of a table and what the user should know. groups: a column, or something else.
-    told: what messages call the table.
+    told: what messages call the table. is_there: whether there is an image in a place, by default
+    whether there is a file.
 
     Raises DatasetError as `read_table` does, for a split that there is not, and where no file is.
     """
@@ -207,7 +211,7 @@ def table_items(
         if row.unlabelled:
             continue
         file = folder / row.path
-        if not _is_file(file):
+        if not (is_there or _is_file)(file):
             missing.append(row.path)
             continue
         split = SPLIT_NAMES.get(row.split.lower()) if row.split else None

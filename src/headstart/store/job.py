@@ -13,14 +13,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from headstart.backbones.cut import AUTO
 from headstart.data.dataset import gather
 from headstart.data.given import settle
 from headstart.data.item import Item, list_first
+from headstart.data.remote import Remote, list_addresses, list_store, read_address
 from headstart.data.split import assign_groups
 from headstart.errors import DatasetError, RecipeError
 from headstart.features.extract import extract, open_cache
@@ -41,13 +42,15 @@ from headstart.store.file import (
 )
 from headstart.system.atomic import cannot_write, write_atomically
 from headstart.system.lock import held_alone
+from headstart.system.places import cache_folder
 from headstart.system.progress import Progress, choose_progress
 from headstart.system.threads import map_ahead
 
 ROWS = 2000  # of a file: what a killed job can lose
+BROUGHT = 2**29  # bytes of images from a network that end a file before
 CACHED = 20_000  # images of a job up to which the cache is asked and filled: more would lie twice
 NAME = re.compile(r"(\d+)-of-(\d+)-(\d+)\.parquet")
-READERS = 4  # threads that read images ahead, to know their contents
+READERS = 16  # threads that read images ahead, or bring them here, to know their contents
 OTHER = "Pin what all processors compute alike with --precision f32, in a new folder"
 
 
@@ -126,8 +129,11 @@ def write_features(
     items = _list(source, recipe, shard, progress)
     with progress.stage("extractor"):
         extractor = open_extractor(recipe)
-    header = replace(Header.of(extractor, recipe, dtype), base=find_base(items))
-    with _alone(folder, shard):
+    header = replace(
+        Header.of(extractor, recipe, dtype),
+        base="" if any(isinstance(item, Remote) for item in items) else find_base(items),
+    )
+    with _alone(folder, shard), _spool() as spool:
         files = _check_files(folder, shard, header, progress)
         known = _read_known(files)
         number = max(files, default=0)
@@ -136,7 +142,7 @@ def write_features(
         with progress.stage("features", len(items), "images"):
             small = cache and len(items) <= CACHED
             space = open_cache(extractor, progress) if small else None
-            for chunk in _batch(_list_missing(items, known, progress)):
+            for chunk in _ahead(_batch(_list_missing(items, known, spool, progress), spool)):
                 found = extract(chunk, extractor, space, progress=progress)
                 bad += [(item.name, reason) for item, reason in found.bad]
                 if found.items:
@@ -144,12 +150,13 @@ def write_features(
                     files[number] = folder / f"{shard}-{number:05}.parquet"
                     write(files[number], header, found.items, found.values[:, 0])
                     computed += len(found.items)
-    table = folder / f"{shard}-unreadable.csv"
+                _let_go(chunk, spool)
+    table = folder / f"_{shard}-unreadable.csv"  # which tools that read the folder pass over
     _write_bad(table, bad, progress)
     gone = _list_gone(known, items)
     if gone:
         progress.warn(
-            f"{len(gone):,} images have features in {folder} and are no more in {source}: "
+            f"{len(gone):,} images have features in {folder} and are no more in the source: "
             f"{list_first(gone)}. To be rid of these, type the command with a new folder"
         )
     images = there - len(known) + computed
@@ -184,7 +191,7 @@ def _make(folder: Path) -> Path:
 def _list(source: Any, recipe: Recipe, shard: Shard, progress: Progress) -> list[Item]:
     """The images of the shard, none of them read."""
     with progress.stage("dataset"):
-        items, _, warnings = gather(settle(source), recipe.groups)
+        items, warnings = _find(source, recipe.groups)
         if recipe.groups is not None:
             items, more = assign_groups(items, recipe.groups)
             warnings += more
@@ -192,6 +199,16 @@ def _list(source: Any, recipe: Recipe, shard: Shard, progress: Progress) -> list
     for warning in warnings:
         progress.warn(warning)
     return items
+
+
+def _find(source: Any, groups: str | None) -> tuple[list[Item], list[str]]:
+    address = read_address(source)
+    if address is not None:
+        return list_store(address)
+    if isinstance(source, str | Path) and (listed := list_addresses(Path(source), groups)):
+        return listed
+    items, _, warnings = gather(settle(source), groups)
+    return items, warnings
 
 
 @contextmanager
@@ -271,20 +288,24 @@ def _read_known(files: dict[int, Path]) -> dict[tuple[object, ...], int]:
 
 
 def _list_missing(
-    items: Sequence[Item], known: dict[tuple[object, ...], int], progress: Progress
+    items: Sequence[Item], known: dict[tuple[object, ...], int], spool: Path, progress: Progress
 ) -> Iterator[Item]:
-    """The images without features; what is there is taken out of `known`. Each file is read once
-    ahead, which tells its content.
+    """The images without features; what is there is taken out of `known`. Each is read once ahead,
+    which tells its content; what lies on a network is brought into the folder `spool`.
     """
 
-    def read(item: Item) -> Item:
+    def read(numbered: tuple[int, Item]) -> Item:
+        number, item = numbered
+        if isinstance(item, Remote):
+            item = item.bring(spool, number)
         _ = item.content_hash
         return item
 
     there = 0
     with ThreadPoolExecutor(READERS, "read") as pool:
-        for item in map_ahead(pool, read, items):
+        for item in map_ahead(pool, read, enumerate(items)):
             if known.pop(identify(item), None) is not None:
+                _let_go([item], spool)
                 there += 1
                 continue
             progress.advance(there)
@@ -301,10 +322,43 @@ def _list_gone(known: dict[tuple[object, ...], int], items: Sequence[Item]) -> l
     return [str(name) for name, *_ in known if name not in now]
 
 
-def _batch(items: Iterable[Item]) -> Iterator[list[Item]]:
-    items = iter(items)
-    while chunk := list(islice(items, ROWS)):
+def _batch(items: Iterable[Item], spool: Path) -> Iterator[list[Item]]:
+    """Items for a file each."""
+    chunk: list[Item] = []
+    brought = 0
+    for item in items:
+        chunk.append(item)
+        if item.path.parent == spool:
+            brought += item.path.stat().st_size if item.path.is_file() else 0
+        if len(chunk) == ROWS or brought > BROUGHT:
+            yield chunk
+            chunk, brought = [], 0
+    if chunk:
         yield chunk
+
+
+def _ahead(chunks: Iterator[list[Item]]) -> Iterator[list[Item]]:
+    """The chunks, the next one always made while one is worked on."""
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        coming = pool.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = pool.submit(next, chunks, None)
+            yield chunk
+
+
+@contextmanager
+def _spool() -> Iterator[Path]:
+    """A folder for images that are brought here, gone with the block."""
+    root = cache_folder()
+    root.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".brought.", suffix=".tmp", dir=root) as folder:
+        yield Path(folder)
+
+
+def _let_go(items: Iterable[Item], spool: Path) -> None:
+    for item in items:
+        if item.path.parent == spool:
+            item.path.unlink(missing_ok=True)
 
 
 def _write_bad(table: Path, bad: Sequence[tuple[str, str]], progress: Progress) -> None:

@@ -1,0 +1,149 @@
+"""Images on a network: listed by class folders, brought here, what is missing told apart from what
+cannot be reached.
+"""
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from headstart.data.dataset import list_items
+from headstart.data.remote import hide, list_addresses, list_store, read_address
+from headstart.errors import DatasetError, StorageError
+from headstart.store.job import write_features
+
+pytest.importorskip("pyarrow")
+EARLY = {"cut": "block2b_add", "size": 64, "precision": "f32"}
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files and says nothing; what is called busy it never gives."""
+
+    def do_GET(self) -> None:
+        if "busy" in self.path:
+            self.send_error(503)
+        else:
+            super().do_GET()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def web(tiny: Path) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tiny)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def table(folder: Path, rows: list[str]) -> Path:
+    path = folder / "photos.csv"
+    path.write_text("\n".join(["path,label", *rows]))
+    return path
+
+
+def test_what_an_address_is() -> None:
+    assert read_address(Path("s3://bucket/photos")) == "s3://bucket/photos"
+    assert read_address("S3:/bucket/photos") == "s3://bucket/photos"
+    assert read_address("photos/s3") is None
+    assert read_address("C:/photos") is None
+    assert hide("https://me:secret@host/a.jpg?key=secret") == "https://host/a.jpg"
+
+
+def test_a_store_is_listed_as_a_folder_is(tiny: Path, tmp_path: Path) -> None:
+    (photos := Path(shutil.copytree(tiny, tmp_path / "photos"))).joinpath(".hidden").mkdir()
+    (photos / ".hidden" / "1.jpg").touch()
+    (photos / "red" / "notes.txt").touch()
+    (photos / "loose.jpg").touch()
+    items, _ = list_store(photos.as_uri())
+    here = {item.name: item.labels for item in list_items(photos)}
+    assert {item.name: item.labels for item in items} == here
+    shutil.move(photos / "red", photos / "train" / "red")
+    shutil.move(photos / "blue", photos / "val" / "blue")
+    items, _ = list_store(photos.as_uri())
+    sides = {item.name: (item.labels, item.split) for item in list_items(photos)}
+    assert {item.name: (item.labels, item.split) for item in items} == sides
+
+
+def test_features_of_a_store_are_those_of_the_folder(tiny: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    for source, to in ((tiny, "here"), (tiny.as_uri(), "there")):
+        done = write_features(source, tmp_path / to, cache=False, progress=False, **EARLY)
+        assert (done.computed, done.bad) == (48, ())
+        again = write_features(source, tmp_path / to, cache=False, progress=False, **EARLY)
+        assert (again.computed, again.images) == (0, 48)
+    here, there = (pq.read_table(tmp_path / to).sort_by("name").replace_schema_metadata()
+                   for to in ("here", "there"))  # fmt: skip
+    assert here.equals(there)
+    assert not list(Path(os.environ["HEADSTART_CACHE"]).glob(".brought.*"))  # nothing is left
+
+
+def test_a_table_of_addresses(web: str, tiny: Path, tmp_path: Path) -> None:
+    rows = [f"{web}/{p.parent.name}/{p.name}?key=secret,{p.parent.name}" for p in tiny.rglob("*.*")]
+    source = table(tmp_path, [*rows, f"{web}/red/gone.jpg,red"])
+    done = write_features(source, tmp_path / "f", cache=False, progress=False, **EARLY)
+    assert done.computed == 48
+    assert [name for name, _ in done.bad] == [f"{web}/red/gone.jpg"]
+    for path in (tmp_path / "f").iterdir():
+        assert b"secret" not in path.read_bytes()
+
+
+def test_a_store_that_cannot_be_reached_ends_the_job(web: str, tmp_path: Path) -> None:
+    source = table(tmp_path, [f"{web}/busy/{n}.jpg?key=secret,{'ab'[n % 2]}" for n in range(4)])
+    with pytest.raises(StorageError, match=r"busy/\d\.jpg, found: .*503.* type the same command"):
+        write_features(source, tmp_path / "f", cache=False, progress=False, **EARLY)
+
+
+def test_a_table_of_places_here_is_none_of_these(tiny: Path, tmp_path: Path) -> None:
+    assert list_addresses(table(tmp_path, ["red/0.jpg,red"]), None) is None
+    assert list_addresses(tiny, None) is None
+
+
+@pytest.mark.parametrize("address", ["ftp://host/photos", "https://host/photos"])
+def test_addresses_of_no_store(address: str) -> None:
+    with pytest.raises(DatasetError, match="an address that begins with s3, gs, "):
+        list_store(address)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="expected to list file:"):
+        list_store((tmp_path / "nowhere").as_uri())
+    with pytest.raises(DatasetError, match="expected images below"):
+        list_store(tmp_path.as_uri())
+
+
+@pytest.mark.skipif(
+    None in (find_spec("moto"), find_spec("flask"), find_spec("boto3")), reason="needs moto[server]"
+)
+@pytest.mark.filterwarnings("ignore")
+def test_s3(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+        client.create_bucket(Bucket="photos")
+        for path in tiny.rglob("*.*"):
+            client.upload_file(str(path), "photos", f"all/{path.parent.name}/{path.name}")
+        query = f"?scheme=http&endpoint_override={host}:{port}&region=us-east-1"
+        done = write_features(f"s3://photos/all{query}", tmp_path / "f", cache=False,
+                              progress=False, **EARLY)  # fmt: skip
+        assert (done.computed, done.bad) == (48, ())
+    finally:
+        server.stop()
