@@ -4,10 +4,11 @@ python bench/first_hour.py PHOTOS [--lesson PHOTOS --weights FILE] [--source src
 
 A student of the lesson, somebody with folders of photos and little Python, an engineer coming from
 other libraries: each types what such people type, in a terminal of 80 columns, in an empty folder
-with an empty cache. One JSON line a step: seconds, lines printed (as they stay on the screen; bars
-do not), the widest of them, how many a terminal would break, whether something to type next was
-named. --source: the sources of another version, to compare with (`git worktree add /tmp/old REF`).
-The student's steps need --weights, the file that the lesson downloads.
+with an empty cache. One JSON line a step: seconds (cpu: of all cores, which others on the machine
+do not lengthen as much), lines printed (as they stay on the screen; bars do not), the widest of
+them, how many a terminal would break, whether something to type next was named. --source: the
+sources of another version, to compare with (`git worktree add /tmp/old REF`). The student's steps
+need --weights, the file that the lesson downloads.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import json
 import os
 import pty
 import re
+import resource
 import shutil
 import signal
 import struct
@@ -35,15 +37,15 @@ FOUND = re.compile(r"headstart (\w[\w-]*) ?\S*|Type: ")
 
 @dataclass(frozen=True)
 class Step:
-    """What somebody types: words after headstart, or a Python program. stop: seconds after which
-    the process is killed, as by a closed lid.
+    """What somebody types: words after headstart, or a Python program. stop: what is on the screen
+    when the process is killed, as by a closed lid.
     """
 
     user: str
     name: str
     words: tuple[str, ...] = ()
     program: str = ""
-    stop: float | None = None
+    stop: str | None = None
 
 
 def student(weights: Path) -> Iterator[Step]:
@@ -72,7 +74,8 @@ def biologist() -> Iterator[Step]:
     yield Step(me, "would more photos help", ("learning-curve", "photos"))
     yield Step(me, "a folder that is not there", ("train", "photoz"))
     yield Step(me, "closes the lid", ("train", "photos", "--out", "runs/closed", "--set",
-                                      "head=neural", "--set", "epochs=10000"), stop=25)  # fmt: skip
+                                      "head=neural", "--set", "epochs=10000"),
+               stop="--resume")  # fmt: skip
     yield Step(me, "goes on with something else", ("predict", "runs/closed", "one"))
     yield Step(me, "which runs are there", ("runs",))
 
@@ -107,6 +110,7 @@ def main() -> None:
     parser.add_argument(
         "--user", choices=["student", "biologist", "engineer"], help="only this one"
     )
+    parser.add_argument("--without", action="append", default=[], help="leave out this step")
     parser.add_argument("--source", type=Path, help="src of another version")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
@@ -118,7 +122,7 @@ def main() -> None:
             env["PYTHONPATH"] = str(asked.source.resolve())
         students = student(asked.weights.resolve()) if asked.weights else ()
         for step in (*students, *biologist(), *engineer()):
-            if asked.user not in (None, step.user):
+            if asked.user not in (None, step.user) or step.name in asked.without:
                 continue
             print(json.dumps(measure(step, place, env)), flush=True)
 
@@ -138,14 +142,15 @@ def prepare(place: Path, photos: Path, lesson: Path) -> None:
 def measure(step: Step, place: Path, env: dict[str, str]) -> dict[str, object]:
     """The step, typed."""
     words = ["-c", step.program] if step.program else ["-m", "headstart", *step.words]
-    began = time.perf_counter()
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     code, written = type_in_terminal([sys.executable, *words], place, env, step.stop)
-    seconds = time.perf_counter() - began
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     lines = render(written)
     return {
         "user": step.user,
         "step": step.name,
         "seconds": round(seconds, 1),
+        "cpu": round(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, 1),
         "lines": len([line for line in lines if line]),
         "widest": max(map(len, lines), default=0),
         "broken": sum(len(line) > COLUMNS for line in lines),
@@ -155,19 +160,18 @@ def measure(step: Step, place: Path, env: dict[str, str]) -> dict[str, object]:
 
 
 def type_in_terminal(
-    words: list[str], place: Path, env: dict[str, str], stop: float | None
+    words: list[str], place: Path, env: dict[str, str], stop: str | None
 ) -> tuple[int, str]:
     """The exit code, and all that a terminal was sent."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     child = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, cwd=place, env=env)
     os.close(theirs)
-    until = None if stop is None else time.monotonic() + stop
     written = bytearray()
     while True:
-        if until is not None and time.monotonic() > until:
+        if stop is not None and stop.encode() in written:
             child.send_signal(signal.SIGKILL)
-            until = None
+            stop = None
         try:
             block = os.read(ours, 65536)
         except OSError:  # the other end is closed

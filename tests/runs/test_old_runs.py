@@ -8,6 +8,8 @@ import importlib.util
 import json
 import shutil
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -205,13 +207,25 @@ def test_the_recipe_of_an_old_run_trains(
 
 
 class Listener(Progress):
-    """Notes what is said of the epochs that are trained."""
+    """Notes what is said of the epochs that are trained, and how far a bar of them has come."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.bars: list[int] = []
+        self.count = 0
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[None]:
+        self.count = 0
+        yield
+
+    def advance(self, count: int = 1) -> None:
+        self.count += count
 
     def say(self, text: str) -> None:
-        self.lines += [text] if text.startswith("epoch") else []
+        if text.startswith("epoch"):
+            self.lines.append(text)
+            self.bars.append(self.count)
 
 
 @pytest.fixture
@@ -233,6 +247,7 @@ def test_a_stopped_training_goes_on_to_where_it_would_have_ended(
     run = headstart.resume(stopped, progress=listener)
     # The first two are those of the old version.
     assert [line[:11] for line in listener.lines] == ["epoch   3/4", "epoch   4/4"]
+    assert listener.bars == [3, 4]  # counted from where it stood
     unbroken = headstart.Run(version / "neural")
     for name in ("loss", "val_loss"):
         assert run.history[name][:2] == unbroken.history[name][:2]

@@ -216,3 +216,26 @@ def test_bars_move_on_a_terminal_the_innermost_one_alone(monkeypatch: pytest.Mon
     assert "2/3 images" in lines
     said = [line for line in lines.splitlines() if "word word" in line]
     assert len(said) >= 2  # broken between words
+
+
+def test_a_notebook_has_bars_for_what_is_counted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    opened = []
+
+    class Bars:
+        def __getattr__(self, name: str) -> Any:
+            return lambda *_, **__: opened.append(name)
+
+    terminal = Terminal()
+    terminal.console = Console(force_jupyter=True)
+    monkeypatch.setattr(terminal, "_open_bars", Bars)
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: name)
+    with terminal.stage("save"):
+        pass
+    assert opened == []
+    with terminal.stage("features", 3, "images"):
+        pass
+    assert opened == ["start", "add_task", "remove_task", "stop"]
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    assert not terminal.live  # lines alone, where there are no widgets

@@ -63,7 +63,7 @@ def describe_accuracy(metrics: Mapping[str, Any]) -> list[str]:
         return [
             f"All classes of an image right on {telling.accuracy:.1%} of {telling.n:,} {what}; on "
             f"new ones like them between {low:.1%} and {high:.1%} (95% interval).",
-            *map(_sentence, telling.details()[-1:]),
+            *(_sentence(line) for line in telling.details()[-1:] if "F1 1.00" not in line),
         ]
     common = max(telling.classes, key=lambda row: row.support)
     return [

@@ -205,7 +205,8 @@ class Terminal(Progress):
             return
         outermost = not self.stages
         title, pace = TITLES.get(name, name), Pace(total, unit)
-        if self.live and outermost:
+        # A notebook keeps a place for each bar: those that say nothing are not worth one.
+        if self.live and outermost and (unit or not self.console.is_jupyter):
             self.bars = self._open_bars()
             self.bars.start()
         if self.bars is not None and not outermost:
