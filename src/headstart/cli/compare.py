@@ -155,7 +155,7 @@ def _print_recipes(compared: "Compared") -> None:
         for key, *values in rows:
             tell(key)
             for title, value in zip(titles[1:], values, strict=True):
-                tell(f"  {title}: {value}")
+                tell_text(f"  {title}: {value}", indent="    ")
     tell()
 
 
