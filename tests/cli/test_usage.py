@@ -122,3 +122,13 @@ def test_a_long_message_keeps_what_to_type(call: Call, monkeypatch: pytest.Monke
     assert len(told) < 4100
     assert told.startswith("error: expected few, found xxx")
     assert told.endswith("Type: headstart runs\n")
+
+
+def test_help_has_no_colour_that_cannot_be_read_on_white(call: Call) -> None:
+    from typer import rich_utils
+
+    assert call("train", "--help").code == 0
+    styles = {name: style for name, style in vars(rich_utils).items() if name.startswith("STYLE_")}
+    texts = [style for style in styles.values() if isinstance(style, str)]
+    assert {word for style in texts for word in style.split()} <= {"bold", "dim"}
+    assert styles["STYLE_OPTION"] == "bold"

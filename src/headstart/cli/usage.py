@@ -24,6 +24,11 @@ class Command(TyperCommand):
         settings["short_help"] = settings.get("short_help") or sentence
         super().__init__(name, help="\n\n".join(paragraphs), **settings)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The help, in styles that can be read on any ground."""
+        _calm_styles()
+        super().format_help(ctx, formatter)
+
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The words of the usage, an argument that is needed without braces."""
         return [re.sub("[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]
@@ -40,6 +45,11 @@ class Commands(TyperGroup):
         """The parameters, as the help shows them."""
         return _without_types(super().get_params(ctx))
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The help, in styles that can be read on any ground."""
+        _calm_styles()
+        super().format_help(ctx, formatter)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the first word names. Raises HeadstartError where there is none."""
         name, names = args[0], self.list_commands(ctx)
@@ -49,6 +59,17 @@ class Commands(TyperGroup):
                 f"Type: {ctx.command_path} --help"
             )
         return super().resolve_command(ctx, args)
+
+
+def _calm_styles() -> None:
+    """Bold and dim in the place of Typer's colours: yellow and cyan cannot be read on white."""
+    from typer import rich_utils
+
+    for name, style in list(vars(rich_utils).items()):
+        if name.startswith("STYLE_") and isinstance(style, str):
+            words = [word for word in style.split() if word in ("bold", "dim")]
+            calm = "bold" if style and not words else " ".join(words)
+            setattr(rich_utils, name, calm)
 
 
 def explain_usage(error: Any, group: Any, words: Sequence[str]) -> str:
