@@ -287,7 +287,7 @@ def resolve_source(source: str | Path) -> Path:
         address = f"{found[1]}://{found[2]}"
         advice = (
             "Bring it here with the program of its store and give its place, or type: headstart "
-            f"features {shlex.quote(address)} --to DIR, on which headstart train works"
+            f"features {shlex.quote(address)} --out DIR, on which headstart train works"
         )
         if found[1].lower() in ("http", "https"):
             advice = f"Nothing is fetched unasked. Type: headstart fetch {shlex.quote(address)}"
