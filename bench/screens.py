@@ -142,6 +142,7 @@ def main() -> None:
                 if label == "train":
                     line = command.replace("photos-1", f"shown-{width}")
                 printed = type_in(line, width, folder).replace(f"shown-{width}", "photos-1")
+                printed = printed.replace(str(folder), "~")
                 shown = "train photos/" if label == "train" else command
                 svg = draw(shown, printed, width)
                 (typed.out / f"{label}-{width}.svg").write_text(svg)
