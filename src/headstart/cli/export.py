@@ -9,7 +9,7 @@ import typer
 
 from headstart.cli.app import app, command
 from headstart.cli.options import AsJson, MaxDrop, Quiet, RunFolder, parse_path
-from headstart.cli.output import print_json, reporter, tell
+from headstart.cli.output import print_json, reporter, tell, tell_command, tell_text
 
 if TYPE_CHECKING:
     from headstart.classifier import Classifier
@@ -158,55 +158,60 @@ def tell_page(card: dict[str, Any], out: Path, *, quiet: bool, as_json: bool) ->
     else:
         size = sum(file.stat().st_size for file in out.iterdir())
         parity = card["parity"]
-        tell(f"{card['precision']}, {size / 1e6:.1f} MB in {len(list(out.iterdir()))} files")
-        tell(
+        tell_text(f"{card['precision']}, {size / 1e6:.1f} MB in {len(list(out.iterdir()))} files")
+        tell_text(
             f"its model, checked by onnxruntime on {parity['images']} images: largest difference "
             f"of a probability {parity['difference']:.1e}, same class {parity['labels']:.1%}"
         )
         tell_typicality(card["none_of_these"])
         tell_browser(card["browser"])
-        tell(f"Page: {page}")
-        tell("Next: open it in any browser, from the disk or from any server; it asks for nothing")
+        tell_text(f"Page: {page}")
+        tell_text(
+            "Next: open it in any browser, from the disk or from any server; it asks for nothing"
+        )
 
 
 def tell_browser(found: dict[str, Any] | None) -> None:
     if found is None:
-        tell("not looked at in a browser, for there are not both Playwright and Chromium here. "
-             "Type: pip install 'headstart[web]'")  # fmt: skip
+        tell_text("not looked at in a browser, for there are not both Playwright and Chromium "
+                  "here. Type: pip install 'headstart[web]'")  # fmt: skip
         return
     pixels, files, unread = found["pixels"], found["files"], found["unread"]
-    tell(
+    tell_text(
         f"looked at in {found['name']}, ready in {found['ready']:.1f} s: on the same pixels of "
         f"{pixels['images']} images a probability differs by up to {pixels['difference']:.1e}; on "
         f"{files['images']} files as the browser reads them by up to {files['difference']:.1e}, "
         f"same class {files['labels']:.1%}" + (f"; it cannot read {unread}" if unread else "")
     )
     for row in files["beyond"]:
-        tell(f"read otherwise by the browser: {': '.join(row)}")
+        tell_text(f"read otherwise by the browser: {': '.join(row)}")
 
 
 def tell_export(exported: "Exported", out: Path) -> None:
     size = sum(file.stat().st_size for file in (out).rglob("*") if file.is_file()
                and "golden" not in file.parts)  # fmt: skip
-    tell(f"{exported.record['model']}, {exported.record['precision']}, {size / 1e6:.1f} MB")
-    tell(f"checked by its own runtime on {exported.parity}")
+    tell_text(f"{exported.record['model']}, {exported.record['precision']}, {size / 1e6:.1f} MB")
+    tell_text(f"checked by its own runtime on {exported.parity}")
     tell_typicality(exported.record["none_of_these"])
     if exported.cost is not None:
-        tell(exported.cost)
+        tell_text(str(exported.cost))
     if exported.own is not None:
-        tell(
+        tell_text(
             "compared with the classifier in f32; in "
             f"{exported.record['provenance']['precision']}, "
             f"as it runs here, it differs from that by up to {exported.own.difference:.1e} itself"
         )
     tell(f"Export: {out}")
-    tell(f"Next: headstart verify {out}, or without headstart: python {out / 'run.py'} PHOTO")
+    tell_command(
+        "Next: ", f"headstart verify {shlex.quote(str(out))}", "does it say the same here?"
+    )
+    tell_command("Next: ", f"python {shlex.quote(str(out / 'run.py'))} PHOTO", "without headstart")
 
 
 def tell_typicality(told: dict[str, Any] | None) -> None:
     if told is not None:
         difference = told["difference"]
-        tell(f'tells "none of these": largest difference of a typicality {difference:.1e}')
+        tell_text(f'tells "none of these": largest difference of a typicality {difference:.1e}')
 
 
 def find_photos(run: Path, classifier: "Classifier", images: Path | None) -> list[Path]:
