@@ -69,6 +69,9 @@ def features(
         photos, out, recipe, shard=shard, dtype=dtype, cache=not no_cache, progress=progress,
         **choices,
     )  # fmt: skip
+    if quiet and not as_json:
+        tell(done.folder)
+        return
     if as_json:
         print_json({**done.to_dict(), "warnings": progress.warnings})
         return
