@@ -245,7 +245,7 @@ def summary(
         table.row(*row)
     locked = sum(part.weights for part in parts if part.locked)
     weights = sum(part.weights for part in parts)
-    tell(f"\n{weights:,} weights in {len(parts)} layers: {locked:,} locked, "
-          f"{weights - locked:,} trained, of {head} layers")  # fmt: skip
+    tell_text(f"\n{weights:,} weights in {len(parts)} layers: {locked:,} locked, "
+              f"{weights - locked:,} trained, of {head} layers")  # fmt: skip
     if not every:
-        tell(f"Every layer: headstart summary {shlex.quote(str(run))} --every-layer")
+        tell_command("Every layer: ", f"headstart summary {shlex.quote(str(run))} --every-layer")
