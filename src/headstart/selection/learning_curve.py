@@ -10,6 +10,7 @@ Letters: N images, C classes, S sizes, R repeats, B bootstrap samples.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from headstart.heads.examples import Examples
 from headstart.heads.fusion import average
 from headstart.heads.solver import Preconditioner, solve, standardise
 from headstart.metrics.intervals import Interval, interval
-from headstart.system.threads import algebra_for
+from headstart.system.threads import algebra_for, cores
 
 FOLDS, REPEATS, SIZES = 5, 3, 6
 SAMPLES = 400  # of the bootstrap
@@ -102,35 +103,41 @@ def learning_curve(examples: Examples, *, seed: int = 0) -> LearningCurve:
     most = min(len(targets) - int(np.bincount(fold_of).max()) for fold_of in drawn)
     least = max(2 * len(classes), most // 2 ** (SIZES - 1))
     sizes = np.unique(np.geomspace(min(least, most), most, SIZES).astype(int))
-    right = np.zeros((REPEATS, len(targets), len(sizes)), bool)
-    with algebra_for(examples.values[:, 0].size):
-        parts = [standardise(part.values[:, 0]) for part in examples.split_parts()]
-        # A head without a share has no say.
-        used = np.flatnonzero(crossed.shares).tolist()
-        heads = [(parts[k], Preconditioner(parts[k]), crossed.strengths[k]) for k in used]
-        loss = examples.task.loss
-        columns = loss.columns(len(classes))
-        for repeat, fold_of in enumerate(drawn):
-            order = _nest(targets, seed + repeat)
-            for place, size in enumerate(sizes):
-                masks = _masks(fold_of, order, targets, int(size))
-                # Fewer images want a stronger hand: three candidates, the best by held-out loss.
-                best = np.inf
-                for factor in sorted({1.0, (most / size) ** 0.5, most / size}):
-                    scores = []
-                    for data, preconditioner, chosen in heads:
-                        weights, _ = solve(
-                            data, targets, masks, np.full(len(masks), chosen * factor), columns,
-                            preconditioner, loss=loss, tolerance=TOLERANCE,
-                        )  # fmt: skip
-                        scores.append(
-                            linear.predict_out_of_fold(data, fold_of, weights, len(weights))
-                        )
-                    logits = loss.expand(average(scores, crossed.shares[used]))
-                    mean_loss = float(loss.of_logits(logits, targets).mean())
-                    if mean_loss < best:
-                        best, hits = mean_loss, logits.argmax(axis=1) == targets
-                right[repeat, :, place] = hits
+    parts = [standardise(part.values[:, 0]) for part in examples.split_parts()]
+    # A head without a share has no say.
+    used = np.flatnonzero(crossed.shares).tolist()
+    heads = [(parts[k], Preconditioner(parts[k]), crossed.strengths[k]) for k in used]
+    loss = examples.task.loss
+    columns = loss.columns(len(classes))
+
+    def measure(repeat: int) -> np.ndarray:
+        """(N, S) whether each image is right where heads learn from so many others."""
+        fold_of, order = drawn[repeat], _nest(targets, seed + repeat)
+        right = np.zeros((len(targets), len(sizes)), bool)
+        for place, size in enumerate(sizes):
+            masks = _masks(fold_of, order, targets, int(size))
+            # Fewer images want a stronger hand: three candidates, the best by held-out loss.
+            best = np.inf
+            for factor in sorted({1.0, (most / size) ** 0.5, most / size}):
+                scores = []
+                for data, preconditioner, chosen in heads:
+                    weights, _ = solve(
+                        data, targets, masks, np.full(len(masks), chosen * factor), columns,
+                        preconditioner, loss=loss, tolerance=TOLERANCE,
+                    )  # fmt: skip
+                    scores.append(linear.predict_out_of_fold(data, fold_of, weights, len(weights)))
+                logits = loss.expand(average(scores, crossed.shares[used]))
+                mean_loss = float(loss.of_logits(logits, targets).mean())
+                if mean_loss < best:
+                    best, right[:, place] = mean_loss, logits.argmax(axis=1) == targets
+        return right
+
+    # Draws beside each other where each has a thread of its own.
+    with (
+        algebra_for(examples.values[:, 0].size) as alone,
+        ThreadPoolExecutor(cores() if alone else 1, "draw") as pool,
+    ):
+        right = np.stack(list(pool.map(measure, range(REPEATS))))
     return fit_curve(right, targets, classes, sizes * FOLDS / (FOLDS - 1), seed=seed)
 
 
