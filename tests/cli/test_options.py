@@ -72,6 +72,7 @@ def test_every_budget_takes_minutes(name: str, call: Call) -> None:
 OWN = {
     ("train", "--budget"): "bounds what is measured, not the training",
     ("explain", "--json"): "one object an image",
+    ("predict", "--json"): "one object an image, for there may be a million",
     ("export", "--precision"): "of the file's numbers; train's is of the arithmetic",
     ("predict", "--resume"): "goes on with its own --out FILE; train's with a run",
     ("augment", "--size"): "of each picture on the sheet",

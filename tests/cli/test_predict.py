@@ -182,6 +182,8 @@ def test_a_video(run: Path, tmp_path: Path, call: Call) -> None:
     [("photos --watch photos", "expected one of PHOTOS, --watch and --camera, found PHOTOS and"),
      ("photos --resume", "expected the file to go on with, found none. Type: --out labels.csv"),
      ("photos --copy", "expected a folder for the copies, found none. Type: --sort-into DIR"),
+     ("photos --json --format csv", "expected --json or --format csv, found both"),
+     ("photos --json --out a.csv", "expected a format by the name of --out a.csv"),
      ("photos --out a.csv --format csv", "expected a format by the name of --out a.csv"),
      ("--camera 0 --sort-into x", "expected files to sort, found pictures of a camera"),
      ("--watch x --explain y", "expected images to explain that come in one call")],
@@ -190,6 +192,13 @@ def test_what_does_not_go_together_is_told(words: str, text: str, call: Call) ->
     done = call("predict", "run", *words.split())
     assert (done.code, done.out) == (2, "")
     assert text in done.err
+
+
+def test_json_is_an_object_an_image(run: Path, tiny: Path, call: Call) -> None:
+    first, second = (call("predict", run, tiny, *words).out
+                     for words in (["--json"], ["--format", "jsonl"]))  # fmt: skip
+    assert first == second
+    assert len([json.loads(line) for line in first.splitlines()]) > 1
 
 
 def test_names_and_rows_that_are_odd_are_rows(

@@ -68,6 +68,9 @@ def predict(
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|jsonl", help="How to print.")
     ] = "table",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object an image.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -124,6 +127,7 @@ def predict(
     """Say which class each image belongs to. Exit code 1 if an image could not be used."""
     from headstart.classifier import load
     from headstart.data.source import STANDARD_INPUT
+    from headstart.errors import HeadstartError
     from headstart.predictions.flow import predict_into
     from headstart.predictions.folders import Sorter
     from headstart.predictions.once import Done
@@ -133,6 +137,10 @@ def predict(
     from headstart.system.progress import Progress
 
     sources = photos or []
+    if as_json:
+        if form not in ("table", "jsonl"):
+            raise HeadstartError(f"expected --json or --format {form}, found both. Type: one")
+        form = "jsonl"
     _check_options(run, sources, form, out, resume, sort_into, copy, watch, camera, explain)
     first, batches = _list_images(run, sources, watch, camera)
     classifier = load(run)
