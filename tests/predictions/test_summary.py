@@ -42,3 +42,11 @@ def test_of_very_many_classes_the_largest_are_named() -> None:
             summary.add(predicted("a", 0.9, f"c{number}"))
     assert str(summary).startswith("253 images: 22 c0, 21 c1, ")
     assert str(summary).endswith("3 c19, 3 of 2 other classes")
+
+
+def test_a_line_that_comes_again_is_named_once() -> None:
+    summary = Summary()
+    for _ in range(3):
+        summary.add(predicted("twice.jpg", 0.5))
+    assert [prediction.name for prediction in summary.least_sure] == ["twice.jpg"]
+    assert str(summary) == "3 images: 3 bees"

@@ -39,6 +39,10 @@ class Summary:
             return
         said = [prediction.silence] if prediction.silence else prediction.labels
         self.counts.update([prediction.label or ""] if said is None else said or ["no class"])
+        if any(
+            prediction.name == known.name for *_, known in self._least
+        ):  # a line of a table again
+            return
         row = -measure_sureness(prediction), -self.images, prediction
         (heapq.heappush if len(self._least) < MOST else heapq.heappushpop)(self._least, row)
 
