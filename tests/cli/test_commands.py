@@ -95,13 +95,13 @@ def test_runs_and_info(runs: Trained, call: Call) -> None:
 
 def test_features_are_trained_on(tiny: Path, call: Call, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    photos, to = shutil.copytree(tiny, tmp_path / "photos"), tmp_path / "features"
+    photos, to = shutil.copytree(tiny, tmp_path / "photos"), tmp_path / "my features"
     (photos / "red" / "broken.png").write_bytes(b"")
     for part in (1, 2):
         done = call("features", photos, "--out", to, "--shard", f"{part}/2", *EARLY)
         assert done.code == 0, done.err
     assert re.search(r"\d+ images in 1 file of .*features, \d+ of them new", done.out)
-    assert f"Next: headstart train {to}" in done.out
+    assert f"Next: headstart train '{to}'" in done.out
     again = result_of(call("features", photos, "--out", to, "--shard", "2/2", *EARLY, "--json"))
     assert again["images"] > again["computed"] == 0
     shutil.rmtree(photos)

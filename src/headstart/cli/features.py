@@ -1,5 +1,6 @@
 """headstart features."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -79,4 +80,4 @@ def features(
     tell(f"{done.images:,} images in {files} of {done.folder}, {done.computed:,} of them new")
     if done.bad:
         tell(f"{len(done.bad):,} images left out, see {done.table}")
-    tell_command("Next: ", f"headstart train {done.folder}")
+    tell_command("Next: ", f"headstart train {shlex.quote(str(done.folder))}")
