@@ -8,11 +8,10 @@ import typer
 
 from headstart.cli.app import app, command
 from headstart.cli.options import Quiet, parse_path
-from headstart.cli.output import reporter, tell, tell_command
+from headstart.cli.output import percent, reporter, tell, tell_command
 from headstart.cli.usage import parse_sha256
 
 if TYPE_CHECKING:
-    from headstart.backbones.download import Progress as Advance
     from headstart.system.progress import Progress
 
 WEB = "web-runtime"
@@ -60,7 +59,7 @@ def fetch(
             f"Type: headstart fetch {WEB}"
         )
     with progress.stage(WEB, 100, "%"):
-        tell(fetch_runtime(_percent(progress)))
+        tell(fetch_runtime(percent(progress)))
 
 
 def _fetch_photos(
@@ -84,20 +83,7 @@ def _fetch_photos(
         )
     checksum = None if sha256 is None else f"sha256:{sha256}"
     with progress.stage(target.name, 100, "%"):
-        download.fetch(url, target, checksum=checksum, progress=_percent(progress))
+        download.fetch(url, target, checksum=checksum, progress=percent(progress))
     tell(target)
     if not quiet:
         tell_command("Next: ", f"headstart train {shlex.quote(str(target))}")
-
-
-def _percent(progress: "Progress") -> "Advance":
-    """What tells the progress each percent of a file."""
-    shown = 0
-
-    def advance(done: int, total: int | None) -> None:
-        nonlocal shown
-        if total:
-            progress.advance(100 * done // total - shown)
-            shown = 100 * done // total
-
-    return advance

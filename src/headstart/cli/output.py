@@ -3,7 +3,7 @@
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from headstart.recipe import Recipe
     from headstart.report.charts import Picture
     from headstart.runs.folder import Run
-    from headstart.system.progress import Recorder
+    from headstart.system.progress import Progress, Recorder
 
 OPTIONS = ("backbone", "weights", "pooling", "size", "precision", "seed", "groups")  # of train
 LEAST = 15  # letters that a name has room for, however narrow the terminal
@@ -72,6 +72,19 @@ def shorten_path(path: str | Path) -> str:
 def split_words(command: str) -> list[str]:
     """The words of a command as they are written, quotes and all."""
     return [shlex.quote(word) for word in shlex.split(command)]
+
+
+def percent(progress: "Progress") -> Callable[[int, int | None], None]:
+    """What tells the progress each percent of a file."""
+    shown = 0
+
+    def advance(done: int, total: int | None) -> None:
+        nonlocal shown
+        if total:
+            progress.advance(100 * done // total - shown)
+            shown = 100 * done // total
+
+    return advance
 
 
 def print_json(content: Any) -> None:

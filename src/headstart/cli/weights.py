@@ -6,7 +6,7 @@ import typer
 
 from headstart.cli.app import app, command
 from headstart.cli.options import Quiet
-from headstart.cli.output import reporter, tell
+from headstart.cli.output import percent, reporter, tell
 from headstart.cli.usage import Commands, parse_sha256
 
 weights = typer.Typer(
@@ -45,13 +45,5 @@ def fetch(
     target = download.default_weights_folder() / download.file_name(url)
     progress = reporter(quiet, False)
     with progress.stage(target.name, 100, "%"):
-        shown = 0
-
-        def advance(done: int, total: int | None) -> None:
-            nonlocal shown
-            if total:
-                progress.advance(100 * done // total - shown)
-                shown = 100 * done // total
-
-        download.fetch(url, target, checksum=checksum, progress=advance)
+        download.fetch(url, target, checksum=checksum, progress=percent(progress))
     tell(target)
