@@ -17,7 +17,7 @@ from headstart.recipe import Recipe
 from headstart.selection.score import CutScore, are_enough, sample, score_cut
 from headstart.system.progress import Progress
 
-# Of so many views and more, 8 bits win back what quantising (10 to 20 s) and measuring (3 to 6 s)
+# Of so many views and more, 8 bits win back what quantising (4 to 20 s) and measuring (3 to 6 s)
 # take: in f32 an image takes 8 ms of two cores, in 8 bits half of that.
 PAYS = 10_000
 SAMPLE = 400  # training images measured on
