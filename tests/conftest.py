@@ -1,10 +1,14 @@
 """Fixtures shared by all tests: the real images and weights, where they are present."""
 
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from buckets import Store, wait_for
 
 SHARED = Path(os.environ.get("HEADSTART_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -52,3 +56,28 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         target.parent.mkdir(exist_ok=True)
         Image.fromarray(pixels.astype(np.uint8)).save(target)
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Store]:
+    """An empty S3 on loopback, a process of its own; skips without moto or pyarrow."""
+    for module in ("moto", "flask", "flask_cors", "pyarrow"):
+        pytest.importorskip(module, reason="needs moto[s3], flask, flask-cors and pyarrow")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing",
+                   "AWS_EC2_METADATA_DISABLED": "true"}  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        server = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            wait_for(port, server)
+            yield Store(f"127.0.0.1:{port}")
+        finally:
+            server.terminate()
+            server.wait(10)

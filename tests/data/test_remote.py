@@ -8,10 +8,10 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from buckets import Store
 
 from headstart.data.dataset import list_items
 from headstart.data.remote import hide, list_addresses, list_store, read_address
@@ -123,27 +123,8 @@ def test_nothing_there(tmp_path: Path) -> None:
         list_store(tmp_path.as_uri())
 
 
-@pytest.mark.skipif(
-    None in (find_spec("moto"), find_spec("flask"), find_spec("boto3")), reason="needs moto[server]"
-)
-@pytest.mark.filterwarnings("ignore")
-def test_s3(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
-        client.create_bucket(Bucket="photos")
-        for path in tiny.rglob("*.*"):
-            client.upload_file(str(path), "photos", f"all/{path.parent.name}/{path.name}")
-        query = f"?scheme=http&endpoint_override={host}:{port}&region=us-east-1"
-        done = write_features(f"s3://photos/all{query}", tmp_path / "f", cache=False,
-                              progress=False, **EARLY)  # fmt: skip
-        assert (done.computed, done.bad) == (48, ())
-    finally:
-        server.stop()
+def test_s3(tiny: Path, tmp_path: Path, s3: Store) -> None:
+    s3.put(tiny, "photos/all")
+    done = write_features(s3.address("photos/all"), tmp_path / "f", cache=False, progress=False,
+                          **EARLY)  # fmt: skip
+    assert (done.computed, done.bad) == (48, ())
