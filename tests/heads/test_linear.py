@@ -4,15 +4,20 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from optimum import Optimum
 from samples import examples, features
 
 from headstart.errors import HeadError
 from headstart.heads import linear
 from headstart.heads.calibration import temperature
+from headstart.heads.examples import Examples
 from headstart.heads.solver import Preconditioner, compute_logits, solve, standardise
+from headstart.system.memory import allocate_in_file
 
 
 @pytest.mark.parametrize(("count", "dimensions"), [(200, 30), (60, 150)])
@@ -47,6 +52,65 @@ def test_it_finds_the_optimum_that_scikit_learn_finds(
     z = np.hstack([np.zeros_like(z), z]) if columns == 1 else z
     probabilities = np.exp(z - np.logaddexp.reduce(z, axis=1)[:, None])
     assert np.abs(probabilities - oracle.predict_proba(scaled)).max() < 1e-3
+
+
+def make(kind: str, count: int = 300) -> Examples:
+    """Images of three classes, one of them rare."""
+    values, labels = features(count, 40, 3, apart=0.5)
+    labels = np.where((labels == 2) & (np.arange(count) % 4 > 0), 0, labels)
+    groups = np.arange(count) // 6 if "groups" in kind else None
+    targets = labels
+    if "several" in kind:
+        own = np.eye(3, dtype="f4")[labels]
+        targets = np.maximum(own, (values[:, :3] > np.quantile(values[:, :3], 0.7, axis=0)) * 1.0)
+    made = examples(values, targets, 3, groups=groups, balanced="balanced" in kind)
+    return replace(made, parts=(slice(0, 25), slice(25, 40))) if "parts" in kind else made
+
+
+@pytest.fixture(params=["in memory", "in a file"])
+def large(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Moves features into a file, as those are that memory does not hold, or leaves them."""
+
+    def place(given: Examples) -> Examples:
+        if request.param == "in memory":
+            return given
+        monkeypatch.setattr("headstart.heads.solver.MOST", 0)
+        monkeypatch.setattr("headstart.heads.solver.BLOCK", 64)
+        values = allocate_in_file(tmp_path, given.values.shape)
+        values[:] = given.values
+        return replace(given, values=values)
+
+    return place
+
+
+@pytest.mark.parametrize("kind", ["plain", "balanced", "groups", "several classes",
+                                  "several classes balanced groups"])  # fmt: skip
+def test_a_head_is_the_optimum(kind: str, large: Any) -> None:
+    """At the strength that was chosen, by scikit-learn in double precision."""
+    given = large(make(kind))
+    fit = linear.fit(given)
+    best = Optimum(given.values[:, 0], given.targets, given.task, fit.cross_validation.strength,
+                   given.weights)  # fmt: skip
+    loss, objective = best.compare(fit.head(), fit.temperature)
+    assert abs(loss) < 1e-4
+    assert -1e-6 < objective < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["parts", "parts balanced", "parts several classes"])
+def test_an_average_of_heads_is_that_of_optima(kind: str, large: Any) -> None:
+    """Of several cuts a head each."""
+    given = large(make(kind))
+    fit = linear.fit(given)
+    values, crossed = given.values[:, 0].astype("f8"), fit.cross_validation
+    best = np.zeros((len(values), 3))
+    for part, strength, share in zip(given.parts, crossed.strengths, crossed.shares, strict=True):
+        own = Optimum(values[:, part], given.targets, given.task, strength, given.weights)
+        best += share * (own.rows @ own.weight + own.bias)
+    ours = (values @ fit.weight + fit.bias) * fit.temperature
+    loss = given.task.loss
+    losses = [np.average(loss.of_logits(z, given.targets), weights=given.weights)
+              for z in (ours, best)]  # fmt: skip
+    assert abs(losses[0] - losses[1]) < 1e-4
 
 
 def test_problems_solved_together_are_those_solved_alone() -> None:
