@@ -6,8 +6,8 @@ Makes so many rows of 1,280 numbers from the features of real photos, each with 
 features' standard deviation and one in twenty under another label, in files as headstart features
 writes them, and trains on them in a child process as a user does: headstart train DIR. One JSON
 line; peak_gb is the child's largest resident memory. Accuracy only tells that the head has learned.
---optimum: and by how much its log loss and what it minimises lie above the optimum that scikit-learn
-finds in double precision, which takes 8 bytes a number.
+--optimum: and by how much its log loss and what it minimises lie above the optimum that
+scikit-learn finds in double precision, which takes 8 bytes a number.
 """
 
 import argparse
