@@ -153,7 +153,7 @@ def _unpack_zip(path: Path, folder: Path, room: int) -> list[str]:
             raise ValueError(f"{len(members):,} of its {count:,} members")
         for member in members:
             room = take(member.filename, member.file_size, room)
-            if _outside(member.filename):
+            if is_outside(member.filename):
                 left_out.append(member.filename)
             elif member.is_dir():
                 if member.file_size:
@@ -178,7 +178,7 @@ def _read_zip_count(path: Path) -> int:
     return int(count)
 
 
-class _Member(tarfile.TarInfo):
+class Member(tarfile.TarInfo):
     """A member of a tar archive whose list does not end for being damaged."""
 
     @classmethod
@@ -194,10 +194,10 @@ class _Member(tarfile.TarInfo):
 
 def _unpack_tar(path: Path, folder: Path, room: int) -> list[str]:
     left_out, links = [], []
-    with tarfile.open(path, tarinfo=_Member) as archive:
+    with tarfile.open(path, tarinfo=Member) as archive:
         for entry in archive:
             room = take(entry.name, entry.size, room)
-            if _outside(entry.name) or not (entry.isfile() or entry.isdir() or _is_link(entry)):
+            if is_outside(entry.name) or not (entry.isfile() or entry.isdir() or _is_link(entry)):
                 left_out.append(entry.name)
             elif _is_link(entry):
                 links.append(entry)
@@ -246,6 +246,6 @@ def take(name: str, size: int, room: int) -> int:
     return room - size
 
 
-def _outside(name: str) -> bool:
+def is_outside(name: str) -> bool:
     parts = PurePosixPath(name.replace("\\", "/"))
     return parts.is_absolute() or ".." in parts.parts

@@ -24,7 +24,7 @@ UNLABELLED = "_unlabelled"  # its column that says of an image that nobody has t
 NO_CLASS = -1  # as data sets write that
 ORIGIN = "image"  # what one without a file is called, with its number
 LONGEST = 120  # bytes of a file's name that are kept in one of ours
-NUMBERED = re.compile(r"#\d+$")  # in the end of a name without suffix: what `_name` calls so
+NUMBERED = re.compile(r"#\d+$")  # in the end of a name without suffix: what `name_cell` calls so
 SUFFIXES = {"Jpeg": ".jpg", "Tiff": ".tif"}  # of files whose format has another usual one
 
 
@@ -65,8 +65,7 @@ def write_cells(rows: Iterable[Cells], base: Path, folder: Path, room: int) -> N
                     room = take("the image", len(data), room)
                 except ValueError as error:
                     raise _no_image(row, str(error)) from error
-                path = _name(row, place, data, taken)
-                taken.add(path)
+                path = name_cell(row, place, data, taken)
                 file = folder / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data)
@@ -147,8 +146,10 @@ def _no_image(row: Cells, found: str) -> DatasetError:
     )
 
 
-def _name(row: Cells, place: str | None, data: bytes, taken: set[str]) -> str:
-    """Of the file: by what it had been called where that is new, else by its number."""
+def name_cell(row: Cells, place: str | None, data: bytes, taken: set[str]) -> str:
+    """Of its file: by what it had been called where that is new, else by its number. taken: the
+    names so far, to which it is added.
+    """
     kind = recognise(data)
     suffix = SUFFIXES.get(kind, f".{kind.lower()}") if kind else ""
     if place is not None:
@@ -156,8 +157,10 @@ def _name(row: Cells, place: str | None, data: bytes, taken: set[str]) -> str:
         stem = shorten(to_printable(own.stem), LONGEST)
         name = f"{row.origin}#{stem}{suffix or to_printable(own.suffix)[:8]}"
         if stem and name not in taken:
+            taken.add(name)
             return name
-    return f"{row.origin}#{row.number}{suffix}"
+    taken.add(name := f"{row.origin}#{row.number}{suffix}")
+    return name
 
 
 def names_of_classes(kind: Any) -> tuple[str, ...] | None:

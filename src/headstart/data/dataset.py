@@ -29,6 +29,7 @@ from headstart.data.parquet import (
     unpack_shards,
 )
 from headstart.data.remote import ADDRESS
+from headstart.data.samples import find_tars, is_braced, unpack_samples
 from headstart.data.split import (
     assign_groups,
     assign_sides,
@@ -209,9 +210,10 @@ def _decide(path: Path, groups: str | None) -> tuple[list[Item], list[Item], lis
 
 def _list(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
     """The images as they lie in a folder, table or archive, and warnings."""
-    unpacked = unpack(path) if is_archive(path) else Unpacked(path, None)
-    table = _table(unpacked.folder, path)
-    items, warnings = ([], []) if table else folder_items(unpacked.folder)
+    sampled = not path.is_dir() and find_tars(path)
+    unpacked = unpack(path) if is_archive(path) and not sampled else Unpacked(path, None)
+    table = None if sampled else _table(unpacked.folder, path)
+    items, warnings = ([], []) if table or sampled else folder_items(unpacked.folder)
     if not items and (cells := unpack_cells(table or unpacked.folder)):
         unpacked = cells
         told = IN_MEMORY if path.name == TABLE else path
@@ -232,8 +234,8 @@ def _list(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
 
 
 def unpack_cells(path: Path) -> Unpacked | None:
-    """The images in the cells of a Parquet file, or of those in a folder, or what had been given
-    in memory; None if it is none of these.
+    """The images in the cells of a Parquet file, or of those in a folder; those in archives of
+    samples; what had been given in memory; None if it is none of these.
 
     Raises DatasetError for a cell that is no image and for a damaged file, CacheError.
     """
@@ -243,7 +245,10 @@ def unpack_cells(path: Path) -> Unpacked | None:
         shards = find_shards(path)
     else:
         shards = [path] if is_parquet(path) and holds_images(path) else []
-    return unpack_shards(shards, path) if shards else None
+    if shards:
+        return unpack_shards(shards, path)
+    tars = find_tars(path)
+    return unpack_samples(tars, path) if tars else None
 
 
 def cell_items(cells: Unpacked, source: Path) -> Iterator[Item]:
@@ -296,7 +301,7 @@ def resolve_source(source: str | Path) -> Path:
             f"{address}. {advice}"
         )
     path = Path(os.path.expanduser(source))  # which leaves an unknown "~name" as it is
-    if path.exists():
+    if path.exists() or is_braced(path):
         return path
     if path.name == TABLE and CONTENT in path.parts:
         raise DatasetError(

@@ -12,7 +12,8 @@ PASSED_OVER = {"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"}
 SIDE_FILES = {".txt", ".md", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".xml", ".yaml", ".yml",
               ".html",
               ".py", ".ipynb", ".pdf", ".parquet", ".db", ".log", ".npy", ".npz", ".ini", ".toml",
-              ".zip", ".tar", ".gz", ".rst", ".doc", ".docx", ".xls", ".xlsx", ".mat"}  # fmt: skip
+              ".zip", ".tar", ".gz", ".cls",
+              ".rst", ".doc", ".docx", ".xls", ".xlsx", ".mat"}  # fmt: skip
 
 
 ARRANGE = (

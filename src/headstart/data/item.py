@@ -1,5 +1,6 @@
 """An image file with its label, split and group, and how names of it are sorted and told."""
 
+import errno
 import hashlib
 import unicodedata
 from collections.abc import Sequence
@@ -69,6 +70,27 @@ class Item:
         except OSError:
             return content_hash(b"unreadable " + str(self.path).encode("utf-8", "replace"))
         return digest.digest()
+
+
+@dataclass(frozen=True)
+class Held(Item):
+    """An image whose bytes are at hand: `path` is no place. data: None for one that cannot be had;
+    `missing` says why.
+    """
+
+    data: bytes | None = field(default=None, repr=False, kw_only=True)
+    missing: str = field(default="no such image", kw_only=True)
+
+    def read(self) -> bytes:
+        """The bytes. Raises OSError where there are none."""
+        if self.data is None:
+            raise OSError(errno.ENOENT, self.missing)
+        return self.data
+
+    @cached_property
+    def content_hash(self) -> bytes:
+        """16 bytes of the content; of the name where there is none."""
+        return content_hash(self.data or b"unreadable " + self.name.encode("utf-8", "replace"))
 
 
 def change_item(item: Item, **changes: Any) -> Item:

@@ -4,7 +4,7 @@ writes them.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -30,34 +30,35 @@ def is_parquet(path: Path) -> bool:
 
 def read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     """The rows of a table. Raises DatasetError for a damaged file, MissingExtra without pyarrow."""
-    return _read(path, BATCH)
-
-
-def _read(path: Path, batch_size: int) -> Iterator[Mapping[str, Any]]:
     with _open(path) as file:
-        batches = file.iter_batches(batch_size=batch_size)
-        while True:
-            try:
-                rows = next(batches).to_pylist()
-            except StopIteration:
-                return
-            except Exception as error:  # pyarrow's own
-                raise _damaged(path, error) from error
-            yield from rows
+        yield from _read(file, path, BATCH)
 
 
-def _open(path: Path) -> Any:
+def _read(file: Any, told: object, batch_size: int) -> Iterator[Mapping[str, Any]]:
+    batches = file.iter_batches(batch_size=batch_size)
+    while True:
+        try:
+            rows = next(batches).to_pylist()
+        except StopIteration:
+            return
+        except Exception as error:  # pyarrow's own
+            raise _damaged(told, error) from error
+        yield from rows
+
+
+def _open(source: Any, told: object = None) -> Any:
+    """source: a path or an open file; told: what messages call it."""
     try:
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise MissingExtra("reading Parquet", "parquet") from error
     try:
-        return parquet.ParquetFile(path)
+        return parquet.ParquetFile(source, pre_buffer=False)
     except Exception as error:  # pyarrow's own
-        raise _damaged(path, error) from error
+        raise _damaged(told or source, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> DatasetError:
+def _damaged(path: object, error: Exception) -> DatasetError:
     advice = "Save it anew, or as CSV"
     return DatasetError(cannot_read(path, error, "a whole Parquet file", advice))
 
@@ -105,8 +106,12 @@ def unpack_shards(shards: list[Path], source: Path) -> Unpacked:
     base = source if source.is_dir() else source.parent
 
     def fill(folder: Path) -> list[str]:
-        splits = [None if shard == source else _split_of(shard, base) for shard in shards]
-        parts = (_read_cells(*each, base) for each in zip(shards, splits, strict=True))
+        splits = [
+            None if shard == source else find_split(shard.relative_to(base).parts)
+            for shard in shards
+        ]
+        parts = (read_cells(shard, shard.relative_to(base).as_posix(), split)
+                 for shard, split in zip(shards, splits, strict=True))  # fmt: skip
         room = measure_room(folder, sum(shard.stat().st_size for shard in shards))
         write_cells(chain.from_iterable(parts), base, folder, room)
         return []
@@ -116,28 +121,36 @@ def unpack_shards(shards: list[Path], source: Path) -> Unpacked:
     return keep_unpacked(f"cells 1 {base.resolve()}\n{states}", str(source.resolve()), fill)
 
 
-def _read_cells(shard: Path, split: str | None, base: Path) -> Iterator[Cells]:
-    origin = shard.relative_to(base).as_posix()
-    with _open(shard) as file:
-        schema = file.schema_arrow
-    kinds = read_kinds(schema)
-    classes = {name: names for name, kind in kinds.items() if (names := names_of_classes(kind))}
-    image = _image_column(schema)
-    renamed = {} if image is None else _label_column(schema.names, classes, shard)
-    for number, record in enumerate(_read(shard, IMAGES), 1):
-        rest = {name: value for name, value in record.items() if name != image}
-        facts = {renamed.get(n, n): value for n, value in name_classes(rest, classes).items()}
-        if split is not None:
-            facts.setdefault("split", split)
-        yield Cells(origin, number, record[image or ""], facts)
+def read_cells(source: Any, origin: str, split: str | None = None) -> Iterator[Cells]:
+    """The rows of a file with images in its cells, some at a time. source: its path, or a file open
+    for reading anywhere; origin: what it is called. split: where no column tells one.
 
-
-def _split_of(shard: Path, base: Path) -> str | None:
-    """By the first word of its name, or its folder's; None for training: where there is no
-    validation split one is made of it.
+    Raises DatasetError where no cell holds images, and as `read_rows` does.
     """
-    parts = reversed(shard.relative_to(base).parts)
-    splits = [SPLIT_NAMES.get(re.split(r"[-_.]", part.lower())[0]) for part in parts]
+    with _open(source, origin) as file:
+        kinds = read_kinds(file.schema_arrow)
+        names = file.schema_arrow.names
+        image = _image_column(file.schema_arrow)
+        if image is None:
+            raise DatasetError(
+                f"expected a column of images in {origin}, found {', '.join(names)}. Give a table "
+                "whose cells hold the images' bytes"
+            )
+        classes = {name: known for name, kind in kinds.items() if (known := names_of_classes(kind))}
+        renamed = _label_column(names, classes, origin)
+        for number, record in enumerate(_read(file, origin, IMAGES), 1):
+            rest = {name: value for name, value in record.items() if name != image}
+            facts = {renamed.get(n, n): value for n, value in name_classes(rest, classes).items()}
+            if split is not None:
+                facts.setdefault("split", split)
+            yield Cells(origin, number, record[image], facts)
+
+
+def find_split(parts: Sequence[str]) -> str | None:
+    """What a shard is of, by the first word of its name, or its folder's (`parts` of its path);
+    None for training: where there is no validation split one is made of it.
+    """
+    splits = [SPLIT_NAMES.get(re.split(r"[-_.]", part.lower())[0]) for part in reversed(parts)]
     split = next(filter(None, splits), None)
     return None if split == "train" else split
 
@@ -172,7 +185,7 @@ def _image_column(schema: Any) -> str | None:
 
 
 def _label_column(
-    names: list[str], classes: dict[str, tuple[str, ...]], path: Path
+    names: list[str], classes: dict[str, tuple[str, ...]], path: str
 ) -> dict[str, str]:
     """Where no column is called so, the one whose numbers stand for classes is the label's.
 

@@ -1,7 +1,8 @@
 """Images without end: what is to be predicted, listed as it is asked for and never all at once.
 
-A source is an image, a folder, a pattern (`photos/**/*.jpg`), an archive, a table with a column of
-paths, a text file with a path a line, or "-" for such lines on standard input.
+A source is an image, a folder, a pattern (`photos/**/*.jpg`), an archive, several tar archives
+(`photos-{000..099}.tar`), a table with a column of paths, a text file with a path a line, or "-"
+for such lines on standard input.
 """
 
 import os
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from headstart.data.archive import is_archive, unpack
+from headstart.data.containers import read_tar
 from headstart.data.dataset import cell_items, resolve_source, unpack_cells
 from headstart.data.folder import PASSED_OVER, cannot_list, is_candidate
 from headstart.data.item import Item, natural_key, to_printable
 from headstart.data.parquet import SUFFIX
+from headstart.data.samples import find_tars, is_braced
 from headstart.data.table import TABLES, stream_paths
 from headstart.system.files import BLOCK
 
@@ -56,8 +59,12 @@ def _stream(path: Path) -> Iterator[Item]:
         first = next(files, None)
         if first is not None:
             yield from map(_item, chain([first], files))
+        elif tars := find_tars(path):
+            yield from _read_tars(tars)
         elif cells := unpack_cells(path):
             yield from cell_items(cells, path)
+    elif is_braced(path):
+        yield from _read_tars(find_tars(path))
     elif suffix == SUFFIX and (cells := unpack_cells(path)):
         yield from cell_items(cells, path)
     elif suffix in TABLES:
@@ -68,6 +75,13 @@ def _stream(path: Path) -> Iterator[Item]:
             yield from _listed(lines, path.parent)
     else:
         yield _item(path)
+
+
+def _read_tars(tars: Iterable[Path]) -> Iterator[Item]:
+    """The images in archives, one after the other; none is unpacked."""
+    for tar in tars:
+        with tar.open("rb") as file:
+            yield from read_tar(file, str(tar))
 
 
 def _item(path: Path) -> Item:

@@ -65,7 +65,9 @@ def read_table(path: Path, groups: str | None = None, told: Path | None = None) 
     rows, unlabelled = [], 0
     for line, record in records:
         where = f"line {line} of {path}"
-        cells = {part: _text(record.get(name), part, where) for part, name in names.items() if name}
+        cells = {
+            part: to_text(record.get(name), part, where) for part, name in names.items() if name
+        }
         for part in required:
             if not cells[part]:
                 raise DatasetError(f"expected a {part} in {where}, found none. {ROWS}")
@@ -81,12 +83,12 @@ def read_table(path: Path, groups: str | None = None, told: Path | None = None) 
     return rows
 
 
-def _text(value: Any, part: str, where: str) -> str:
+def to_text(value: Any, part: str, where: str) -> str:
     """A cell as text, "" for a missing one: None, and nan, which libraries of tables write for it.
     Of labels there may be a list.
     """
     if part == "label" and isinstance(value, list):
-        return ";".join(filter(None, (_text(one, "class", where) for one in value)))
+        return ";".join(filter(None, (to_text(one, "class", where) for one in value)))
     if value is None or value != value:
         return ""
     text = str(value).strip() if isinstance(value, str | int | float) else None
@@ -96,6 +98,23 @@ def _text(value: Any, part: str, where: str) -> str:
             f"expected the {part} as a short text or a number in {where}, found {found}. {ROWS}"
         )
     return text
+
+
+def parse_labels(text: str) -> tuple[str, ...]:
+    """The classes of a cell such as "a;b", in natural order."""
+    names = {to_class_name(part.strip()) for part in text.replace("|", ";").split(";")} - {""}
+    return tuple(sorted(names, key=natural_key))
+
+
+def parse_split(text: str, where: str) -> str:
+    """The split of that name. Raises DatasetError if there is none."""
+    split = SPLIT_NAMES.get(text.lower())
+    if split is None:
+        raise DatasetError(
+            f"expected a split among train, validation and test, found {describe(text)} "
+            f"in {where}. Correct the rows"
+        )
+    return split
 
 
 def _column(part: str, columns: list[str], path: Path) -> str | None:
@@ -127,7 +146,7 @@ def stream_paths(path: Path) -> Iterator[str]:
         if column is None:
             column = _column("path", _names([(line, record)]), path) or ""  # never None for paths
         where = f"line {line} of {path}"
-        cell = _text(record.get(column), "path", where)
+        cell = to_text(record.get(column), "path", where)
         yield cell or f"(no path in line {line} of {path.name})"
 
 
@@ -214,15 +233,8 @@ def table_items(
         if not (is_there or _is_file)(file):
             missing.append(row.path)
             continue
-        split = SPLIT_NAMES.get(row.split.lower()) if row.split else None
-        if row.split and split is None:
-            raise DatasetError(
-                f"expected a split among train, validation and test, found {describe(row.split)} "
-                f"in line {row.line} of {path}. Correct the rows"
-            )
-        names = {to_class_name(part.strip()) for part in row.label.replace("|", ";").split(";")} - {
-            ""
-        }
+        split = parse_split(row.split, f"line {row.line} of {path}") if row.split else None
+        names = set(parse_labels(row.label))
         before = seen.get(file)
         if before is not None:
             if names <= set(before.labels):
