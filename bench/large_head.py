@@ -28,9 +28,11 @@ from headstart.data.item import Item
 from headstart.metrics.task import SingleLabel
 from headstart.recipe import Recipe
 from headstart.runs.folder import Run, read_training
-from headstart.store.file import with_content, write
-from headstart.store.job import ROWS, write_features
+from headstart.store.file import encode, with_content
+from headstart.store.job import write_features
+from headstart.store.pieces import ROWS
 from headstart.store.store import find_store
+from headstart.system.atomic import write_atomically
 from headstart.system.progress import Silent
 
 WRONG = 0.1  # of two classes half of these keep theirs
@@ -58,7 +60,7 @@ def make(photos: Path, folder: Path, images: int, dtype: str) -> None:
             wrong = rng.random() < WRONG
             labels = kinds[rng.integers(len(kinds))] if wrong else items[row].labels
             drawn.append(with_content(Item(path, f"{place}.jpg", labels), rng.bytes(16)))
-        write(path, header, drawn, values[rows] + noise)
+        write_atomically(path, encode(header, drawn, values[rows] + noise))
 
 
 def train(folder: Path, out: Path) -> dict[str, object]:

@@ -1,7 +1,6 @@
 """headstart features."""
 
 import shlex
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,18 +20,19 @@ from headstart.cli.options import (
     Size,
     Weights,
     collect_choices,
-    parse_path,
 )
 from headstart.cli.output import print_json, reporter, tell, tell_command
 
 
-@app.command(epilog="Example: headstart features photos/ --out features --shard 1/2")
+@app.command(epilog="Example: headstart features photos/ --to features --shard 1/2")
 @command
 def features(
     photos: Photos,
-    out: Annotated[
-        Path,
-        typer.Option("--out", parser=parse_path, metavar="DIR", help="The folder of the files."),
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", "--out", metavar="DEST", help="Folder of the files, or address (s3://...)."
+        ),
     ],
     shard: Annotated[
         str, typer.Option(metavar="K/N", help="Make the K-th of N parts, each by its own process.")
@@ -67,7 +67,7 @@ def features(
     )  # fmt: skip
     progress = reporter(quiet, as_json)
     done = write_features(
-        photos, out, recipe, shard=shard, dtype=dtype, cache=not no_cache, progress=progress,
+        photos, to, recipe, shard=shard, dtype=dtype, cache=not no_cache, progress=progress,
         **choices,
     )  # fmt: skip
     if quiet and not as_json:

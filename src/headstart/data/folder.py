@@ -1,7 +1,7 @@
 """A folder of class folders, perhaps below train/ and validation/ -> items."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from headstart.data.item import Item, list_first, natural_key, to_class_name, to_printable
@@ -34,31 +34,46 @@ def refuse_run(path: Path) -> None:
 
 
 def folder_items(path: Path) -> tuple[list[Item], list[str]]:
+    """The images in class folders, in natural order, and warnings."""
+    warnings: list[str] = []
+    return list(stream_folder(path, warnings.append, files_in)), warnings
+
+
+def stream_folder(
+    path: Path, warn: Callable[[str], None], walk: Callable[[Path], Iterable[Path]]
+) -> Iterator[Item]:
+    """The same for a folder without end. walk: the images below a folder.
+
+    Raises DatasetError for the folder of a training, and after the last image where there was none
+    but some lie outside class folders.
+    """
     refuse_run(path)
     folders = [entry for entry in entries_in(path) if is_folder(entry)]
     loose = [entry for entry in entries_in(path) if entry.is_file() and is_candidate(entry)]
     # An archive or a download often wraps all in one folder more.
     if len(folders) == 1 and not loose and _is_wrapper(folders[0]):
-        return folder_items(folders[0])
+        yield from stream_folder(folders[0], warn, walk)
+        return
     splits = {f: SPLIT_NAMES[f.name.lower()] for f in folders if f.name.lower() in SPLIT_NAMES}
-    warnings: list[str] = []
+    sides: dict[Path, str | None] = {path: None}
     if "train" in splits.values():
         others = [f.name for f in folders if f not in splits]
         if others:
-            warnings.append(f"passed over beside the splits: {', '.join(others)}")
-        items = [item for folder, name in splits.items()
-                 for item in _class_folders(folder, name, path, warnings)]  # fmt: skip
-    else:
-        items = _class_folders(path, None, path, warnings)
+            warn(f"passed over beside the splits: {', '.join(others)}")
+        sides = {**splits}
+    found = False
+    for folder, split in sides.items():
+        for item in _class_folders(folder, split, path, warn, walk):
+            found = True
+            yield item
     if loose:
-        if not items:
+        if not found:
             raise DatasetError(
                 f"expected one folder for each class in {path}, found {len(loose)} images "
                 f"and no class folders. {ARRANGE}"
             )
-        warnings.append(f"{len(loose)} images outside the class folders are passed over: "
-                        f"{list_first([file.name for file in loose])}")  # fmt: skip
-    return items, warnings
+        warn(f"{len(loose)} images outside the class folders are passed over: "
+             f"{list_first([file.name for file in loose])}")  # fmt: skip
 
 
 def _is_wrapper(folder: Path) -> bool:
@@ -67,24 +82,24 @@ def _is_wrapper(folder: Path) -> bool:
     return bool(inside) and not loose and folder.name.lower() not in SPLIT_NAMES
 
 
-def _class_folders(folder: Path, split: str | None, root: Path, warnings: list[str]) -> list[Item]:
-    """The images in its folders; those without one are no classes, and are added to warnings."""
-    items, empty = [], []
+def _class_folders(
+    folder: Path, split: str | None, root: Path, warn: Callable[[str], None],
+    walk: Callable[[Path], Iterable[Path]],
+) -> Iterator[Item]:  # fmt: skip
+    """The images in its folders; those without one are no classes, and are told."""
+    empty, some = [], False
     for entry in entries_in(folder):
         if not is_folder(entry):
             continue
-        files = files_in(entry)
-        if not files:
+        labels, found = (to_class_name(entry.name),), False
+        for file in walk(entry):
+            found = some = True
+            yield Item(file, to_printable(file.relative_to(root).as_posix()), labels, split)
+        if not found:
             empty.append(entry.relative_to(root).as_posix())
-            continue
-        label = to_class_name(entry.name)
-        names = [to_printable(file.relative_to(root).as_posix()) for file in files]
-        items += [Item(f, name, (label,), split) for f, name in zip(files, names, strict=True)]
-    if empty and items:
+    if empty and some:
         folders = "folders" if len(empty) > 1 else "folder"
-        warnings.append(f"{len(empty)} {folders} without an image, passed over: "
-                        f"{list_first(empty)}")  # fmt: skip
-    return items
+        warn(f"{len(empty)} {folders} without an image, passed over: {list_first(empty)}")
 
 
 def entries_in(folder: Path) -> list[Path]:

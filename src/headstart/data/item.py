@@ -49,6 +49,14 @@ class Item:
         """The file's bytes. Raises OSError; also for what is no regular file, or one too large."""
         return read_regular(self.path, MOST_FILE)
 
+    def bring(self) -> "Item":
+        """The same image with its bytes, where these are not on this computer; else itself."""
+        return self
+
+    def let_go(self) -> "Item":
+        """The same image without the bytes that it may hold; what is known of them stays known."""
+        return self
+
     def prepare(self, geometry: Geometry) -> np.ndarray:
         """The network's input (height, width, 3) uint8. Raises BadImage, OSError.
 
@@ -56,8 +64,8 @@ class Item:
         changed since that was asked for is no usable image any more.
         """
         data = self.read()
-        known = self.__dict__.get("content_hash")
-        if known is not None and known != content_hash(data):
+        read = content_hash(data)
+        if self.__dict__.setdefault("content_hash", read) != read:
             raise BadImage("has changed since it was first read")
         return prepare(data, geometry)
 
@@ -91,6 +99,12 @@ class Held(Item):
     def content_hash(self) -> bytes:
         """16 bytes of the content; of the name where there is none."""
         return content_hash(self.data or b"unreadable " + self.name.encode("utf-8", "replace"))
+
+    def let_go(self) -> Item:
+        """The same image without its bytes."""
+        known = Item(self.path, self.name, self.labels, self.split, self.group, self.hold)
+        known.__dict__["content_hash"] = self.content_hash
+        return known
 
 
 def change_item(item: Item, **changes: Any) -> Item:

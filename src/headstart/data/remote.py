@@ -5,45 +5,56 @@ programs do; https:// is Python's own. Nothing of an address but the name of an 
 """
 
 import re
-import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 from headstart.data.folder import ARRANGE, PASSED_OVER, is_candidate
-from headstart.data.item import Item, to_class_name, to_printable
+from headstart.data.item import (
+    Held,
+    Item,
+    content_hash,
+    natural_key,
+    to_class_name,
+    to_printable,
+)
 from headstart.data.split import SPLIT_NAMES
 from headstart.data.table import TABLES, read_table, table_items
 from headstart.errors import DatasetError, MissingExtra, StorageError
+from headstart.images.size import MOST_FILE
+from headstart.system.files import Unreadable, too_large
 
 ADDRESS = re.compile(r"([a-z][a-z0-9+]+):/+(.+)", re.IGNORECASE)  # Path makes one slash of two
 WEB = ("http", "https")
 STORES = ("s3", "gs", "gcs", "abfs", "abfss", "file")
+ELSEWHERE = Path("elsewhere")  # the path of what is at no place here
 TRIES, PATIENCE = 3, 60  # of a web server; seconds without an answer
 
 
 @dataclass(frozen=True)
 class Remote(Item):
-    """An image that is not here yet: `path` is no place. address: where it is."""
+    """An image that is not here yet: `path` is no place. address: where it is. state: what its
+    store says of it, its size and time, as far as it does so; another state is another content.
+    """
 
-    address: str = field(default="", kw_only=True)
+    address: str = field(default="", kw_only=True, repr=False)
+    state: str = field(default="", kw_only=True)
 
-    def bring(self, folder: Path, number: int) -> Item:
-        """The image as a file in `folder`, or one that cannot be read where there is no such image.
-
-        Raises StorageError where its store cannot be reached.
+    def read(self) -> bytes:
+        """The bytes, brought here. Raises FileNotFoundError where there is no such image,
+        Unreadable where it is too large for one, StorageError where its store cannot be reached.
         """
-        place = folder / f"{number}{PurePosixPath(self.name).suffix}"
         try:
-            _fetch(self.address, place)
-        except FileNotFoundError:
-            place.unlink(missing_ok=True)
+            return _fetch(self.address)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(error.errno, "no such image") from error
+        except Unreadable:
+            raise
         except OSError as error:
-            place.unlink(missing_ok=True)
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             told = StorageError(
                 f"expected to read {hide(self.address)}, found: {reason}. What is done is kept: "
@@ -51,7 +62,24 @@ class Remote(Item):
             )
             told.errno = error.errno
             raise told from error
-        return Item(place, self.name, self.labels, self.split, self.group)
+
+    @cached_property
+    def content_hash(self) -> bytes:
+        """16 bytes of the content; of the address where there is no such image."""
+        try:
+            return content_hash(self.read())
+        except (FileNotFoundError, Unreadable):
+            return content_hash(b"unreadable " + self.address.encode("utf-8", "replace"))
+
+    def bring(self) -> Item:
+        """The image with its bytes, or with the reason why there are none."""
+        data, missing = None, ""
+        try:
+            data = self.read()
+        except (FileNotFoundError, Unreadable) as error:
+            missing = error.strerror or str(error)
+        return Held(self.path, self.name, self.labels, self.split, self.group, data=data,
+                    missing=missing)  # fmt: skip
 
 
 def read_address(source: object) -> str | None:
@@ -67,8 +95,9 @@ def hide(address: str) -> str:
     return re.sub(r"//[^/@]*@", "//", address).partition("?")[0]
 
 
-def list_store(address: str) -> tuple[list[Item], list[str]]:
-    """The images below an address, by class folders as in a folder here, and warnings.
+def stream_store(address: str) -> Iterator[Item]:
+    """The images below an address, by class folders as in a folder here; the names of one folder
+    are held at a time.
 
     Raises DatasetError where there are none, or the store cannot be asked; MissingExtra.
     """
@@ -78,42 +107,72 @@ def list_store(address: str) -> tuple[list[Item], list[str]]:
             f"expected an address that begins with {', '.join(STORES[:-1])}, found "
             f"{hide(address)}. For single files, give a table with their addresses as paths"
         )
+    base, sign, query = address.partition("?")
+    found = False
+    for names, split in _class_folders(address):
+        for name, label, state in names:
+            found = True
+            yield Remote(
+                ELSEWHERE, to_printable(name), (label,), split, state=state,
+                address=f"{base.rstrip('/')}/{name}{sign}{query}",
+            )  # fmt: skip
+    if not found:
+        raise DatasetError(f"expected images below {hide(address)}, found none. {ARRANGE}")
+
+
+def _class_folders(
+    address: str,
+) -> Iterator[tuple[Iterator[tuple[str, str, str]], str | None]]:
+    """Of each class's folder the names, with label and state of each, and the split."""
+    files, top = open_address(address)
+    folders = _list_folders(files, top, address)
+    sides = {folder: SPLIT_NAMES.get(_base(folder).lower()) for folder in folders}
+    pairs: list[tuple[str, str | None]]
+    if "train" in sides.values():
+        pairs = [(inner, split) for folder, split in sides.items() if split
+                 for inner in _list_folders(files, folder, address)]  # fmt: skip
+    else:
+        pairs = [(folder, None) for folder in folders]
+    for folder, split in pairs:
+        yield _list_images(files, folder, top, address), split
+
+
+def _list_folders(files: Any, folder: str, address: str) -> list[str]:
+    """The folders in a folder, in natural order."""
+    found = [info.path for info in _ask(files, folder, address) if not info.is_file]
+    return sorted((path for path in found if not is_hidden(_base(path))),
+                  key=lambda path: natural_key(_base(path)))  # fmt: skip
+
+
+def _list_images(files: Any, folder: str, top: str, address: str) -> Iterator[tuple[str, str, str]]:
+    """Name, label and state of each image anywhere in a class's folder."""
+    label = to_class_name(_base(folder))
+    infos = [info for info in _ask(files, folder, address, recursive=True) if info.is_file]
+    for info in sorted(infos, key=lambda info: natural_key(info.path)):
+        name = info.path[len(top) :].lstrip("/")
+        if is_candidate(Path(name)) and not any(map(is_hidden, name.split("/"))):
+            yield name, label, f"{info.size}-{info.mtime_ns}"
+
+
+def _ask(files: Any, folder: str, address: str, *, recursive: bool = False) -> list[Any]:
     import pyarrow.fs as fs
 
     try:
-        files, top = _open(address)
-        found = files.get_file_info(fs.FileSelector(top, recursive=True))
+        return list(files.get_file_info(fs.FileSelector(folder, recursive=recursive)))
     except OSError as error:
         raise DatasetError(
             f"expected to list {hide(address)}, found: {str(error).splitlines()[0]}. Check the "
             "address, and that its credentials are where the store's own program finds them"
         ) from error
-    names = sorted(info.path[len(top) :].lstrip("/") for info in found if info.is_file)
-    base, sign, query = address.partition("?")
-    items = [
-        Remote(Path("elsewhere"), to_printable(name), (to_class_name(folders[-1]),), split,
-               address=f"{base.rstrip('/')}/{name}{sign}{query}")
-        for name, folders, split in _arrange(names)
-    ]  # fmt: skip
-    if not items:
-        raise DatasetError(f"expected images below {hide(address)}, found none. {ARRANGE}")
-    return list(items), []
 
 
-def _arrange(names: list[str]) -> Iterator[tuple[str, list[str], str | None]]:
-    """Name, folders up to the class, and split of each image that is in the folder of a class."""
-    kept = [name for name in names if is_candidate(Path(name)) and not _is_hidden(name)]
-    divided = any(SPLIT_NAMES.get(name.split("/")[0].lower()) == "train" for name in kept)
-    for name in kept:
-        parts = name.split("/")[:-1]
-        split = SPLIT_NAMES.get(parts[0].lower()) if divided and parts else None
-        folders = parts[:2] if divided else parts[:1]
-        if len(folders) == (2 if divided else 1) and (split or not divided):
-            yield name, folders, split
+def _base(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
 
 
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") or part.lower() in PASSED_OVER for part in name.split("/"))
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of that name is passed over."""
+    return name.startswith(".") or name.lower() in PASSED_OVER
 
 
 def list_addresses(table: Path, groups: str | None) -> tuple[list[Item], list[str]] | None:
@@ -133,42 +192,45 @@ def list_addresses(table: Path, groups: str | None) -> tuple[list[Item], list[st
         name = shown = hide(item.name)
         while name in remote:  # what tells them apart is not shown
             name = f"{shown}#{len(remote)}"
-        remote[name] = Remote(
-            Path("elsewhere"), name, item.labels, item.split, item.group, address=address
-        )
+        remote[name] = Remote(ELSEWHERE, name, item.labels, item.split, item.group, address=address)
     return list(remote.values()), warnings
 
 
-def _fetch(address: str, place: Path) -> None:
+def _fetch(address: str) -> bytes:
     if address.partition(":")[0] in WEB:
-        _fetch_web(address, place)
-        return
-    files, path = _open(address)
-    with files.open_input_stream(path) as source, place.open("wb") as target:
-        shutil.copyfileobj(source, target, 2**20)
+        return _fetch_web(address)
+    files, path = open_address(address)
+    with files.open_input_stream(path) as source:
+        return _take(source)
 
 
-def _fetch_web(address: str, place: Path) -> None:
+def _take(source: Any) -> bytes:
+    data: bytes = source.read(MOST_FILE + 1)
+    if len(data) > MOST_FILE:
+        raise too_large(MOST_FILE)
+    return data
+
+
+def _fetch_web(address: str) -> bytes:
     for attempt in range(TRIES):
         try:
-            with (
-                urllib.request.urlopen(address, timeout=PATIENCE) as source,
-                place.open("wb") as target,
-            ):
-                shutil.copyfileobj(source, target, 2**20)
-            return
+            with urllib.request.urlopen(address, timeout=PATIENCE) as source:
+                return _take(source)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code in (404, 410):
                 raise FileNotFoundError(error.code, "no such image") from error
             if attempt == TRIES - 1 or error.code < 500:
                 raise
+        except Unreadable:
+            raise
         except OSError:
             if attempt == TRIES - 1:
                 raise
+    raise AssertionError("never reached")
 
 
-def _open(address: str) -> tuple[Any, str]:
+def open_address(address: str) -> tuple[Any, str]:
     """The store, opened once for each bucket, and the path in it."""
     base, sign, query = address.partition("?")
     scheme, _, rest = base.partition("://")

@@ -7,44 +7,66 @@ alone.
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from headstart.data.item import Item, change_item, list_first, tie
 from headstart.errors import DatasetError
 
+MOST_TOLD = 6  # images in no group
 _PATTERN = r"Type: --groups COLUMN, or a pattern such as --groups 'patient(\d+)'"
 
 
 def assign_groups(items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:
     """Each image in its group: that of the table, or what the pattern finds in its name."""
-    warnings = []
-    if all(item.group is None for item in items):
-        try:
-            compiled = re.compile(pattern)
-        except re.error as error:
-            raise DatasetError(
-                f"expected --groups to be a column of a table or a regular expression, "
-                f"found {pattern!r}: {error}. {_PATTERN}"
-            ) from None
-        matches = [compiled.search(item.name) for item in items]
-        if not any(matches):
-            raise DatasetError(
-                f"expected --groups {pattern!r} to be a column of the table or to match names such "
-                f"as {items[0].name}: it matches none. {_PATTERN}"
-            )
-        alone = [item.name for item, match in zip(items, matches, strict=True) if not match]
-        if alone:
-            warnings.append(
-                f"{len(alone)} images are in no group, each by itself: {list_first(alone)}"
-            )
-        items = [
-            change_item(item, group=match.group(1 if compiled.groups else 0)) if match else item
-            for item, match in zip(items, matches, strict=True)
-        ]
-    names = {item.group for item in items}
-    if len(names) < 2:
-        raise DatasetError(f"expected two groups or more, found one: {names.pop()!r}. {_PATTERN}")
-    return list(items), warnings
+    warnings: list[str] = []
+    told = any(item.group is not None for item in items)  # by the table
+    return list(stream_groups(items, None if told else pattern, warnings.append)), warnings
+
+
+def stream_groups(
+    items: Iterable[Item], pattern: str | None, warn: Callable[[str], None]
+) -> Iterator[Item]:
+    """The same for images without end, of which those that are in no group yet are put in one.
+
+    pattern: None for none. Raises DatasetError after the last of them, if none is in a group, or
+    all are in one.
+    """
+    compiled: re.Pattern[str] | None = None
+    first, few = "", 0
+    alone: list[str] = []
+    groups: set[str | None] = set()  # the first two
+    for item in items:
+        if item.group is None and pattern is not None:
+            compiled = compiled or _compile(pattern)
+            match = compiled.search(item.name)
+            if match:
+                item = change_item(item, group=match.group(1 if compiled.groups else 0))
+            else:
+                few += 1
+                alone += [item.name][: MOST_TOLD - len(alone)]
+        first = first or item.name
+        if len(groups) < 2:
+            groups.add(item.group)
+        yield item
+    if few and groups == {None}:
+        raise DatasetError(
+            f"expected --groups {pattern!r} to be a column of the table or to match names such "
+            f"as {first}: it matches none. {_PATTERN}"
+        )
+    if len(groups) == 1:
+        raise DatasetError(f"expected two groups or more, found one: {groups.pop()!r}. {_PATTERN}")
+    if few:
+        warn(f"{few} images are in no group, each by itself: {list_first(alone)}")
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise DatasetError(
+            f"expected --groups to be a column of a table or a regular expression, "
+            f"found {pattern!r}: {error}. {_PATTERN}"
+        ) from None
 
 
 def default_to_training(item: Item) -> Item:

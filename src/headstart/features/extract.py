@@ -7,9 +7,10 @@ whatever the number of images, and the engine never waits for the disk.
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from headstart.system.memory import allocate_in_file, release
 from headstart.system.places import cache_folder
 from headstart.system.progress import Progress, Silent
 from headstart.system.threads import cores, map_ahead
+
+T = TypeVar("T")
 
 # Bytes of features: more lie in a mapped file; so many if there can be none.
 IN_MEMORY, MOST_IN_MEMORY = 64 * 2**20, 400 * 2**20
@@ -136,6 +139,44 @@ def extract(
     )
 
 
+def stream(
+    pairs: Iterable[tuple[T, Item]], extractor: Extractor
+) -> Iterator[tuple[T, Item, np.ndarray | str]]:
+    """Each image with its (D,) features, or with why it has none, in order and without end; it is
+    read once, and nothing is kept. What stands before an image comes back with it.
+    """
+    order: deque[tuple[T, Item, str]] = deque()
+
+    def decode(pair: tuple[T, Item]) -> tuple[T, Item, np.ndarray | str]:
+        tag, item = pair
+        result = prepare(item, extractor)
+        return tag, item.let_go(), result
+
+    def images(pool: ThreadPoolExecutor) -> Iterator[np.ndarray]:
+        for tag, item, result in map_ahead(pool, decode, pairs):
+            order.append((tag, item, result if isinstance(result, str) else ""))
+            if not isinstance(result, str):
+                yield result
+
+    with ThreadPoolExecutor(cores(), "decode") as pool:
+        for vector in extractor.run(images(pool)):
+            while order[0][2]:
+                yield order.popleft()
+            tag, item, _ = order.popleft()
+            yield tag, item, vector
+        yield from order
+
+
+def prepare(item: Item, extractor: Extractor) -> np.ndarray | str:
+    """The network's input (H, W, 3) uint8, or why there is none."""
+    try:
+        return item.prepare(extractor.geometry)
+    except BadImage as error:
+        return error.reason
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+
+
 def _key(item: Item, augmentation: Augmentation, seed: int, k: int) -> bytes:
     """Image content and view; the extractor is the space. View 0 is the same for any recipe."""
     if k == 0:
@@ -156,12 +197,9 @@ def _compute(
     """Image index, view and (D,) vector of all that is missing; notes what is `bad`."""
 
     def decode(one: _Work) -> list[np.ndarray] | str:
-        try:
-            pixels = one.item.prepare(extractor.geometry)
-        except BadImage as error:
-            return error.reason
-        except OSError as error:
-            return f"cannot be read: {error.strerror or error}"
+        pixels = prepare(one.item, extractor)
+        if isinstance(pixels, str):
+            return pixels
         hashed = one.item.content_hash
         return [
             make_view(pixels, augmentation, seed=seed, image_hash=hashed, view=k) for k in one.views

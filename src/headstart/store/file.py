@@ -15,10 +15,11 @@ import numpy as np
 from headstart import __version__
 from headstart.data.item import Item, change_item
 from headstart.data.parquet import FEATURES
+from headstart.data.remote import ELSEWHERE
 from headstart.errors import DatasetError, MissingExtra, RecipeError, cannot_read
 from headstart.features.extractor import Extractor
 from headstart.recipe import Recipe
-from headstart.system.atomic import write_atomically
+from headstart.store.folder import Folder
 from headstart.system.json import dumps, loads
 
 FORMAT = 1
@@ -41,7 +42,7 @@ class Header:
     """What a file says of its numbers. extractor: the fingerprint. description: all that shapes
     them, the place of each cut's numbers (`slices`) among it. recipe: the choices by which to open
     that extractor again. canary: (D,) features of one fixed image. base: the folder that names are
-    relative to, "" where there is none.
+    relative to, "" where there is none. bad: images that were left out, with reasons.
     """
 
     extractor: str
@@ -50,6 +51,7 @@ class Header:
     canary: np.ndarray
     dtype: str
     base: str = ""
+    bad: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, extractor: Extractor, recipe: Recipe, dtype: str) -> "Header":
@@ -78,6 +80,7 @@ class Header:
             "format": FORMAT, "headstart": __version__, "extractor": self.extractor,
             "description": self.description, "recipe": self.recipe, "dtype": self.dtype,
             "canary": [float(f"{number:.9g}") for number in self.canary], "base": self.base,
+            "unreadable": [list(one) for one in self.bad],
         }).encode()  # fmt: skip
 
     @classmethod
@@ -93,6 +96,7 @@ class Header:
             return cls(
                 str(told["extractor"]), dict(told["description"]), dict(told["recipe"]),
                 np.array(told["canary"], np.float32), str(told["dtype"]), str(told["base"]),
+                tuple((str(name), str(why)) for name, why in told.get("unreadable", [])),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise Damaged(f"no description of its features ({error})") from error
@@ -107,10 +111,21 @@ def import_parquet() -> Any:
     return parquet
 
 
-def write(path: Path, header: Header, items: Sequence[Item], values: np.ndarray) -> None:
-    """N images with their (N, D) features, in the header's dtype.
+@dataclass(frozen=True)
+class File:
+    """One in a folder."""
 
-    Raises StorageError if it cannot be written, RecipeError for numbers too large for 16 bits.
+    folder: Folder
+    name: str
+
+    def __str__(self) -> str:
+        return self.folder.show(self.name)
+
+
+def encode(header: Header, items: Sequence[Item], values: np.ndarray) -> bytes:
+    """The file of N images with their (N, D) features, in the header's dtype.
+
+    Raises RecipeError for numbers too large for 16 bits.
     """
     parquet = import_parquet()
     import pyarrow as pa
@@ -136,24 +151,29 @@ def write(path: Path, header: Header, items: Sequence[Item], values: np.ndarray)
     parquet.write_table(
         table, sink, compression="none", use_dictionary=False, write_page_checksum=True
     )
-    write_atomically(path, sink.getvalue().to_pybytes())
+    return bytes(sink.getvalue())
 
 
-def read_header(path: Path) -> Header | None:
+def read_header(file: File) -> Header | None:
     """What the file says of its features; None for Parquet of another kind. Raises Damaged."""
-    with _open(path) as file:
-        about = (file.schema_arrow.metadata or {}).get(FEATURES)
-        return None if about is None else Header.parse(about)
+    return read_footer(file)[0]
 
 
-def read_items(path: Path, base: str = "") -> Iterator[Item]:
+def read_footer(file: File) -> tuple[Header | None, int]:
+    """The same, and of how many images it has features. Raises Damaged."""
+    with _open(file) as opened:
+        about = (opened.schema_arrow.metadata or {}).get(FEATURES)
+        return None if about is None else Header.parse(about), opened.metadata.num_rows
+
+
+def read_items(file: File, base: str = "") -> Iterator[Item]:
     """The images that the file has features of, none of them read: their contents are known by
     their keys. base: the folder they lie in; without it they are nowhere, and one place that no
     image is at stands for all. Raises Damaged.
     """
-    nowhere = path.parent / "no image"
+    nowhere = ELSEWHERE
     same: dict[tuple[str, ...], tuple[str, ...]] = {}  # one tuple for all images of a class
-    for batch in _batches(path, FACTS):
+    for batch in _batches(file, FACTS):
         columns = [batch.column(name).to_pylist() for name in FACTS]
         for key, name, labels, split, group in zip(*columns, strict=True):
             classes = tuple(labels)
@@ -174,9 +194,9 @@ def rename(item: Item, prefix: str) -> Item:
     return change_item(item, name=f"{prefix}/{item.name}")
 
 
-def read_features(path: Path, dimensions: int) -> Iterator[tuple[list[str], np.ndarray]]:
+def read_features(file: File, dimensions: int) -> Iterator[tuple[list[str], np.ndarray]]:
     """Some rows after the other: their names and (n, D) features. Raises Damaged."""
-    for batch in _batches(path, ["name", "features"]):
+    for batch in _batches(file, ["name", "features"]):
         column = batch.column("features")
         values = column.flatten().to_numpy(zero_copy_only=False)
         if values.size != len(batch) * dimensions:
@@ -184,36 +204,31 @@ def read_features(path: Path, dimensions: int) -> Iterator[tuple[list[str], np.n
         yield batch.column("name").to_pylist(), values.reshape(-1, dimensions)
 
 
-def check_whole(path: Path) -> None:
+def check_whole(file: File) -> None:
     """Read all there is. Raises Damaged."""
-    for _ in _batches(path, None):
+    for _ in _batches(file, None):
         pass
 
 
-def damaged(path: Path, error: object) -> DatasetError:
+def damaged(file: File, error: object) -> DatasetError:
     """The error for a file that is damaged."""
-    return DatasetError(cannot_read(path, error, "a whole file of features", ADVICE))
+    return DatasetError(cannot_read(str(file), error, "a whole file of features", ADVICE))
 
 
-def _batches(path: Path, columns: list[str] | None) -> Iterator[Any]:
-    with _open(path) as file:
+def _batches(file: File, columns: list[str] | None) -> Iterator[Any]:
+    with _open(file) as opened:
         try:
-            yield from file.iter_batches(batch_size=BATCH, columns=columns)
+            yield from opened.iter_batches(batch_size=BATCH, columns=columns)
         except Exception as error:  # pyarrow's own
             raise Damaged(str(error)) from error
 
 
-def _open(path: Path) -> Any:
+def _open(file: File) -> Any:
     parquet = import_parquet()
     try:
-        return parquet.ParquetFile(path, page_checksum_verification=True)
+        return parquet.ParquetFile(file.folder.open(file.name), page_checksum_verification=True)
     except Exception as error:  # pyarrow's own
         raise Damaged(str(error)) from error
-
-
-def identify(item: Item) -> tuple[object, ...]:
-    """All that a row says beside the features: who has the same needs no other row."""
-    return item.name, item.content_hash, item.labels, item.split, item.group
 
 
 def find_base(items: Sequence[Item]) -> str:

@@ -1,105 +1,102 @@
 """Images -> files of their features, by one process or by many that know nothing of each other.
 
 The files that are there are all the state: a job that was killed, or is given again, makes what is
-missing. A shard is the images whose names have the same remainder under a hash, so no process reads
-what another one does.
+missing. The source is listed twice, to know what is missing and to make it, and neither its names
+nor its images are ever held all at once.
 """
 
 import csv
-import hashlib
 import io
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from headstart.backbones.cut import AUTO
-from headstart.data.dataset import gather
-from headstart.data.given import settle
-from headstart.data.item import Item, list_first
-from headstart.data.remote import Remote, list_addresses, list_store, read_address
-from headstart.data.split import assign_groups
+from headstart.data.item import Item
+from headstart.data.remote import Remote
 from headstart.errors import DatasetError, RecipeError
-from headstart.features.extract import extract, open_cache
-from headstart.features.extractor import open_extractor
+from headstart.features.cache import Space
+from headstart.features.extract import extract, open_cache, stream
+from headstart.features.extractor import Extractor, open_extractor
 from headstart.recipe import Recipe, load_recipe
 from headstart.store.file import (
     DTYPES,
     SAME,
     Damaged,
+    File,
     Header,
     check_whole,
+    encode,
     find_base,
-    identify,
     import_parquet,
-    read_header,
-    read_items,
-    write,
+    read_footer,
 )
-from headstart.system.atomic import cannot_write, write_atomically
-from headstart.system.lock import held_alone
-from headstart.system.places import cache_folder
-from headstart.system.progress import Progress, choose_progress
+from headstart.store.folder import READERS, Folder, open_folder
+from headstart.store.pieces import NAME, ROWS, STALE, Piece, Shard, cut
+from headstart.system.progress import Progress, Silent, choose_progress
 from headstart.system.threads import map_ahead
 
-ROWS = 2000  # of a file: what a killed job can lose
-BROUGHT = 2**29  # bytes of images from a network that end a file before
+T = TypeVar("T")
+
 CACHED = 20_000  # images of a job up to which the cache is asked and filled: more would lie twice
-NAME = re.compile(r"(\d+)-of-(\d+)-(\d+)\.parquet")
-READERS = 16  # threads that read images ahead, or bring them here, to know their contents
 OTHER = "Pin what all processors compute alike with --precision f32, in a new folder"
 
 
 @dataclass(frozen=True)
-class Shard:
-    """The images number K of N; 1 of 1 are all."""
+class Job:
+    """What a process needs to know to make pieces of it. rows: of a file, about."""
 
-    number: int = 1
-    of: int = 1
+    source: Any
+    recipe: Recipe
+    shard: Shard
+    folder: Folder
+    header: Header
+    rows: int
 
-    @classmethod
-    def parse(cls, text: str) -> "Shard":
-        """Of "3/64". Raises RecipeError for anything else."""
-        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip())
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise RecipeError(
-                f"expected --shard as 3/64, the third of 64, found {text!r}. Type: --shard 1/64"
-            )
-        return cls(int(found[1]), int(found[2]))
+    def pieces(self, progress: Progress | None = None) -> Iterator[Piece]:
+        """In the order of the source, one at a time."""
+        warn = (progress or Silent()).warn
+        return cut(self.source, self.recipe.groups, self.shard, warn, self.rows)
 
-    def __str__(self) -> str:
-        return f"{self.number}-of-{self.of}"
+    def file(self, piece: Piece) -> File:
+        """Where its features are, or will be."""
+        return File(self.folder, piece.name(self.shard))
 
-    def holds(self, name: str) -> bool:
-        """Whether an image of that name is one of its own."""
-        digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        return int.from_bytes(digest, "little") % self.of == self.number - 1
+
+@dataclass(frozen=True)
+class Made:
+    """A file that is there. images: with features; bad: left out, with reasons."""
+
+    digest: str
+    images: int
+    bad: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Done:
     """What a job has left. images: with features in `folder`; computed: of these by this call.
-    bad: images left out, each with its reason; table: where these are listed. gone: images whose
-    features are there though the source has them no more.
+    bad: images left out, each with its reason; table: where these are listed. stale: files set
+    aside, since their images have changed or are gone.
     """
 
-    folder: Path
+    folder: str
     images: int
     computed: int
     files: int
     bad: tuple[tuple[str, str], ...]
-    gone: int
-    table: Path
+    stale: int
+    table: str
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         bad = [{"image": name, "reason": reason} for name, reason in self.bad]
-        return {"folder": str(self.folder), "images": self.images, "computed": self.computed,
-                "files": self.files, "unreadable": bad, "gone": self.gone}  # fmt: skip
+        return {"folder": self.folder, "images": self.images, "computed": self.computed,
+                "files": self.files, "unreadable": bad, "stale": self.stale}  # fmt: skip
 
 
 def write_features(
@@ -115,52 +112,41 @@ def write_features(
 ) -> Done:
     """The features of labelled images as Parquet files in the folder `to`, some 2,000 in each.
 
-    source, recipe, choices: as `train` takes them; a cut that is left open is the last layer.
-    shard: "K/N" for the K-th of N parts, made by as many calls on any machines. dtype: "f32" or
-    "f16". cache: whether features that are in the cache folder are taken from there and new ones
-    kept there too, which is done for up to 20,000 images.
-    Raises DatasetError where other features are in the folder, RecipeError, MissingExtra.
+    source, recipe, choices: as `train` takes them, and addresses of stores; a cut that is left open
+    is the last layer. to: a folder, or an address of a store. shard: "K/N" for the K-th of N parts,
+    made by as many calls on any machines. dtype: "f32" or "f16". cache: whether features that are
+    in the cache folder are taken from there and new ones kept there too, which is done for up to
+    20,000 images of this computer.
+    Raises DatasetError where other features are in the folder, RecipeError, StorageError,
+    MissingExtra.
     """
     import_parquet()
     progress = choose_progress(progress)
     shard = shard if isinstance(shard, Shard) else Shard.parse(shard)
     recipe = _check_recipe(load_recipe(recipe, **choices), dtype, progress)
-    folder = _make(Path(to))
-    items = _list(source, recipe, shard, progress)
+    folder = open_folder(to)
+    folder.make()
     with progress.stage("extractor"):
         extractor = open_extractor(recipe)
-    header = replace(
-        Header.of(extractor, recipe, dtype),
-        base="" if any(isinstance(item, Remote) for item in items) else find_base(items),
-    )
-    with _alone(folder, shard), _spool() as spool:
-        files = _check_files(folder, shard, header, progress)
-        known = _read_known(files)
-        number = max(files, default=0)
-        bad: list[tuple[str, str]] = []
-        computed, there = 0, len(known)
-        with progress.stage("features", len(items), "images"):
-            small = cache and len(items) <= CACHED
-            space = open_cache(extractor, progress) if small else None
-            for chunk in _ahead(_batch(_list_missing(items, known, spool, progress), spool)):
-                found = extract(chunk, extractor, space, progress=progress)
-                bad += [(item.name, reason) for item, reason in found.bad]
-                if found.items:
-                    number += 1
-                    files[number] = folder / f"{shard}-{number:05}.parquet"
-                    write(files[number], header, found.items, found.values[:, 0])
-                    computed += len(found.items)
-                _let_go(chunk, spool)
-    table = folder / f"_{shard}-unreadable.csv"  # which tools that read the folder pass over
-    _write_bad(table, bad, progress)
-    gone = _list_gone(known, items)
-    if gone:
-        progress.warn(
-            f"{len(gone):,} images have features in {folder} and are no more in the source: "
-            f"{list_first(gone)}. To be rid of these, type the command with a new folder"
-        )
-    images = there - len(known) + computed
-    return Done(folder, images, computed, len(files), tuple(bad), len(gone), table)
+    job = Job(source, recipe, shard, folder, Header.of(extractor, recipe, dtype), ROWS)
+    with folder.alone(str(shard)) as alone:
+        if not alone:
+            raise DatasetError(
+                f"expected to make shard {shard} in {folder} alone, found another process at it. "
+                "Wait until it has ended, or give each process its own --shard K/N"
+            )
+        with progress.stage("dataset"):
+            pieces = [replace(piece, items=()) for piece in job.pieces(progress)]
+            made, stale = _settle(job, pieces, progress)
+        missing = {piece.digest for piece in pieces} - made.keys()
+        before = sum(one.images for one in made.values())
+        images = sum(piece.size for piece in pieces)
+        with progress.stage("features", images, "images"):
+            progress.advance(sum(piece.size for piece in pieces if piece.digest in made))
+            space = open_cache(extractor, progress) if cache and images <= CACHED else None
+            for one in make_all(job, missing, extractor, space, progress):
+                made[one.digest] = one
+    return _finish(job, made, before, stale, progress)
 
 
 def _check_recipe(recipe: Recipe, dtype: str, progress: Progress) -> Recipe:
@@ -180,96 +166,83 @@ def _check_recipe(recipe: Recipe, dtype: str, progress: Progress) -> Recipe:
     return recipe.changed(cut=[str(cut) for cut in recipe.cuts])
 
 
-def _make(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, 0, error) from error
-    return folder
-
-
-def _list(source: Any, recipe: Recipe, shard: Shard, progress: Progress) -> list[Item]:
-    """The images of the shard, none of them read."""
-    with progress.stage("dataset"):
-        items, warnings = _find(source, recipe.groups)
-        if recipe.groups is not None:
-            items, more = assign_groups(items, recipe.groups)
-            warnings += more
-        items = [item for item in items if shard.holds(item.name)]
-    for warning in warnings:
-        progress.warn(warning)
-    return items
-
-
-def _find(source: Any, groups: str | None) -> tuple[list[Item], list[str]]:
-    address = read_address(source)
-    if address is not None:
-        return list_store(address)
-    if isinstance(source, str | Path) and (listed := list_addresses(Path(source), groups)):
-        return listed
-    items, _, warnings = gather(settle(source), groups)
-    return items, warnings
-
-
-@contextmanager
-def _alone(folder: Path, shard: Shard) -> Iterator[None]:
-    """While no other process makes the same shard. Raises DatasetError if one does."""
-    lock = folder / f".{shard}.lock"
-    lock.touch()
-    with held_alone(lock) as alone:
-        if not alone:
-            raise DatasetError(
-                f"expected to make shard {shard} in {folder} alone, found another process at it. "
-                "Wait until it has ended, or give each process its own --shard K/N"
-            )
-        yield
-
-
-def _check_files(folder: Path, shard: Shard, header: Header, progress: Progress) -> dict[int, Path]:
-    """The files of the shard by number, once damaged ones are removed.
+# --- what is there ------------------------------------------------------------------------
+def _settle(job: Job, pieces: list[Piece], progress: Progress) -> tuple[dict[str, Made], int]:
+    """The pieces that are done, by digest, and how many files hold none of these any more, which
+    are set aside; damaged ones are removed.
 
     Raises DatasetError where the folder holds files of other shards or of other features.
     """
-    files, first = {}, True
-    for path in sorted(folder.glob("*.parquet")):
-        name = NAME.fullmatch(path.name)
-        if not name:
+    names, wanted = job.folder.names(), {piece.digest: piece for piece in pieces}
+    _check_shards(job, names)
+    found, stale = [], 0
+    for name in names:
+        parts = NAME.fullmatch(name.removeprefix(STALE))
+        if parts is None or (int(parts[1]), int(parts[2])) != (job.shard.number, job.shard.of):
             continue
-        if int(name[2]) != shard.of:
+        piece = wanted.get(parts[4])
+        if piece is None:
+            if not name.startswith(STALE):
+                job.folder.move(name, STALE + name)
+                stale += 1
+            continue
+        if name != (now := piece.name(job.shard)):  # it was set aside, or pieces before it changed
+            job.folder.move(name, now)
+            name = now
+        found.append((File(job.folder, name), parts[4]))
+    with ThreadPoolExecutor(READERS, "footers") as pool:
+        checked = list(map_ahead(pool, lambda one: _check(job, *one, progress), found))
+    return {one.digest: one for one in checked if one is not None}, stale
+
+
+def _check_shards(job: Job, names: Iterable[str]) -> None:
+    """Raises DatasetError for files of another division, and those of other features."""
+    first = True
+    for name in names:
+        parts = NAME.fullmatch(name)
+        if parts is None:
+            continue
+        if int(parts[2]) != job.shard.of:
             raise DatasetError(
-                f"expected files of {shard.of} shards in {folder}, found {path.name}, one of "
-                f"{name[2]}. Type: --shard K/{name[2]}, or give a new folder"
+                f"expected files of {job.shard.of} shards in {job.folder}, found {name}, one of "
+                f"{parts[2]}. Type: --shard K/{parts[2]}, or give a new folder"
             )
-        own = int(name[1]) == shard.number
-        if not own and not first:
-            continue
-        try:
-            if own:
-                check_whole(path)
-            before = read_header(path)
-        except Damaged as error:
-            if own:
-                progress.warn(f"made again, for it was damaged: {path} ({error})")
-                path.unlink()
-            continue
-        first = False
-        if before is not None:
-            _check_same(path, before, header)
-        if own:
-            files[int(name[3])] = path
-    return files
+        if first and int(parts[1]) != job.shard.number:  # one for all the others
+            first = False
+            try:
+                header, _ = read_footer(File(job.folder, name))
+            except Damaged:
+                continue
+            if header is not None:
+                _check_same(name, header, job)
 
 
-def _check_same(path: Path, before: Header, header: Header) -> None:
+def _check(job: Job, file: File, digest: str, progress: Progress) -> Made | None:
+    try:
+        header, images = read_footer(file)
+        if header is None:
+            raise Damaged("no description of its features")
+        if job.folder.is_here:  # a store keeps its own checksums
+            check_whole(file)
+    except Damaged as error:
+        progress.warn(f"made again, for it was damaged: {file} ({error})")
+        job.folder.remove(file.name)
+        return None
+    _check_same(file.name, header, job)
+    return Made(digest, images, header.bad)
+
+
+def _check_same(name: str, before: Header, job: Job) -> None:
+    header, folder = job.header, job.folder
     if (before.extractor, before.dtype) != (header.extractor, header.dtype):
         raise DatasetError(
-            f"expected features of {_describe(header)} in {path.parent}, found others in "
-            f"{path.name}: {_describe(before)}. Give a new folder"
+            f"expected features of {_describe(header)} in {folder}, found others in {name}: "
+            f"{_describe(before)}. Give a new folder"
         )
     if before.distance(header.canary) > SAME:
         raise DatasetError(
-            f"expected the numbers of {path}, found that this processor or library gives others "
-            f"(apart by {before.distance(header.canary):.2%} of the largest). {OTHER}"
+            f"expected the numbers of {folder.show(name)}, found that this processor or library "
+            f"gives others (apart by {before.distance(header.canary):.2%} of the largest). {OTHER}"
         )
 
 
@@ -281,91 +254,91 @@ def _describe(header: Header) -> str:
     )
 
 
-def _read_known(files: dict[int, Path]) -> dict[tuple[object, ...], int]:
-    """Whose features are there, with the number of the file."""
-    return {identify(item): number for number in sorted(files)
-            for item in read_items(files[number])}  # fmt: skip
-
-
-def _list_missing(
-    items: Sequence[Item], known: dict[tuple[object, ...], int], spool: Path, progress: Progress
-) -> Iterator[Item]:
-    """The images without features; what is there is taken out of `known`. Each is read once ahead,
-    which tells its content; what lies on a network is brought into the folder `spool`.
-    """
-
-    def read(numbered: tuple[int, Item]) -> Item:
-        number, item = numbered
-        if isinstance(item, Remote):
-            item = item.bring(spool, number)
-        _ = item.content_hash
-        return item
-
-    there = 0
-    with ThreadPoolExecutor(READERS, "read") as pool:
-        for item in map_ahead(pool, read, enumerate(items)):
-            if known.pop(identify(item), None) is not None:
-                _let_go([item], spool)
-                there += 1
+# --- what is made -------------------------------------------------------------------------
+def make_all(
+    job: Job, missing: set[str], extractor: Extractor, space: Space | None, progress: Progress
+) -> Iterator[Made]:
+    """Each missing piece, once its file is there."""
+    pieces = (piece for piece in job.pieces() if piece.digest in missing)
+    if space is not None:
+        for piece in pieces:
+            if any(isinstance(item, Remote) for item in piece.items):
+                yield from _make(job, [piece], extractor, progress)
                 continue
-            progress.advance(there)
-            there = 0
-            yield item
-    progress.advance(there)
+            found = extract(piece.items, extractor, space, progress=progress)
+            bad = [(item.name, reason) for item, reason in found.bad]
+            progress.advance(len(bad))
+            yield _keep(job, piece, found.items, list(found.values[:, 0]), bad)
+        return
+    yield from _make(job, pieces, extractor, progress)
 
 
-def _list_gone(known: dict[tuple[object, ...], int], items: Sequence[Item]) -> list[str]:
-    """Names of images that were there before; one that has changed is there, and its later row
-    counts.
-    """
-    now = {item.name for item in items}
-    return [str(name) for name, *_ in known if name not in now]
+def _make(
+    job: Job, pieces: Iterable[Piece], extractor: Extractor, progress: Progress
+) -> Iterator[Made]:
+    """The pieces one after the other, while the network never waits for the next one."""
+    with ThreadPoolExecutor(READERS, "bring") as pool:
+        answers = _count(stream(_bring_ahead(pool, pieces), extractor), progress)
+        for _, some in groupby(answers, key=lambda answer: answer[0].number):
+            answered = list(some)
+            items: list[Item] = []
+            values: list[np.ndarray] = []
+            bad: list[tuple[str, str]] = []
+            for _, item, answer in answered:
+                if isinstance(answer, str):
+                    bad.append((item.name, answer))
+                else:
+                    items.append(item)
+                    values.append(answer)
+            yield _keep(job, answered[0][0], items, values, bad)
 
 
-def _batch(items: Iterable[Item], spool: Path) -> Iterator[list[Item]]:
-    """Items for a file each."""
-    chunk: list[Item] = []
-    brought = 0
-    for item in items:
-        chunk.append(item)
-        if item.path.parent == spool:
-            brought += item.path.stat().st_size if item.path.is_file() else 0
-        if len(chunk) == ROWS or brought > BROUGHT:
-            yield chunk
-            chunk, brought = [], 0
-    if chunk:
-        yield chunk
+def _count(answers: Iterable[T], progress: Progress) -> Iterator[T]:
+    for answer in answers:
+        progress.advance()
+        yield answer
 
 
-def _ahead(chunks: Iterator[list[Item]]) -> Iterator[list[Item]]:
-    """The chunks, the next one always made while one is worked on."""
-    with ThreadPoolExecutor(1, "ahead") as pool:
-        coming = pool.submit(next, chunks, None)
-        while (chunk := coming.result()) is not None:
-            coming = pool.submit(next, chunks, None)
-            yield chunk
+def _bring_ahead(pool: ThreadPoolExecutor, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, Item]]:
+    """Each image behind its piece; what lies on a network is brought while others are looked at."""
+
+    def remote(piece: Piece) -> Iterator[tuple[Piece, Item]]:
+        for item in map_ahead(pool, lambda item: item.bring(), piece.items, 4 * READERS):
+            yield piece, item
+
+    for piece in pieces:
+        if any(isinstance(item, Remote) for item in piece.items):
+            yield from remote(piece)
+        else:
+            yield from ((piece, item) for item in piece.items)
 
 
-@contextmanager
-def _spool() -> Iterator[Path]:
-    """A folder for images that are brought here, gone with the block."""
-    root = cache_folder()
-    root.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".brought.", suffix=".tmp", dir=root) as folder:
-        yield Path(folder)
+def _keep(
+    job: Job, piece: Piece, items: Sequence[Item], values: list[np.ndarray],
+    bad: Sequence[tuple[str, str]],
+) -> Made:  # fmt: skip
+    rows = np.stack(values) if values else np.empty((0, job.header.dimensions), np.float32)
+    header = replace(job.header, base=find_base(piece.items), bad=tuple(bad))
+    file = job.file(piece)
+    file.folder.write(file.name, encode(header, items, rows))
+    return Made(piece.digest, len(items), tuple(bad))
 
 
-def _let_go(items: Iterable[Item], spool: Path) -> None:
-    for item in items:
-        if item.path.parent == spool:
-            item.path.unlink(missing_ok=True)
-
-
-def _write_bad(table: Path, bad: Sequence[tuple[str, str]], progress: Progress) -> None:
+def _finish(job: Job, made: dict[str, Made], before: int, stale: int, progress: Progress) -> Done:
+    bad = tuple(one for file in made.values() for one in file.bad)
+    name = f"_{job.shard}-unreadable.csv"  # which tools that read the folder pass over
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("image", "reason"), *bad])
-    write_atomically(table, text.getvalue().encode("utf-8", "replace"))
+    job.folder.write(name, text.getvalue().encode("utf-8", "replace"))
     if bad:
-        name, reason = bad[0]
-        more = f" and {len(bad) - 1:,} more, all in {table}" if len(bad) > 1 else ""
-        progress.warn(f"left out {name}: {reason}{more}")
+        first, reason = bad[0]
+        more = f" and {len(bad) - 1:,} more, all in {job.folder.show(name)}" if bad[1:] else ""
+        progress.warn(f"left out {first}: {reason}{more}")
+    if stale:
+        progress.warn(
+            f"{stale:,} files of features in {job.folder}, whose images have changed or are gone, "
+            f"are set aside under names that begin with {STALE} and count no more"
+        )
+    images = sum(one.images for one in made.values())
+    table = job.folder.show(name)
+    return Done(str(job.folder), images, images - before, len(made), bad, stale, table)

@@ -1,6 +1,7 @@
 """A folder of feature files, of one job or of many side by side, as something to train on."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 from headstart.data.dataset import Dataset, arrange
 from headstart.data.given import Source
 from headstart.data.item import Item, list_first
-from headstart.data.parquet import find_features
+from headstart.data.parquet import SUFFIX, find_features
+from headstart.data.remote import STORES, read_address
 from headstart.errors import DatasetError, RecipeError
 from headstart.features.extract import Features, allocate
 from headstart.features.extractor import Extractor
@@ -19,6 +21,7 @@ from headstart.store.file import (
     SAME,
     SHAPING,
     Damaged,
+    File,
     Header,
     damaged,
     read_features,
@@ -26,7 +29,9 @@ from headstart.store.file import (
     read_items,
     rename,
 )
+from headstart.store.folder import READERS, Folder, open_folder
 from headstart.system.memory import release
+from headstart.system.threads import map_ahead
 
 TYPED_ANYWAY = ("weights", "fusion")  # a file may lie elsewhere; heads may see cuts otherwise
 OTHER = (
@@ -41,8 +46,8 @@ class Store:
     of one name, the later one counts.
     """
 
-    folder: Path
-    files: tuple[Path, ...]
+    folder: Folder
+    files: tuple[File, ...]
     header: Header
 
     def adopt(self, recipe: Recipe, typed: Mapping[str, Any]) -> Recipe:
@@ -81,8 +86,8 @@ class Store:
     def read_dataset(self, recipe: Recipe) -> Dataset:
         """The labelled images, divided as the recipe says. Raises DatasetError as `load` does."""
         return arrange(
-            self._read_items(), self.folder, validation_fraction=recipe.validation_fraction,
-            seed=recipe.seed, groups=recipe.groups,
+            self._read_items(), Path(str(self.folder)), seed=recipe.seed, groups=recipe.groups,
+            validation_fraction=recipe.validation_fraction,
         )  # fmt: skip
 
     def check_extractor(self, extractor: Extractor) -> list[str]:
@@ -111,10 +116,10 @@ class Store:
         """
         rows = {item.name: row for row, item in enumerate(items)}
         values = allocate((len(items), 1, self.header.dimensions))
-        for path in self.files:
-            prefix = self._prefix(path)
-            with _told(path):
-                for names, numbers in read_features(path, self.header.dimensions):
+        for file in self.files:
+            prefix = self._prefix(file)
+            with _told(file):
+                for names, numbers in read_features(file, self.header.dimensions):
                     there = [(rows.get(prefix + name), i) for i, name in enumerate(names)]
                     wanted = [(row, i) for row, i in there if row is not None]
                     if wanted:
@@ -124,10 +129,9 @@ class Store:
             release(values)
         return Features(values, tuple(items), hits=len(items))
 
-    def _prefix(self, path: Path) -> str:
+    def _prefix(self, file: File) -> str:
         """What stands before the names of a file that lies in a folder of its own."""
-        inside = path.parent.relative_to(self.folder).as_posix()
-        return "" if inside == "." else f"{inside}/"
+        return "" if file.folder is self.folder else f"{file.folder.name}/"
 
     @property
     def _base(self) -> str:
@@ -136,10 +140,10 @@ class Store:
 
     def _read_items(self) -> list[Item]:
         items: dict[str, Item] = {}
-        for path in self.files:
-            prefix = self._prefix(path)
-            with _told(path):
-                for item in read_items(path, self._base):
+        for file in self.files:
+            prefix = self._prefix(file)
+            with _told(file):
+                for item in read_items(file, self._base):
                     one = rename(item, prefix.rstrip("/")) if prefix else item
                     items[one.name] = one
         if not items:
@@ -151,52 +155,77 @@ class Store:
 
 
 def find_store(source: Source) -> Store | None:
-    """The features in a folder, or in the folders in it; None for anything else.
+    """The features in a folder or at an address, or in the folders in it; None for anything else.
 
     Raises DatasetError for a damaged file, and where not all are of one extractor, or where
     processors gave other numbers: it names the files.
     """
-    place = source.place
-    files = find_features(place)
-    if not files:
+    place = read_address(source.place)
+    if place is None and not find_features(source.place):
+        return None
+    if place is not None and place.partition(":")[0] not in STORES:
+        return None
+    folder = open_folder(place or source.place)
+    files = _list_files(folder)
+    headers = {str(file): (file, _read_header(file)) for file in files[:1]}
+    if not files or (place is not None and next(iter(headers.values()))[1] is None):
         return None
     if source.sides:
         raise DatasetError(
-            f"expected features in {place} alone, with their own splits, found "
+            f"expected features in {folder} alone, with their own splits, found "
             f"{' and '.join(f'--{side}' for side in source.sides)} too. Leave it out, or give "
             "images"
         )
-    headers: dict[Path, Header] = {}
-    for path in files:
-        with _told(path):
-            header = read_header(path)
-        if header is None:
+    return Store(folder, tuple(files), _check_alike(folder, files))
+
+
+def _list_files(folder: Folder) -> list[File]:
+    """The Parquet files in a folder, else in the folders in it."""
+    for one in [[folder], folder.folders()]:
+        files = [File(inner, name) for inner in one for name in inner.names()
+                 if name.endswith(SUFFIX) and not name.startswith(("_", "."))]  # fmt: skip
+        if files:
+            return files
+    return []
+
+
+def _read_header(file: File) -> Header | None:
+    with _told(file):
+        return read_header(file)
+
+
+def _check_alike(folder: Folder, files: list[File]) -> Header:
+    """What all files say of their features. Raises DatasetError where these are several things."""
+    with ThreadPoolExecutor(READERS, "footers") as pool:
+        headers = list(map_ahead(pool, _read_header, files))
+    first = headers[0]
+    apart: list[tuple[float, str]] = []
+    for file, header in zip(files, headers, strict=True):
+        if header is None or first is None:
             raise DatasetError(
-                f"expected features alone in {place}, found another table, {path}. Put it elsewhere"
+                f"expected features alone in {folder}, found another table, {file}. Put it "
+                "elsewhere"
             )
-        headers[path] = header
-    first = headers[files[0]]
-    for path, header in headers.items():
         if header.extractor != first.extractor:
             raise DatasetError(
-                f"expected features of one network in {place}, found in {files[0]} those of "
-                f"{first.extractor}, in {path} those of {header.extractor}. Put them apart"
+                f"expected features of one network in {folder}, found in {files[0]} those of "
+                f"{first.extractor}, in {file} those of {header.extractor}. Put them apart"
             )
-    other = [path for path in files if headers[path].distance(first.canary) > SAME]
-    if other:
-        apart = max(headers[path].distance(first.canary) for path in other)
+        if (distance := header.distance(first.canary)) > SAME:
+            apart.append((distance, str(file).removeprefix(f"{folder}/")))
+    if first is None or apart:
         raise DatasetError(
-            f"expected the same numbers in all files of {place}, found that the processor or "
-            f"library behind {len(other)} of {len(files)} gave others than that behind "
-            f"{files[0].name} (apart by {apart:.2%} of the largest): "
-            f"{list_first([str(path.relative_to(place)) for path in other])}. {OTHER}"
+            f"expected the same numbers in all files of {folder}, found that the processor or "
+            f"library behind {len(apart)} of {len(files)} gave others than that behind "
+            f"{files[0].name} (apart by {max(apart)[0]:.2%} of the largest): "
+            f"{list_first([name for _, name in apart])}. {OTHER}"
         )
-    return Store(place, tuple(files), first)
+    return first
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(file: File) -> Iterator[None]:
     try:
         yield
     except Damaged as error:
-        raise damaged(path, error) from error
+        raise damaged(file, error) from error

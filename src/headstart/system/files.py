@@ -50,7 +50,7 @@ def _check(status: os.stat_result, most: int) -> None:
         kind = KINDS.get(stat.S_IFMT(status.st_mode), "something else")
         raise Unreadable(errno.EINVAL, f"not a regular file but {kind}")
     if status.st_size > most:
-        raise _too_large(most)
+        raise too_large(most)
 
 
 def read_regular(path: Path, most: int) -> bytes:
@@ -72,9 +72,10 @@ def _blocks(file: BinaryIO, most: int) -> Iterator[bytes]:
     while block := file.read(BLOCK):
         taken += len(block)
         if taken > most:
-            raise _too_large(most)
+            raise too_large(most)
         yield block
 
 
-def _too_large(most: int) -> Unreadable:
+def too_large(most: int) -> Unreadable:
+    """The error for a file of more bytes than are taken."""
     return Unreadable(errno.EFBIG, f"larger than {most // 2**20:,} MB")

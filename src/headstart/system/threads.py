@@ -14,6 +14,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SMALL = 2**22  # numbers of a matrix up to which linear algebra is quicker, or hardly slower, alone
+_most = 0  # processors, where there is a limit
 DEPTH = 48  # tasks under way or waiting: enough to ride out one slow image
 
 
@@ -38,8 +39,18 @@ def map_ahead(
             future.cancel()
 
 
+def limit_cores(most: int) -> None:
+    """From now on this process uses so many processors at most, of those that it may use."""
+    global _most
+    _most = most
+
+
 def cores() -> int:
     """Processors this process may use."""
+    return min(_count_cores(), _most) if _most else _count_cores()
+
+
+def _count_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
