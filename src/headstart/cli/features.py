@@ -40,6 +40,12 @@ def features(
     dtype: Annotated[
         str, typer.Option(metavar="TYPE", help="f32, or f16 in half the space.")
     ] = "f32",
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on", metavar="ray|ray://HOST:PORT", help="Let a Ray cluster do it, or Ray here."
+        ),
+    ] = None,
     recipe: RecipeName = "quick",
     backbone: Backbone = None,
     weights: Weights = None,
@@ -67,7 +73,8 @@ def features(
     )  # fmt: skip
     progress = reporter(quiet, as_json)
     done = write_features(
-        photos, to, recipe, shard=shard, dtype=dtype, cache=not no_cache, progress=progress,
+        photos, to, recipe, shard=shard, dtype=dtype, cache=not no_cache, on=on,
+        progress=progress,
         **choices,
     )  # fmt: skip
     if quiet and not as_json:

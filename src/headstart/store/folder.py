@@ -50,6 +50,10 @@ class Folder:
             return []
         return sorted(entry.name for entry in os.scandir(self.path) if entry.is_file())
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return (self.path / name).is_file()
+
     def folders(self) -> list["Folder"]:
         """Those in it, sorted by name."""
         if not self.path.is_dir():
@@ -106,6 +110,10 @@ class Bucket(Folder):
 
     def names(self) -> list[str]:
         return sorted(info.base_name for info in self._list() if info.is_file)
+
+    def has(self, name: str) -> bool:
+        with self._told(f"look for {name} in"):
+            return bool(self.files.get_file_info(f"{self.top}/{name}").is_file)
 
     def folders(self) -> list[Folder]:
         base, sign, query = self.address.partition("?")

@@ -7,7 +7,7 @@ nor its images are ever held all at once.
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -67,6 +67,17 @@ class Job:
         """Where its features are, or will be."""
         return File(self.folder, piece.name(self.shard))
 
+    def find_made(self, piece: Piece) -> "Made | None":
+        """What another process has made of a piece; None where there is no whole file of it."""
+        file = self.file(piece)
+        if not file.folder.has(file.name):
+            return None
+        try:
+            header, images = read_footer(file)
+        except Damaged:
+            return None
+        return None if header is None else Made(piece.digest, images, header.bad)
+
 
 @dataclass(frozen=True)
 class Made:
@@ -107,6 +118,7 @@ def write_features(
     shard: str | Shard = "1/1",
     dtype: str = "f32",
     cache: bool = True,
+    on: str | None = None,
     progress: Progress | bool | None = None,
     **choices: Any,
 ) -> Done:
@@ -116,7 +128,8 @@ def write_features(
     is the last layer. to: a folder, or an address of a store. shard: "K/N" for the K-th of N parts,
     made by as many calls on any machines. dtype: "f32" or "f16". cache: whether features that are
     in the cache folder are taken from there and new ones kept there too, which is done for up to
-    20,000 images of this computer.
+    20,000 images of this computer. on: "ray", or the address of a Ray cluster, whose computers make
+    them together, and must all see `source` and `to` under these names.
     Raises DatasetError where other features are in the folder, RecipeError, StorageError,
     MissingExtra.
     """
@@ -126,26 +139,49 @@ def write_features(
     recipe = _check_recipe(load_recipe(recipe, **choices), dtype, progress)
     folder = open_folder(to)
     folder.make()
+    if on is not None:
+        from headstart.store.on_ray import write_on_ray
+
+        return write_on_ray(on, source, folder, recipe, shard, dtype, progress)
     with progress.stage("extractor"):
         extractor = open_extractor(recipe)
     job = Job(source, recipe, shard, folder, Header.of(extractor, recipe, dtype), ROWS)
-    with folder.alone(str(shard)) as alone:
+
+    def make(missing: set[str], images: int) -> Iterator[Made]:
+        space = open_cache(extractor, progress) if cache and images <= CACHED else None
+        return make_here(job, missing, extractor, space, progress)
+
+    return run(job, make, progress)
+
+
+def run(job: Job, make: Callable[[set[str], int], Iterator[Made]], progress: Progress) -> Done:
+    """All pieces of a job. make: makes those of the digests given, of a source of so many images.
+
+    Raises DatasetError where another process is at it, and as `write_features` does.
+    """
+    with job.folder.alone(str(job.shard)) as alone:
         if not alone:
             raise DatasetError(
-                f"expected to make shard {shard} in {folder} alone, found another process at it. "
-                "Wait until it has ended, or give each process its own --shard K/N"
+                f"expected to make shard {job.shard} in {job.folder} alone, found another process "
+                "at it. Wait until it has ended, or give each process its own --shard K/N"
             )
         with progress.stage("dataset"):
             pieces = [replace(piece, items=()) for piece in job.pieces(progress)]
             made, stale = _settle(job, pieces, progress)
-        missing = {piece.digest for piece in pieces} - made.keys()
         before = sum(one.images for one in made.values())
         images = sum(piece.size for piece in pieces)
         with progress.stage("features", images, "images"):
             progress.advance(sum(piece.size for piece in pieces if piece.digest in made))
-            space = open_cache(extractor, progress) if cache and images <= CACHED else None
-            for one in make_all(job, missing, extractor, space, progress):
-                made[one.digest] = one
+            missing = {piece.digest for piece in pieces} - made.keys()
+            if missing:
+                for one in make(missing, images):
+                    made[one.digest] = one
+                    missing.discard(one.digest)
+    if missing:
+        progress.warn(
+            f"{len(missing):,} files were not made, for the images changed in the meantime. Type "
+            "the same command again"
+        )
     return _finish(job, made, before, stale, progress)
 
 
@@ -255,7 +291,7 @@ def _describe(header: Header) -> str:
 
 
 # --- what is made -------------------------------------------------------------------------
-def make_all(
+def make_here(
     job: Job, missing: set[str], extractor: Extractor, space: Space | None, progress: Progress
 ) -> Iterator[Made]:
     """Each missing piece, once its file is there."""
@@ -263,20 +299,20 @@ def make_all(
     if space is not None:
         for piece in pieces:
             if any(isinstance(item, Remote) for item in piece.items):
-                yield from _make(job, [piece], extractor, progress)
+                yield from make_pieces(job, [piece], extractor, progress)
                 continue
             found = extract(piece.items, extractor, space, progress=progress)
             bad = [(item.name, reason) for item, reason in found.bad]
             progress.advance(len(bad))
             yield _keep(job, piece, found.items, list(found.values[:, 0]), bad)
         return
-    yield from _make(job, pieces, extractor, progress)
+    yield from make_pieces(job, pieces, extractor, progress)
 
 
-def _make(
+def make_pieces(
     job: Job, pieces: Iterable[Piece], extractor: Extractor, progress: Progress
 ) -> Iterator[Made]:
-    """The pieces one after the other, while the network never waits for the next one."""
+    """Each of the pieces, once its file is there; the network never waits for the next one."""
     with ThreadPoolExecutor(READERS, "bring") as pool:
         answers = _count(stream(_bring_ahead(pool, pieces), extractor), progress)
         for _, some in groupby(answers, key=lambda answer: answer[0].number):

@@ -1,0 +1,307 @@
+"""The same job on many computers: Ray Data distributes the pieces, each worker makes their files.
+
+A task lists the source and gives the missing pieces as they come; actors hold the compiled network
+and write a piece's file whole before they say so. What goes through Ray is what the images are
+called, never what they look like. A worker that is killed, or a node that goes, has its piece made
+again elsewhere; one whose file is there already is not.
+"""
+
+import logging
+import os
+import pickle
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from headstart.errors import EngineError, HeadstartError, MissingExtra, RecipeError, StorageError
+from headstart.features.extractor import open_extractor
+from headstart.recipe import Recipe
+from headstart.store.file import SAME, Header
+from headstart.store.folder import Folder
+from headstart.store.job import Done, Job, Made, make_pieces, run
+from headstart.store.pieces import ROWS, Piece, Shard
+from headstart.system.progress import Progress, Silent
+from headstart.system.threads import cores, limit_cores
+
+RAY = "ray"
+CORES = 8  # of a worker at most: more cores are more workers
+MEMORY = 1500  # MB that a worker is to have
+OBJECTS = (
+    100 * 2**20
+)  # bytes of Ray's own store where we start it: names pass through it, no pixels
+
+
+@dataclass(frozen=True)
+class Node:
+    """A computer of the cluster. header: what it computes, or why it computes nothing."""
+
+    key: str
+    name: str
+    cpus: int
+    header: Header | str = ""
+
+
+def check_place(on: str) -> str:
+    """An address as Ray takes it; "" for RAY_ADDRESS, or where there is none for this computer.
+
+    Raises RecipeError for what is no place.
+    """
+    if on == RAY:
+        return ""
+    scheme, _, rest = on.rpartition("://")
+    host, _, port = rest.partition(":")
+    if scheme not in ("", RAY) or not host or not port.isdigit():
+        raise RecipeError(
+            f"expected --on ray, or a cluster's address such as ray://head:10001, found {on!r}. "
+            "Type: --on ray"
+        )
+    return on
+
+
+@contextmanager
+def cluster(on: str) -> Iterator[Any]:
+    """Ray, connected; what was started for this is stopped with the block.
+
+    Raises MissingExtra, StorageError where the cluster cannot be reached.
+    """
+    address = check_place(on)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingExtra("working on a cluster", RAY) from error
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    mine = not ray.is_initialized()
+    if mine:
+        _connect(ray, address)
+    try:
+        yield ray
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _connect(ray: Any, address: str) -> None:
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "configure_logging": False,
+    }
+    address = address or os.environ.get("RAY_ADDRESS", "")
+    if not address:  # never a cluster that happens to run here, which may be somebody else's
+        options |= {"address": "local", "num_cpus": cores(), "include_dashboard": False,
+                    "object_store_memory": OBJECTS}  # fmt: skip
+    try:
+        ray.init(**{"address": address, **options})
+    except Exception as error:  # Ray's own, of many kinds
+        raise StorageError(
+            f"expected a Ray cluster at {address or 'this computer'}, found: "
+            f"{str(error).strip().splitlines()[0]}. Check that it runs (ray status), and that its "
+            "versions of Ray and Python are those here"
+        ) from error
+
+
+def write_on_ray(
+    on: str, source: Any, folder: Folder, recipe: Recipe, shard: Shard, dtype: str,
+    progress: Progress,
+) -> Done:  # fmt: skip
+    """What `job.write_features` does, by a cluster."""
+    with cluster(on) as ray:
+        with progress.stage("extractor"):
+            recipe, header, nodes, others = choose_nodes(ray, recipe, dtype, progress)
+        job = Job(source, recipe, shard, folder, header, ROWS)
+
+        def make(missing: set[str], images: int) -> Iterator[Made]:
+            return make_on_ray(ray, job, missing, nodes, others, progress)
+
+        return run(job, make, progress)
+
+
+# --- who computes -------------------------------------------------------------------------
+def find_nodes(ray: Any, recipe: Recipe, dtype: str) -> list[Node]:
+    """Every computer of the cluster, each asked what it computes."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    def ask() -> Header | str:
+        try:
+            return Header.of(open_extractor(recipe), recipe, dtype)
+        except HeadstartError as error:
+            return str(error)
+
+    found = [
+        Node(one["NodeID"], f"{one['NodeManagerHostname']} ({one['NodeID'][:8]})",
+             int(one["Resources"].get("CPU", 0)))
+        for one in ray.nodes() if one["Alive"]
+    ]  # fmt: skip
+    able = [node for node in found if node.cpus]
+    asked = [
+        ray.remote(ask).options(
+            num_cpus=1, scheduling_strategy=NodeAffinitySchedulingStrategy(node.key, soft=False)
+        ).remote() for node in able
+    ]  # fmt: skip
+    return [replace(node, header=told) for node, told in zip(able, ray.get(asked), strict=True)]
+
+
+def choose_nodes(
+    ray: Any, recipe: Recipe, dtype: str, progress: Progress
+) -> tuple[Recipe, Header, list[Node], list[Node]]:
+    """The recipe, pinned to f32 where processors differ and nobody has chosen; what is computed;
+    the computers that compute it, and those that are left out, which is told.
+
+    Raises EngineError where none computes it.
+    """
+    nodes = find_nodes(ray, recipe, dtype)
+    alike, others = _divide(nodes)
+    if others and recipe.precision == "auto":
+        progress.warn(
+            f"{_list(others)} computes other numbers than {_list(alike)}: all compute in f32, "
+            "which is alike everywhere but slower"
+        )
+        recipe = recipe.changed(precision="f32")
+        alike, others = _divide(find_nodes(ray, recipe, dtype))
+    if not alike:
+        reason = next((node.header for node in nodes), "no computer with a processor")
+        raise EngineError(f"expected a cluster that can compute this, found: {reason}")
+    for node in others:
+        why = node.header if isinstance(node.header, str) else "it computes other numbers"
+        progress.warn(f"{node.name} is left out: {why}")
+    header = alike[0].header
+    assert isinstance(header, Header)
+    return recipe, header, alike, others
+
+
+def _divide(nodes: list[Node]) -> tuple[list[Node], list[Node]]:
+    """The largest group, by processors, of those that compute the same numbers; and the others."""
+    best: list[Node] = []
+    for first in nodes:
+        if isinstance(first.header, Header):
+            canary, mark = first.header.canary, first.header.extractor
+            group = [node for node in nodes if isinstance(node.header, Header)
+                     and node.header.extractor == mark
+                     and node.header.distance(canary) <= SAME]  # fmt: skip
+            if sum(node.cpus for node in group) > sum(node.cpus for node in best):
+                best = group
+    return best, [node for node in nodes if node not in best]
+
+
+def _list(nodes: list[Node]) -> str:
+    return ", ".join(node.name for node in nodes)
+
+
+# --- the work -----------------------------------------------------------------------------
+class Worker:
+    """An actor that makes pieces. Raises EngineError where its processor computes otherwise."""
+
+    def __init__(self, job: Job, most: int) -> None:
+        limit_cores(most)
+        self.job = job
+        self.extractor = open_extractor(job.recipe)
+        apart = job.header.distance(self.extractor.canary())
+        if apart > SAME:
+            raise EngineError(
+                f"expected the numbers of the other computers, found that {socket.gethostname()}, "
+                f"which has come later, computes others (apart by {apart:.2%} of the largest). "
+                "What is done is kept: type the same command again, which leaves it out or pins "
+                "the precision"
+            )
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        """The pieces of a batch, made."""
+        pieces = [pickle.loads(content) for content in batch["piece"]]
+        made = [
+            self.job.find_made(piece)
+            or next(make_pieces(self.job, [piece], self.extractor, Silent()))
+            for piece in pieces
+        ]
+        return {"made": [pickle.dumps(one) for one in made], "size": [p.size for p in pieces]}
+
+
+def make_on_ray(
+    ray: Any, job: Job, missing: set[str], nodes: list[Node], others: list[Node],
+    progress: Progress, *, cores_each: int | None = None, memory: int = MEMORY,
+) -> Iterator[Made]:  # fmt: skip
+    """Each missing piece, once its file is there, in whatever order.
+
+    cores_each: of a worker; by default as many as the smallest computer has, at most CORES.
+    memory: MB that Ray sets aside for a worker.
+    """
+    import ray.data as data
+
+    each = cores_each or min(CORES, *(node.cpus for node in nodes))
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.target_max_block_size = 1  # a block a piece: what a worker takes at a time
+    left_out = {"ray.io/node-id": f"!in({','.join(node.key for node in others)})"} if others else {}
+    pieces = data.read_datasource(
+        _source(data, job, missing), override_num_blocks=1, num_cpus=0, max_retries=3
+    )
+    made = pieces.map_batches(
+        Worker, batch_size=1, fn_constructor_args=(job, each), num_cpus=each,
+        memory=memory * 2**20, zero_copy_batch=True,
+        compute=data.ActorPoolStrategy(min_size=1, initial_size=_count(nodes, each)),
+        **({"label_selector": left_out} if left_out else {}),
+    )  # fmt: skip
+    seen: Counter[str] = Counter()
+    with _told():
+        for row in made.iter_rows():
+            one: Made = pickle.loads(row["made"])
+            seen[one.digest] += 1
+            if seen[one.digest] == 1:
+                progress.advance(row["size"])
+                yield one
+
+
+def _count(nodes: list[Node], each: int) -> int:
+    """Workers that have room now."""
+    return max(sum(node.cpus // each for node in nodes), 1)
+
+
+def _source(data: Any, job: Job, missing: set[str]) -> Any:
+    """What lists the missing pieces, in one task, as they are asked for."""
+    import pyarrow as pa
+    from ray.data.block import BlockMetadata
+
+    class Pieces(data.Datasource):
+        def estimate_inmemory_data_size(self) -> None:
+            return None
+
+        def get_read_tasks(self, parallelism: int, *more: Any, **options: Any) -> list[Any]:
+            unknown = BlockMetadata(None, None, None, None)
+            return [data.ReadTask(lambda: _list_blocks(job, missing), unknown)]
+
+    def _list_blocks(job: Job, missing: set[str]) -> Iterator[Any]:
+        for piece in job.pieces():
+            if piece.digest in missing:
+                yield pa.table({"piece": [pickle.dumps(_strip(piece))]})
+
+    return Pieces()
+
+
+def _strip(piece: Piece) -> Piece:
+    """Without what keeps an unpacked archive there, which the job itself does."""
+    return replace(piece, items=tuple(replace(item, hold=None) for item in piece.items))
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """An error of ours, whatever Ray has wrapped it in."""
+    try:
+        yield
+    except HeadstartError:
+        raise
+    except Exception as error:
+        inner: BaseException | None = error
+        while inner is not None and not isinstance(inner, HeadstartError):
+            inner = getattr(inner, "cause", None) or inner.__cause__
+        if isinstance(inner, HeadstartError):
+            raise inner from None
+        reason = str(error).strip().splitlines()[-1]
+        raise StorageError(
+            f"expected the cluster to go on, found: {reason}. What is done is kept: type the same "
+            "command again"
+        ) from error

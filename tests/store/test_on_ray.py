@@ -1,0 +1,126 @@
+"""Features made by a cluster: the same files, whoever computes otherwise told apart."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headstart.errors import EngineError, RecipeError
+from headstart.recipe import Recipe
+from headstart.store import on_ray
+from headstart.store.file import Header
+from headstart.store.job import write_features
+from headstart.store.on_ray import Node, check_place, choose_nodes
+from headstart.system.progress import Recorder
+
+pytest.importorskip("ray")
+EARLY = ["--cut", "block2b_add", "--size", "64", "--precision", "f32"]
+
+
+def node(name: str, cpus: int = 1, canary: float = 1.0, why: str = "") -> Node:
+    header = Header("e", {"precision": "f32"}, {}, np.array([canary, 1.0], "f4"), "f32")
+    return Node(name, name, cpus, why or header)
+
+
+def choose(
+    monkeypatch: pytest.MonkeyPatch, recipe: Recipe, *answers: list[Node]
+) -> tuple[Recipe, list[str], list[str], list[str]]:
+    """Recipe, names of those that work and of those that do not, and warnings."""
+    left = list(answers)
+    monkeypatch.setattr(on_ray, "find_nodes", lambda *_: left.pop(0))
+    told = Recorder()
+    chosen, _, alike, others = choose_nodes(None, recipe, "f32", told)
+    assert not left
+    return chosen, [n.name for n in alike], [n.name for n in others], told.warnings
+
+
+def test_all_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [node("a"), node("b", canary=1 + 1e-6)]
+    recipe, alike, others, warnings = choose(monkeypatch, Recipe(), nodes)
+    assert (recipe, alike, others, warnings) == (Recipe(), ["a", "b"], [], [])
+
+
+def test_precision_is_pinned_where_processors_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    bf16 = [node("a"), node("b", cpus=4, canary=1.01), node("c")]
+    f32 = [node("a"), node("b", cpus=4), node("c", why="no such weights")]
+    recipe, alike, others, warnings = choose(monkeypatch, Recipe(), bf16, f32)
+    assert recipe.precision == "f32"
+    assert (alike, others) == (["a", "b"], ["c"])
+    assert warnings == [
+        "a, c computes other numbers than b: all compute in f32, which is alike everywhere but "
+        "slower",
+        "c is left out: no such weights",
+    ]
+
+
+def test_who_computes_otherwise_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe(precision="f32")
+    nodes = [node("a", cpus=2), node("b", canary=1.01), node("c")]
+    chosen, alike, others, warnings = choose(monkeypatch, recipe, nodes)
+    assert (chosen, alike, others) == (recipe, ["a", "c"], ["b"])
+    assert warnings == ["b is left out: it computes other numbers"]
+
+
+def test_nobody_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EngineError, match=r"expected a cluster that can .* found: no weights"):
+        choose(monkeypatch, Recipe(precision="f32"), [node("a", why="no weights")])
+
+
+@pytest.mark.parametrize("on", ["ray", "ray://head:10001", "head:6379"])
+def test_places(on: str) -> None:
+    assert check_place(on) == ("" if on == "ray" else on)
+
+
+@pytest.mark.parametrize("on", ["", "spark", "http://head:1", "ray://head", "ray://:1"])
+def test_what_is_no_place(on: str) -> None:
+    with pytest.raises(RecipeError, match=r"expected --on ray, .* Type: --on ray"):
+        check_place(on)
+
+
+def test_the_same_files_as_without(tiny: Path, tmp_path: Path) -> None:
+    (odd := tiny_copy(tiny, tmp_path) / "red" / "broken.jpg").write_bytes(b"no image")
+    photos = odd.parent.parent
+    done = write_features(
+        photos, tmp_path / "here", progress=False, cut="block2b_add", size=64, precision="f32"
+    )
+    command = [sys.executable, "-m", "headstart", "features", str(photos), "--on", "ray", *EARLY,
+               "--to", str(tmp_path / "there")]  # fmt: skip
+    for new in (48, 0):
+        told = subprocess.run(
+            command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "80"}
+        )
+        assert told.stdout.startswith(f"48 images in 1 file of {tmp_path}/there, {new} of them new")
+        assert "1 images left out" in told.stdout
+    files = {path.name: path.read_bytes() for path in (tmp_path / "here").glob("[!.]*")}
+    assert len(files) == 1 + done.files
+    assert {p.name: p.read_bytes() for p in (tmp_path / "there").glob("[!.]*")} == files
+
+
+def tiny_copy(tiny: Path, to: Path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(tiny, to / "photos"))
+
+
+def test_a_late_comer_that_computes_otherwise_is_refused(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headstart.features.extractor import open_extractor
+    from headstart.store.folder import Folder
+    from headstart.store.job import Job
+    from headstart.store.pieces import Shard
+    from headstart.system import threads
+
+    monkeypatch.setattr(threads, "_most", 0)
+    recipe = Recipe(cut=("block2b_add",), size=64, precision="f32")
+    header = Header.of(open_extractor(recipe), recipe, "f32")
+    job = Job(tiny, recipe, Shard(), Folder(tmp_path), header, 10)
+    on_ray.Worker(job, 1)
+    assert threads.cores() == 1
+    other = replace(job, header=replace(header, canary=header.canary * np.float32(1.01)))
+    with pytest.raises(EngineError, match=r"which has come later, computes others"):
+        on_ray.Worker(other, 1)
