@@ -24,11 +24,11 @@ import numpy as np
 
 from headstart.classifier import load
 from headstart.data.given import settle
-from headstart.data.item import Item
+from headstart.data.item import Item, with_content
 from headstart.metrics.task import SingleLabel
 from headstart.recipe import Recipe
 from headstart.runs.folder import Run, read_training
-from headstart.store.file import encode, with_content
+from headstart.store.file import encode
 from headstart.store.job import write_features
 from headstart.store.pieces import ROWS
 from headstart.store.store import find_store
@@ -45,7 +45,7 @@ def make(photos: Path, folder: Path, images: int, dtype: str) -> None:
     assert store is not None
     items = store.read_dataset(Recipe()).items
     kinds = sorted({item.labels for item in items})
-    values = store.read(items, Silent()).values[:, 0]
+    values = store.read({"all": items}, Silent())["all"].values[:, 0]
     spread = values.std(axis=0)
     header = replace(store.header, dtype=dtype, base="")
     for number, start in enumerate(range(0, images, ROWS), 1):

@@ -8,7 +8,7 @@ import pytest
 
 import headstart
 from headstart.data.dataset import load
-from headstart.data.item import group_numbers
+from headstart.data.ties import group_numbers
 from headstart.errors import DatasetError
 from headstart.heads.folds import assign_folds
 from headstart.recipe import load_recipe

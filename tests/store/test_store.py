@@ -16,7 +16,7 @@ from headstart.features.engine import FakeEngine
 from headstart.features.extractor import Extractor
 from headstart.images.geometry import Geometry
 from headstart.store import job, pieces
-from headstart.store.file import File, Header, read_features, read_header, read_items
+from headstart.store.file import File, Header, read_features, read_header
 from headstart.store.folder import Folder
 from headstart.store.job import Done, write_features
 from headstart.store.pieces import Shard
@@ -93,11 +93,11 @@ def test_files_tell_what_their_numbers_are(
     assert header.extractor == "colours"
     assert header.recipe["backbone"] == "efficientnet_lite0"
     assert header.dimensions == 3
-    items = list(read_items(file(path), header.base))
+    items = open_store(tmp_path / "f").read_dataset(headstart.Recipe()).items
     assert all(item.path.is_file() for item in items)
-    name = items[0].name
-    fresh = next(i for i in headstart_items(photos) if i.name == name)
-    assert items[0].content_hash == fresh.content_hash
+    fresh = {item.name: item for item in headstart_items(photos)}
+    assert all(item.content_hash == fresh[item.name].content_hash for item in items)
+    assert all(item.labels == fresh[item.name].labels for item in items)
 
 
 def headstart_items(photos: Path) -> list:  # type: ignore[type-arg]
@@ -207,10 +207,11 @@ def test_what_has_changed_is_made_again(photos: Path, tmp_path: Path, engine: Fa
     assert 2 <= done.computed < 40
     assert make(photos, tmp_path / "f").stale == 0  # told once
     store = open_store(tmp_path / "f")
-    items = {i.name: i for i in store.read_dataset(headstart.Recipe()).items}
+    items = store.read_dataset(headstart.Recipe()).items
     assert len(items) == 47
-    item = items[f"red/{changed.name}"]
-    (row,) = store.read([item], job.choose_progress(False)).values[:, 0]
+    place = [item.name for item in items].index(f"red/{changed.name}")
+    part = store.read({"one": items[place : place + 1]}, job.choose_progress(False))["one"]
+    (row,) = part.values[:, 0]
     assert row[2] > row[0]  # blue now
     changed.write_bytes(before[0])  # and back again: what had been set aside is taken up
     os.utime(changed, ns=(before[1].st_atime_ns, before[1].st_mtime_ns))
@@ -364,7 +365,8 @@ def test_features_in_a_file_train_the_same_head(
     monkeypatch.setattr("headstart.features.extract.IN_MEMORY", 0)
     store = open_store(stored)
     items = store.read_dataset(headstart.Recipe()).items
-    assert isinstance(store.read(items, job.choose_progress(False)).values, np.memmap)
+    read = store.read({"all": items}, job.choose_progress(False))["all"]
+    assert isinstance(read.values, np.memmap)
     again = headstart.train(stored, out=stored.parent / "mapped")
     head = "classifier/head.safetensors"
     assert (again.folder / head).read_bytes() == (run.folder / head).read_bytes()

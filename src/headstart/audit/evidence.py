@@ -12,7 +12,8 @@ import numpy as np
 from headstart.audit.duplicates import Pair, compare_pairs, find_pairs, join, propose_nearest
 from headstart.audit.neighbours import Neighbours, find_neighbours, normalise
 from headstart.audit.pixels import Looks, look
-from headstart.data.item import Item, group_numbers
+from headstart.data.item import Item
+from headstart.data.ties import group_numbers
 from headstart.heads import linear
 from headstart.heads.calibration import temperature
 from headstart.heads.examples import Examples

@@ -11,8 +11,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from headstart.data.archive import CONTENT, Unpacked, is_archive, is_kept, reopen, unpack
 from headstart.data.cells import TABLE
@@ -20,7 +23,7 @@ from headstart.data.decisions import NAME as DECISIONS
 from headstart.data.decisions import apply_decisions, decisions_file, read_decisions
 from headstart.data.folder import ARRANGE, entries_in, files_in, folder_items, refuse_run
 from headstart.data.given import Source, check_named, settle
-from headstart.data.item import Item, list_first, natural_key, to_printable
+from headstart.data.item import HASH_BYTES, Item, list_first, natural_key, to_printable
 from headstart.data.parquet import (
     find_features,
     find_shards,
@@ -29,6 +32,7 @@ from headstart.data.parquet import (
     unpack_shards,
 )
 from headstart.data.remote import ADDRESS
+from headstart.data.rows import Rows, find_repeated, list_column, list_contents, take
 from headstart.data.samples import find_tars, is_braced, unpack_samples
 from headstart.data.split import (
     assign_groups,
@@ -52,7 +56,7 @@ class Dataset:
     warnings: what the user should know. kept: images that a person has found right as they are.
     """
 
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     task: Task
     warnings: tuple[str, ...] = field(default=())
     kept: frozenset[Path] = field(default=frozenset())
@@ -62,9 +66,10 @@ class Dataset:
         """The names, in natural order."""
         return self.task.classes
 
-    def split(self, name: str) -> tuple[Item, ...]:
+    def split(self, name: str) -> Sequence[Item]:
         """The items of "train", "validation" or "test", in a fixed order."""
-        return tuple(item for item in self.items if item.split == name)
+        sides = list_column(self.items, "split")
+        return take(self.items, np.array([side == name for side in sides.values])[sides.codes])
 
     def counts(self) -> dict[str, dict[str, int]]:
         """How many images each class has, by split."""
@@ -79,10 +84,20 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """Of content, labels and splits; names and places do not matter."""
-        rows = sorted((i.content_hash.hex(), i.label, i.split or "") for i in self.items)
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        contents = list_contents(self.items)
+        labels, splits = list_column(self.items, "labels"), list_column(self.items, "split")
+        texts = [";".join(value) for value in labels.values]
+        sides = [value or "" for value in splits.values]
+        order = np.lexsort((_rank(sides)[splits.codes], _rank(texts)[labels.codes], contents))
         digest = hashlib.sha256(b"[")
-        for number, row in enumerate(rows):
-            digest.update(f"{', ' if number else ''}{row!r}".encode())
+        for number, row in enumerate(order.tolist()):
+            key = bytes(contents[row]).ljust(HASH_BYTES, b"\0").hex()
+            told = (key, texts[labels.codes[row]], sides[splits.codes[row]])
+            digest.update(f"{', ' if number else ''}{told!r}".encode())
         digest.update(b"]")
         return digest.hexdigest()[:24]
 
@@ -132,7 +147,7 @@ def gather(source: Source, groups: str | None) -> tuple[list[Item], list[Item], 
 
 
 def arrange(
-    items: list[Item],
+    items: Sequence[Item],
     path: Path,
     *,
     validation_fraction: float,
@@ -152,17 +167,19 @@ def arrange(
         warnings += more
     if split:
         warnings += _check(items, task.classes, path, warnings)
-        if not any(item.split == "validation" for item in items):
+        if "validation" not in list_column(items, "split").values:
             check_testable(items)
             items = assign_sides(items, validation_fraction, seed)
             warnings += find_unvalidated_classes(items, task.classes)
         else:
-            items = [default_to_training(item) for item in items]
+            items = default_to_training(items)
         warnings += find_leaks(items)
-    elif any(item.split for item in items):  # of the others it is known by that
-        items = [default_to_training(item) for item in items]
+    elif any(list_column(items, "split").values):  # of the others it is known by that
+        items = default_to_training(items)
     kept_paths = frozenset(item.path for item in kept)
-    return Dataset(tuple(items), task, tuple(warnings), kept_paths)
+    return Dataset(
+        items if isinstance(items, Rows) else tuple(items), task, tuple(warnings), kept_paths
+    )
 
 
 def list_items(source: Any, groups: str | None = None) -> list[Item]:
@@ -351,8 +368,9 @@ def hash_all(items: Sequence[Item]) -> None:
 
 def _task(items: Sequence[Item]) -> Task:
     """Several classes an image where one image has several; the classes in natural order."""
-    classes = tuple(sorted({name for item in items for name in item.labels}, key=natural_key))
-    several = any(len(item.labels) != 1 for item in items)  # or none, where others have several
+    labels = list_column(items, "labels").values
+    classes = tuple(sorted({name for names in labels for name in names}, key=natural_key))
+    several = any(len(names) != 1 for names in labels)  # or none, where others have several
     return MultiLabel(classes) if several else SingleLabel(classes)
 
 
@@ -365,8 +383,11 @@ def _check(
         raise DatasetError(
             f"expected two classes or more in {path}, found one: {classes[0]}{why}. {ARRANGE}"
         )
-    training = [item for item in items if item.split in (None, "train")]
-    learned = {name for item in training for name in item.labels}
+    sides = list_column(items, "split")
+    training = np.array([side in (None, "train") for side in sides.values])[sides.codes]
+    learned = {
+        name for names in list_column(take(items, training), "labels").values for name in names
+    }
     strangers = [name for name in classes if name not in learned]
     if strangers:
         raise DatasetError(
@@ -375,7 +396,7 @@ def _check(
     warnings = []
     first: dict[bytes, Item] = {}
     twice: dict[bytes, dict[str, str]] = {}  # names by label
-    for item in items:
+    for item in take(items, find_repeated(list_contents(items))):
         same = first.setdefault(item.content_hash, item)
         if item.labels != same.labels:
             names = twice.setdefault(item.content_hash, {same.label: same.name})
@@ -384,3 +405,9 @@ def _check(
         shown = list_first([" = ".join(names.values()) for names in twice.values()])
         warnings.append(f"{len(twice)} images are the same under two labels: {shown}")
     return warnings
+
+
+def _rank(texts: Sequence[str]) -> np.ndarray:
+    """The place of each in alphabetical order, alike for equal ones."""
+    places = {text: place for place, text in enumerate(sorted(set(texts)))}
+    return np.array([places[text] for text in texts])

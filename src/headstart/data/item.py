@@ -115,6 +115,12 @@ def change_item(item: Item, **changes: Any) -> Item:
     return result
 
 
+def with_content(item: Item, key: bytes) -> Item:
+    """The item, whose content is known without reading it."""
+    item.__dict__["content_hash"] = key
+    return item
+
+
 def to_printable(name: str) -> str:
     """A file's name as text that can be written and shown anywhere: bytes that are not UTF-8 and
     letters that a terminal obeys are escaped.
@@ -135,43 +141,6 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
         if character:
             parts.append((1, 0, character.casefold()))
     return (*parts, (2, 0, name))
-
-
-def tie(items: Sequence[Item]) -> list[bytes]:
-    """What each image stands or falls with: its content, or the first by name of the groups it is
-    tied to.
-
-    Groups that hold the same bytes are tied together: else those bytes would be on both sides.
-    """
-    above: dict[bytes, bytes] = {}
-
-    def top(key: bytes) -> bytes:
-        while above.setdefault(key, key) != key:
-            above[key] = above[above[key]]
-            key = above[key]
-        return key
-
-    for item in items:
-        if item.group is not None:
-            own = b"group " + item.group.encode()
-            first, second = sorted([top(own), top(b"same " + item.content_hash)])
-            above[second] = first
-    return [
-        item.content_hash if item.group is None and b"same " + item.content_hash not in above
-        else top(b"same " + item.content_hash)
-        for item in items
-    ]  # fmt: skip
-
-
-def group_numbers(items: Sequence[Item]) -> np.ndarray | None:
-    """(N,) numbers, alike for images that are never on both sides of a fold: those of one content
-    or of groups tied together. None where each stands for itself, or where all are copies of one
-    image, so that there is nothing to hold apart.
-    """
-    number: dict[bytes, int] = {}
-    numbers = [number.setdefault(key, len(number)) for key in tie(items)]
-    copies = len(number) == 1 and all(item.group is None for item in items)
-    return None if copies or len(number) == len(items) else np.array(numbers, int)
 
 
 def list_first(names: Sequence[str], most: int = 5) -> str:

@@ -6,21 +6,25 @@ alone.
 
 import hashlib
 import re
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from headstart.data.item import Item, change_item, list_first, tie
+import numpy as np
+
+from headstart.data.item import Item, change_item, list_first
+from headstart.data.rows import Column, Some, change, list_column, list_contents, take
+from headstart.data.ties import tie
 from headstart.errors import DatasetError
 
 MOST_TOLD = 6  # images in no group
 _PATTERN = r"Type: --groups COLUMN, or a pattern such as --groups 'patient(\d+)'"
 
 
-def assign_groups(items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:
+def assign_groups(items: Some, pattern: str) -> tuple[Some, list[str]]:
     """Each image in its group: that of the table, or what the pattern finds in its name."""
     warnings: list[str] = []
-    told = any(item.group is not None for item in items)  # by the table
-    return list(stream_groups(items, None if told else pattern, warnings.append)), warnings
+    told = list_column(items, "group").values != (None,)  # by the table
+    grouped = stream_groups(items, None if told else pattern, warnings.append)
+    return change(items, "group", Column.of(item.group for item in grouped)), warnings
 
 
 def stream_groups(
@@ -69,12 +73,14 @@ def _compile(pattern: str) -> re.Pattern[str]:
         ) from None
 
 
-def default_to_training(item: Item) -> Item:
-    """The same item, in training if it was in no split."""
-    return item if item.split else change_item(item, split="train")
+def default_to_training(items: Some) -> Some:
+    """The same images, in training those that were in no split."""
+    split = list_column(items, "split")
+    values = tuple(value or "train" for value in split.values)
+    return change(items, "split", Column(values, split.codes))
 
 
-def assign_sides(items: Sequence[Item], fraction: float, seed: int) -> list[Item]:
+def assign_sides(items: Some, fraction: float, seed: int) -> Some:
     """Put each image that has no split on the side that its own content says.
 
     An image's place is a number in 0..1 made of its bytes and the seed, and it is a validation
@@ -83,30 +89,47 @@ def assign_sides(items: Sequence[Item], fraction: float, seed: int) -> list[Item
     those asked for within chance (n images: fraction +- sqrt(f (1 - f) / n)). Only a class left
     with one side empty lends its nearest image to it, and gives it back once it has another.
     """
-    keys = tie(items)
-    places = {key: _place(key, seed) for key in keys}
-    sides = {key: "validation" if place < fraction else "train" for key, place in places.items()}
-    by_class: dict[str, set[bytes]] = defaultdict(set)
-    for item, key in zip(items, keys, strict=True):
-        if item.split is None:
-            by_class[item.label].add(key)
-    if any(len(item.labels) != 1 for item in items):  # combinations of classes are no classes
-        by_class = {}
-    for members in by_class.values():
-        distinct = sorted(members, key=lambda key: places[key])
+    ties, split = tie(items), list_column(items, "split")
+    places = np.fromiter((_place(key, seed) for key in ties.list_keys()), np.float64, len(ties))
+    held = places < fraction  # sets of images that stand or fall together
+    free = np.array([value is None for value in split.values])[split.codes]
+    labels = list_column(take(items, free), "labels")
+    if all(len(value) == 1 for value in list_column(items, "labels").values):  # combinations are no
+        _lend(held, places, _list_members(labels.codes, ties.numbers[free], held))  # classes
+    sides = tuple(dict.fromkeys(["train", "validation", *filter(None, split.values)]))
+    given = np.array([sides.index(value or "train") for value in split.values])[split.codes]
+    codes = np.where(free, held[ties.numbers], given)
+    return change(items, "split", Column(sides, codes.astype(np.int32)))
+
+
+def _list_members(codes: np.ndarray, numbers: np.ndarray, held: np.ndarray) -> list[np.ndarray]:
+    """The numbers of the sets that each class has images in, of classes which may have to lend: all
+    on one side, or with a set that such a class has too.
+    """
+    pairs = np.unique(codes.astype(np.int64) * len(held) + numbers)
+    class_of, set_of = pairs // len(held), pairs % len(held)
+    sides = np.zeros((int(codes.max(initial=-1)) + 1, 2), bool)
+    sides[class_of, held[set_of].astype(int)] = True
+    lending = np.logical_not(sides.all(axis=1))
+    before = 0
+    while lending.sum() > before:
+        before = int(lending.sum())
+        lending[class_of[np.isin(set_of, set_of[lending[class_of]])]] = True
+    return [set_of[class_of == code] for code in np.flatnonzero(lending).tolist()]
+
+
+def _lend(held: np.ndarray, places: np.ndarray, classes: Sequence[np.ndarray]) -> None:
+    for members in classes:
+        distinct = members[np.argsort(places[members])]
         if len(distinct) < 2:
-            sides[distinct[0]] = "train"
-        elif all(sides[key] == "train" for key in distinct):
-            sides[distinct[0]] = "validation"
-        elif all(sides[key] == "validation" for key in distinct):
-            sides[distinct[-1]] = "train"
-    for members in by_class.values():  # a group may have been lent by several classes at once
-        if all(sides[key] == "validation" for key in members):
-            sides[max(members, key=lambda key: places[key])] = "train"
-    return [
-        item if item.split else change_item(item, split=sides[key])
-        for item, key in zip(items, keys, strict=True)
-    ]
+            held[distinct[0]] = False
+        elif not held[distinct].any():
+            held[distinct[0]] = True
+        elif held[distinct].all():
+            held[distinct[-1]] = False
+    for members in classes:  # a group may have been lent by several classes at once
+        if held[members].all():
+            held[members[places[members].argmax()]] = False
 
 
 def _place(key: bytes, seed: int) -> float:
@@ -118,13 +141,12 @@ def check_testable(items: Sequence[Item]) -> None:
     """Raises DatasetError where no class has two images (of different groups, where there are
     any): nothing could be both learned and tested.
     """
-    members: dict[str, set[str | bytes]] = defaultdict(set)
+    first: dict[str, str | bytes] = {}
     for item in items:
-        for name in item.labels:
-            members[name].add(item.content_hash if item.group is None else item.group)
-    if any(len(keys) > 1 for keys in members.values()):
-        return
-    if any(item.group is not None for item in items):
+        own = item.content_hash if item.group is None else item.group
+        if any(first.setdefault(name, own) != own for name in item.labels):
+            return
+    if list_column(items, "group").values != (None,):
         raise DatasetError(
             "expected images of two groups or more in a class, to learn from one and be tested on "
             "another, found one group a class. Type: --groups with a column or pattern that tells "
@@ -138,34 +160,46 @@ def check_testable(items: Sequence[Item]) -> None:
 
 def find_unvalidated_classes(items: Sequence[Item], classes: tuple[str, ...]) -> list[str]:
     """Classes that cannot be measured, without a test split either."""
-    held = [item for item in items if item.split != "train"]
-    counts = Counter(name for item in held for name in item.labels)
-    lacking = [name for name in classes if not counts[name]]
-    if not lacking or any(item.split == "test" for item in items):
+    training = _are_training(items)
+    there = {
+        name for labels in list_column(take(items, ~training), "labels").values for name in labels
+    }
+    lacking = [name for name in classes if name not in there]
+    if not lacking or "test" in list_column(items, "split").values:
         return []
-    groups = any(item.group is not None for item in items)
+    groups = list_column(items, "group").values != (None,)
     few, why = ("groups", ": all are in one group") if groups else ("images", "")
     return [f"too few {few} to validate: {', '.join(lacking)} (no validation image{why})"]
 
 
 def find_leaks(items: Sequence[Item]) -> list[str]:
     """Warnings of images and groups that are on both sides of a given split."""
-    training = {item.content_hash for item in items if item.split == "train"}
-    leaked = [i.name for i in items if i.split != "train" and i.content_hash in training]
+    training, contents = _are_training(items), list_contents(items)
+    both = np.flatnonzero(~training)[np.isin(contents[~training], contents[training])]
+    leaked = [item.name for item in take(items, both)]
     warnings = []
     if leaked:
         warnings.append(
             f"{len(leaked)} validation or test images are also training images, which flatters "
             f"the figures: {list_first(leaked)}"
         )
-    known = {item.group for item in items if item.split == "train" and item.group is not None}
-    shared = sorted({i.group or "" for i in items if i.split != "train" and i.group in known})
+    known, held = (
+        set(list_column(take(items, side), "group").values) for side in (training, ~training)
+    )
+    shared = sorted((known & held) - {None})
     if shared:
         warnings.append(
             f"{len(shared)} groups are on both sides of the given split, which flatters the "
             f"figures: {list_first(shared)}"
         )
     return warnings
+
+
+def _are_training(items: Sequence[Item]) -> np.ndarray:
+    """(N,) which of the images are trained on."""
+    split = list_column(items, "split")
+    training: np.ndarray = np.array([value == "train" for value in split.values])[split.codes]
+    return training
 
 
 SPLIT_NAMES = {

@@ -42,7 +42,7 @@ class Features:
     """
 
     values: np.ndarray
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     bad: tuple[tuple[Item, str], ...] = ()
     hits: int = 0
     misses: int = 0

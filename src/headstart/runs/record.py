@@ -15,6 +15,7 @@ from headstart.abstention.abstention import Abstention
 from headstart.audit.audit import Audit
 from headstart.classifier import assemble
 from headstart.data.given import Source
+from headstart.data.rows import list_column
 from headstart.explain import neighbours
 from headstart.features.extract import Features
 from headstart.heads.fit import Trained
@@ -147,7 +148,7 @@ def write_run(
                 "unreadable": len(bad),
             },
             "multi": task.multilabel,
-            "groups": len({item.group for item in dataset.items} - {None}),
+            "groups": len(set(list_column(dataset.items, "group").values) - {None}),
             "cache": {
                 "hits": sum(part.hits for part in features.values()),
                 "misses": sum(part.misses for part in features.values()),

@@ -10,7 +10,9 @@ import numpy as np
 from headstart.abstention.abstention import FOLDS, Abstention, learn
 from headstart.classifier import resume_command
 from headstart.data.dataset import Dataset, load
-from headstart.data.item import Item, group_numbers
+from headstart.data.item import Item
+from headstart.data.rows import list_column
+from headstart.data.ties import group_numbers
 from headstart.errors import BadImage, DatasetError, HeadstartError, RecipeError
 from headstart.features.cost import count_costs
 from headstart.features.eight_bits import import_nncf, open_eight_bits
@@ -216,7 +218,7 @@ def read_features(
         progress.say("the images themselves are not here: audit and report go by their features")
     items = {split: dataset.split(split) for split in SPLITS if dataset.split(split)}
     with progress.stage("features", len(dataset.items), "images"):
-        return {split: store.read(part, progress) for split, part in items.items()}
+        return store.read(items, progress)
 
 
 def refuse(bad: Sequence[tuple[Any, str]], strict: bool, progress: Progress, all_in: str) -> None:
@@ -239,7 +241,7 @@ def _check_classes(dataset: Dataset, items: Sequence[Item]) -> None:
             "expected training images of two groups or more, found one group. Type: --groups "
             "with a column or pattern that tells them apart"
         )
-    learned = {name for item in items for name in item.labels}
+    learned = {name for names in list_column(items, "labels").values for name in names}
     lost = [name for name in dataset.classes if name not in learned]
     if lost:
         raise DatasetError(
@@ -273,8 +275,9 @@ def check_suits(task: Task, recipe: Recipe, callbacks: Sequence[Any] = ()) -> No
 
 def label(items: Sequence[Item], task: Task, recipe: Recipe) -> Labels:
     """What the images are, as heads learn it."""
+    labels = list_column(items, "labels")
     return Labels(
-        targets=task.targets([item.labels for item in items]), task=task,
+        targets=task.targets(labels.values)[labels.codes], task=task,
         groups=group_numbers(items), balanced=recipe.balanced,
     )  # fmt: skip
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from headstart import __version__
-from headstart.data.item import Item, change_item
+from headstart.data.item import Item
 from headstart.data.parquet import FEATURES
-from headstart.data.remote import ELSEWHERE
+from headstart.data.rows import CONTENT
 from headstart.errors import DatasetError, MissingExtra, RecipeError, cannot_read
 from headstart.features.extractor import Extractor
 from headstart.recipe import Recipe
@@ -166,32 +166,24 @@ def read_footer(file: File) -> tuple[Header | None, int]:
         return None if about is None else Header.parse(about), opened.metadata.num_rows
 
 
-def read_items(file: File, base: str = "") -> Iterator[Item]:
-    """The images that the file has features of, none of them read: their contents are known by
-    their keys. base: the folder they lie in; without it they are nowhere, and one place that no
-    image is at stands for all. Raises Damaged.
-    """
-    nowhere = ELSEWHERE
-    same: dict[tuple[str, ...], tuple[str, ...]] = {}  # one tuple for all images of a class
+@dataclass(frozen=True)
+class Facts:
+    """What a file says of some of its rows beside the features. keys: (n,) 16 bytes each."""
+
+    keys: np.ndarray
+    names: list[str]
+    labels: list[tuple[str, ...]]
+    splits: list[str | None]
+    groups: list[str | None]
+
+
+def read_facts(file: File) -> Iterator[Facts]:
+    """Some rows after the other. Raises Damaged."""
     for batch in _batches(file, FACTS):
-        columns = [batch.column(name).to_pylist() for name in FACTS]
-        for key, name, labels, split, group in zip(*columns, strict=True):
-            classes = tuple(labels)
-            classes = same.setdefault(classes, classes)
-            yield with_content(
-                Item(Path(base) / name if base else nowhere, name, classes, split, group), key
-            )
-
-
-def with_content(item: Item, key: bytes) -> Item:
-    """The item, whose content is known without reading it."""
-    item.__dict__["content_hash"] = key
-    return item
-
-
-def rename(item: Item, prefix: str) -> Item:
-    """The item under a name that begins so."""
-    return change_item(item, name=f"{prefix}/{item.name}")
+        column = batch.column("key")
+        keys = np.frombuffer(column.buffers()[1], CONTENT, len(batch), 16 * column.offset)
+        names, labels, splits, groups = (batch.column(name).to_pylist() for name in FACTS[1:])
+        yield Facts(keys, names, list(map(tuple, labels)), splits, groups)
 
 
 def read_features(file: File, dimensions: int) -> Iterator[tuple[list[str], np.ndarray]]:

@@ -1,5 +1,6 @@
 """A folder of feature files, of one job or of many side by side, as something to train on."""
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -7,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from headstart.data.dataset import Dataset, arrange
 from headstart.data.given import Source
 from headstart.data.item import Item, list_first
 from headstart.data.parquet import SUFFIX, find_features
-from headstart.data.remote import STORES, read_address
+from headstart.data.remote import ELSEWHERE, STORES, read_address
+from headstart.data.rows import CONTENT, Coder, Rows, Table, Texts, find_repeated
 from headstart.errors import DatasetError, RecipeError
 from headstart.features.extract import Features, allocate
 from headstart.features.extractor import Extractor
@@ -24,10 +28,9 @@ from headstart.store.file import (
     File,
     Header,
     damaged,
+    read_facts,
     read_features,
     read_header,
-    read_items,
-    rename,
 )
 from headstart.store.folder import READERS, Folder, open_folder
 from headstart.system.memory import release
@@ -86,7 +89,7 @@ class Store:
     def read_dataset(self, recipe: Recipe) -> Dataset:
         """The labelled images, divided as the recipe says. Raises DatasetError as `load` does."""
         return arrange(
-            self._read_items(), Path(str(self.folder)), seed=recipe.seed, groups=recipe.groups,
+            self._read_rows(), Path(str(self.folder)), seed=recipe.seed, groups=recipe.groups,
             validation_fraction=recipe.validation_fraction,
         )  # fmt: skip
 
@@ -109,25 +112,29 @@ class Store:
             f"{apart:.2%} of the largest): photos predicted here will be seen a little otherwise"
         ]  # fmt: skip
 
-    def read(self, items: Sequence[Item], progress: Any) -> Features:
-        """The features of some of the images, in order, straight from the files into one array.
+    def read(self, parts: Mapping[str, Sequence[Item]], progress: Any) -> dict[str, Features]:
+        """The features of images that `read_dataset` gave, by part in order, straight from the
+        files, each read once, into an array a part.
 
         Raises DatasetError for a damaged file.
         """
-        rows = {item.name: row for row, item in enumerate(items)}
-        values = allocate((len(items), 1, self.header.dimensions))
+        rows = {name: part for name, part in parts.items() if isinstance(part, Rows)}
+        values = {name: allocate((len(part), 1, self.header.dimensions))
+                  for name, part in rows.items()}  # fmt: skip
+        places = {name: _invert(part) for name, part in rows.items()}
+        start = 0
         for file in self.files:
-            prefix = self._prefix(file)
             with _told(file):
-                for names, numbers in read_features(file, self.header.dimensions):
-                    there = [(rows.get(prefix + name), i) for i, name in enumerate(names)]
-                    wanted = [(row, i) for row, i in there if row is not None]
-                    if wanted:
-                        target, taken = map(list, zip(*wanted, strict=True))
-                        values[target, 0] = numbers[taken]
-                        progress.advance(len(wanted))
-            release(values)
-        return Features(values, tuple(items), hits=len(items))
+                for _, numbers in read_features(file, self.header.dimensions):
+                    for name, place in places.items():
+                        own = place[start : start + len(numbers)]
+                        wanted = own >= 0
+                        values[name][own[wanted], 0] = numbers[wanted]
+                        progress.advance(int(wanted.sum()))
+                    start += len(numbers)
+            for part in values.values():
+                release(part)
+        return {name: Features(values[name], own, hits=len(own)) for name, own in rows.items()}
 
     def _prefix(self, file: File) -> str:
         """What stands before the names of a file that lies in a folder of its own."""
@@ -138,20 +145,55 @@ class Store:
         """Where the images are, if they are here."""
         return self.header.base if self.header.base and Path(self.header.base).is_dir() else ""
 
-    def _read_items(self) -> list[Item]:
-        items: dict[str, Item] = {}
+    def _read_rows(self) -> Rows:
+        """All images; of two rows of one name the later one, in the place of the first."""
+        text, ends, keys, hashes = bytearray(), array("q"), bytearray(), array("q")
+        prefixes, labels, splits, groups = (Coder() for _ in range(4))
         for file in self.files:
             prefix = self._prefix(file)
             with _told(file):
-                for item in read_items(file, self._base):
-                    one = rename(item, prefix.rstrip("/")) if prefix else item
-                    items[one.name] = one
-        if not items:
+                for facts in read_facts(file):
+                    for name in facts.names:
+                        text += name.encode("utf-8", "surrogatepass")
+                        ends.append(len(text))
+                        hashes.append(hash(prefix + name))
+                    keys += facts.keys.tobytes()
+                    prefixes.add(prefix for _ in facts.names)
+                    labels.add(facts.labels)
+                    splits.add(facts.splits)
+                    groups.add(facts.groups)
+        if not ends:
             raise DatasetError(
                 f"expected features in {self.folder}, found none. Type: headstart features PHOTOS "
                 f"--out {self.folder}"
             )
-        return list(items.values())
+        columns = {"labels": labels.column(), "split": splits.column(), "group": groups.column()}
+        table = Table(
+            Texts(text, np.frombuffer(ends, np.int64)), np.frombuffer(keys, CONTENT), columns,
+            prefixes.column(), Path(self._base) if self._base else None, ELSEWHERE,
+        )  # fmt: skip
+        return Rows(table, _find_latest(table, np.frombuffer(hashes, np.int64)))
+
+
+def _find_latest(table: Table, hashes: np.ndarray) -> np.ndarray:
+    """The numbers of the rows that count: the last of each name, in the place of the first. hashes:
+    (N,) of the names.
+    """
+    rows = np.arange(len(hashes))
+    first: dict[str, int] = {}
+    for row in np.flatnonzero(find_repeated(hashes)).tolist():
+        place = first.setdefault(table.item(row).name, row)
+        rows[place] = row
+        if place != row:
+            rows[row] = -1
+    return rows[rows >= 0]
+
+
+def _invert(part: Rows) -> np.ndarray:
+    """(N,) of each row in the files its place in the part, -1 where it is not in it."""
+    places = np.full(len(part.table.contents), -1)
+    places[part.numbers] = np.arange(len(part))
+    return places
 
 
 def find_store(source: Source) -> Store | None:
