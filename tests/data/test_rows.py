@@ -2,6 +2,7 @@
 
 import random
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,17 @@ import pytest
 
 from headstart.data.dataset import arrange
 from headstart.data.item import Item, content_hash, with_content
-from headstart.data.rows import CONTENT, Column, Rows, Table, Texts, change, list_column, take
+from headstart.data.rows import (
+    CONTENT,
+    Column,
+    Rows,
+    Table,
+    Texts,
+    change,
+    index_names,
+    list_column,
+    take,
+)  # fmt: skip
 from headstart.data.ties import group_numbers
 
 
@@ -74,6 +85,18 @@ def test_some_of_some() -> None:
     assert list_column(some, "labels").values[0] == items[6].labels
     moved = change(some, "split", Column.of(["test", "train"]))
     assert [item.split for item in moved] == ["test", "train"]
+
+
+def test_they_are_found_by_name() -> None:
+    items = draw(2)
+    rows = to_rows(items)
+    places = index_names([rows[:50], rows[55:]])
+    assert len(places) == 55
+    assert places[items[7].name] == items[7]
+    assert items[52].name not in places
+    assert dict(places) == index_names([items[:50], items[55:]])
+    nowhere = Rows(replace(rows.table, folder=None), rows.numbers)
+    assert index_names([nowhere]) == {}
 
 
 def test_an_image_takes_some_tens_of_bytes() -> None:

@@ -6,7 +6,7 @@ Letters: N images.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -125,6 +125,40 @@ class Rows(Sequence[Item]):
     def take(self, rows: "np.ndarray | slice") -> "Rows":
         """Some of them, by their places or a mask."""
         return Rows(self.table, self.numbers[rows])
+
+
+class Named(Mapping[str, Item]):
+    """Images of a table by their names: an index of hashes, not of names."""
+
+    def __init__(self, rows: Rows) -> None:
+        hashes = np.fromiter((hash(item.name) for item in rows), np.int64, len(rows))
+        order = np.argsort(hashes)
+        self.rows, self.hashes = rows.take(order), hashes[order]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return (item.name for item in self.rows)
+
+    def __getitem__(self, name: str) -> Item:
+        first, last = (np.searchsorted(self.hashes, hash(name), side) for side in ("left", "right"))
+        for item in self.rows[int(first) : int(last)]:
+            if item.name == name:
+                return item
+        raise KeyError(name)
+
+
+def index_names(parts: Sequence[Sequence[Item]]) -> Mapping[str, Item]:
+    """Images by their names; none of those that are known to be nowhere."""
+    places: dict[str, Item] = {}
+    for part in parts:
+        if not isinstance(part, Rows):
+            places |= {item.name: item for item in part}
+        elif part.table.folder is not None:  # all parts are of one table
+            every = np.concatenate([rows.numbers for rows in parts if isinstance(rows, Rows)])
+            return Named(Rows(part.table, every))
+    return places
 
 
 def list_contents(items: Sequence[Item]) -> np.ndarray:

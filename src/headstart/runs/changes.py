@@ -16,7 +16,7 @@ from headstart.data.item import list_first, natural_key
 from headstart.errors import ClassifierError, DatasetError, HeadstartError
 from headstart.metrics.task import MultiLabel, SingleLabel
 from headstart.recipe import Recipe
-from headstart.runs.folder import PREDICTIONS, RECIPE, Run, read_table, read_training
+from headstart.runs.folder import PREDICTIONS, RECIPE, Run, stream_table, stream_training
 from headstart.runs.judged import split_labels
 
 UNREADABLE = ("image", "reason")  # columns of unreadable.csv
@@ -78,7 +78,7 @@ def find_changes(run: Run, dataset: Dataset) -> Changes:
     """
     before = {content: labels for content, labels, _ in read_rows(run)}
     with _told_by(run):
-        unusable = {name for name, _ in read_table(run.folder / "unreadable.csv", UNREADABLE)}
+        unusable = {name for name, _ in stream_table(run.folder / "unreadable.csv", UNREADABLE)}
     now = {i.content_hash.hex(): frozenset(i.labels) for i in dataset.items
            if i.content_hash.hex() in before or i.name not in unusable}  # fmt: skip
     classes = tuple(run.record["classes"])
@@ -130,9 +130,9 @@ def read_rows(run: Run) -> Iterator[tuple[str, Labels, str]]:
     classes = tuple(run.record["classes"])
     task = MultiLabel(classes) if run.record["multi"] else SingleLabel(classes)
     with _told_by(run):
-        for _, content, label in read_training(run.folder):
+        for _, content, label in stream_training(run.folder):
             yield content, frozenset(split_labels(label, task)), "train"
-        judged = read_table(run.folder / "predictions.csv", [*PREDICTIONS, *classes])
+        judged = stream_table(run.folder / "predictions.csv", [*PREDICTIONS, *classes])
         for _, content, split, label, *_ in judged:
             yield content, frozenset(split_labels(label, task)), split
 

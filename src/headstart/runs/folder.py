@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ from headstart.system.json import dumps
 from headstart.system.lock import held_alone
 from headstart.system.reading import Written, read_object
 
+AT_ONCE = 1000  # rows of a table that are in memory as it is written
 RECIPE = "recipe.toml"
 CLAIM = f".{STARTED}.tmp"  # there while a training begins
 
@@ -187,25 +189,35 @@ def read_table(file: Path, header: Sequence[str], *, more: bool = False) -> list
 
     Raises FileNotFoundError if it is missing, ClassifierError if it is damaged or another table.
     """
+    return list(stream_table(file, header, more=more))
+
+
+def stream_table(file: Path, header: Sequence[str], *, more: bool = False) -> Iterator[list[str]]:
+    """The same row by row. Raises as `read_table` does, where it comes to what is damaged."""
     try:
         with file.open(encoding="utf-8", newline="") as lines:
-            rows = list(csv.reader(lines))
+            rows = csv.reader(lines)
+            titles = next(rows, [])
+            if titles[: len(header)] != list(header) or (len(titles) > len(header) and not more):
+                raise bad_table(file, f"the columns {reprlib.repr(titles)}")
+            for number, row in enumerate(rows, 2):
+                if len(row) != len(titles):
+                    raise bad_table(file, f"{len(row)} columns in line {number}")
+                yield row[: len(header)]
     except FileNotFoundError:
         raise
     except (OSError, ValueError, csv.Error) as error:
         raise bad_table(file, error) from error
-    titles = rows[0] if rows else []
-    if titles[: len(header)] != list(header) or (len(titles) > len(header) and not more):
-        raise bad_table(file, f"the columns {reprlib.repr(rows[:1])}")
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(titles):
-            raise bad_table(file, f"{len(row)} columns in line {number}")
-    return [row[: len(header)] for row in rows[1:]]
 
 
 def read_training(folder: Path) -> list[list[str]]:
     """Name, content and label of each training image of a run. Raises as `read_table` does."""
-    return read_table(folder / "training.csv", TRAINING, more=True)
+    return list(stream_training(folder))
+
+
+def stream_training(folder: Path) -> Iterator[list[str]]:
+    """The same row by row."""
+    return stream_table(folder / "training.csv", TRAINING, more=True)
 
 
 def bad_table(file: Path, found: object) -> ClassifierError:
@@ -225,10 +237,9 @@ def training_images(folder: Path) -> frozenset[str]:
     Raises ClassifierError for a table that cannot be read.
     """
     try:
-        rows = read_training(folder)
+        return frozenset(content for _, content, _ in stream_training(folder))
     except FileNotFoundError:
         return frozenset()
-    return frozenset(content for _, content, _ in rows)
 
 
 def check_new(out: str | Path | None) -> None:
@@ -403,12 +414,16 @@ def place_beside(run: str | Path | None) -> Path:
 
 
 def write_table(path: Path, header: list[str], rows: Iterable[Iterable[Any]]) -> None:
-    """A CSV file, whole or not at all."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomically(path, buffer.getvalue().encode())
+    """A CSV file, whole or not at all; never more than some rows of it are in memory."""
+    write_atomically(path, _to_csv(chain([header], rows)))
+
+
+def _to_csv(rows: Iterable[Iterable[Any]]) -> Iterator[bytes]:
+    rest = iter(rows)
+    while some := list(islice(rest, AT_ONCE)):
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerows(some)
+        yield buffer.getvalue().encode()
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -4,14 +4,18 @@ them: of the split that tells most of new images.
 Letters: N images, C classes.
 """
 
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 
+from headstart.data.rows import Coder
 from headstart.errors import ClassifierError, cannot_read
 from headstart.metrics.task import MultiLabel, SingleLabel, Task
-from headstart.runs.folder import PREDICTIONS, Run, bad_table, read_table, read_training
+from headstart.runs.folder import PREDICTIONS, Run, bad_table, stream_table, stream_training
 from headstart.system.atomic import write_atomically
 
 OUT_OF_FOLD = "out_of_fold.safetensors"
@@ -97,30 +101,51 @@ def read_judged(run: Run) -> Judged | None:
     classes, multi = tuple(run.record["classes"]), bool(run.record["multi"])
     task: Task = MultiLabel(classes) if multi else SingleLabel(classes)
     file = run.folder / "predictions.csv"
+    every: dict[str, _Columns] = {}  # by split
     try:
-        rows = read_table(file, [*PREDICTIONS, *classes])
+        for name, content, split, label, said, *shares in stream_table(
+            file, [*PREDICTIONS, *classes]
+        ):
+            every.setdefault(split, _Columns()).add(name, content, label, said, shares)
+        for held in ("test", "validation"):
+            if held in every:
+                return every[held].judge(held, task)
     except FileNotFoundError:
-        rows = []
-    splits = {row[2] for row in rows}
-    split = next((name for name in ("test", "validation") if name in splits), None)
-    if split is None:
-        return _read_crossed(run, task)
-    rows = [row for row in rows if row[2] == split]
-    try:
-        every = np.array([row[len(PREDICTIONS) :] for row in rows], np.float64)
-        known = np.asarray(np.isfinite(every).all(axis=1))
-        if not known.any():
-            return None
-        rows = [row for row, kept in zip(rows, known, strict=True) if kept]
-        probabilities = every[known]
-        given = _indicate([row[4] for row in rows], task)
-        return Judged(
-            split, task, [row[0] for row in rows], [row[1] for row in rows],
-            [row[3] for row in rows], _targets([row[3] for row in rows], task),
-            probabilities, given,
-        )  # fmt: skip
+        pass
     except ValueError as error:
         raise bad_table(file, error) from error
+    return _read_crossed(run, task)
+
+
+class _Columns:
+    """What a table says of the images of a split, by column: rows as lists take far more."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.contents: list[str] = []
+        self.labels, self.said = Coder(), Coder()
+        self.shares = array("d")
+
+    def add(self, name: str, content: str, label: str, said: str, shares: list[str]) -> None:
+        self.names.append(name)
+        self.contents.append(content)
+        self.labels.add([label])
+        self.said.add([said])
+        self.shares.extend(map(float, shares))
+
+    def judge(self, split: str, task: Task) -> Judged | None:
+        """None where no image has probabilities. Raises ValueError for unknown classes."""
+        probabilities = np.frombuffer(self.shares).reshape(len(self.names), -1)
+        known = np.asarray(np.isfinite(probabilities).all(axis=1))
+        if not known.any():
+            return None
+        labels, said = self.labels.column().take(known), self.said.column().take(known)
+        texts: list[str] = [labels.values[code] for code in labels.codes.tolist()]
+        return Judged(
+            split, task, list(compress(self.names, known)), list(compress(self.contents, known)),
+            texts, _targets(labels.values, task)[labels.codes], probabilities[known],
+            _indicate(said.values, task)[said.codes],
+        )  # fmt: skip
 
 
 def _read_crossed(run: Run, task: Task) -> Judged | None:
@@ -130,26 +155,29 @@ def _read_crossed(run: Run, task: Task) -> Judged | None:
     path = run.folder / OUT_OF_FOLD
     if not path.is_file():
         return None
-    rows = read_training(run.folder)
+    names, contents, label = [], [], Coder()
+    for row in stream_training(run.folder):
+        names.append(row[0])
+        contents.append(row[1])
+        label.add([row[2]])
     try:
         with safe_open(path, "np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         probabilities = arrays["probabilities"].astype(np.float64)
-        if probabilities.shape != (len(rows), len(task.classes)):
+        if probabilities.shape != (len(names), len(task.classes)):
             raise ValueError(f"an array of {probabilities.shape}")
         known = ~np.isnan(probabilities[:, 0])
         if not known.any():
             return None
-        labels = [row[2] for row, kept in zip(rows, known, strict=True) if kept]
-        targets = _targets(labels, task)
+        labels = label.column().take(known)
         if task.multilabel:
             given = probabilities >= arrays.get("thresholds", 0.5)
         else:
             given = probabilities.argmax(axis=1)[:, None] == np.arange(len(task.classes))
-        kept = [row for row, kept in zip(rows, known, strict=True) if kept]
         return Judged(
-            "cross_validation", task, [row[0] for row in kept], [row[1] for row in kept], labels,
-            targets, probabilities[known], given[known],
+            "cross_validation", task, list(compress(names, known)), list(compress(contents, known)),
+            [labels.values[code] for code in labels.codes.tolist()],
+            _targets(labels.values, task)[labels.codes], probabilities[known], given[known],
         )  # fmt: skip
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         advice = "Remove the file to go on without it, or train again"
@@ -183,11 +211,11 @@ def split_labels(text: str, task: Task) -> tuple[str, ...]:
     return names
 
 
-def _targets(labels: list[str], task: Task) -> np.ndarray:
+def _targets(labels: Sequence[str], task: Task) -> np.ndarray:
     return task.targets([split_labels(text, task) for text in labels])
 
 
-def _indicate(labels: list[str], task: Task) -> np.ndarray:
+def _indicate(labels: Sequence[str], task: Task) -> np.ndarray:
     """(N, C) whether an image is given a class."""
     number = {name: index for index, name in enumerate(task.classes)}
     given = np.zeros((len(labels), len(task.classes)), bool)

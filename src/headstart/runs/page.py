@@ -9,7 +9,8 @@ import json
 import shlex
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +29,7 @@ from headstart.report.page import chart_file, render
 from headstart.report.plots import draw_picture
 from headstart.runs import page_charts as charts
 from headstart.runs.compare import describe_before
-from headstart.runs.folder import Run, read_training
+from headstart.runs.folder import Run, stream_training
 from headstart.runs.judged import Judged, read_judged
 from headstart.runs.page_pictures import (
     Gallery,
@@ -101,8 +102,8 @@ def gather(
 ) -> tuple[dict[str, Any], dict[str, Chart]]:
     """All that the template of a run shows, and the charts by name. Arguments as `write_page`."""
     record, judged = run.record, read_judged(run)
-    gallery = Gallery(dict(find_images(run) if places is None else places))
-    training = _read_training(run)
+    gallery = Gallery(find_images(run) if places is None else places)
+    training = _Training(run)
     linear = record.get("linear") or {}
     measured = run.metrics.get(judged.split) if judged else None
     drawn: dict[str, Chart] = {}
@@ -156,8 +157,7 @@ def gather(
         shown = [_Shown(judged, at, gallery) for at in [*worst, *unsure]]
         content |= {"worst": shown[: len(worst)], "unsure": shown[len(worst) :]}
         content |= _confuse(judged, gallery)
-    known = {row[1] for row in training} | set(judged.contents if judged else ())
-    content["findings"] = _read_audit(run.folder, record["source"], gallery, known)
+    content["findings"] = _read_audit(run, training, judged, gallery)
     _map_features(run, training, gallery, drawn, content)
     gallery.fetch()
     _explain(run, shown, judged, gallery, effort, content)
@@ -176,11 +176,15 @@ def _now() -> str:
     return datetime.now().strftime("%Y-%m-%d %H:%M")
 
 
-def _read_training(run: Run) -> list[list[str]]:
-    try:
-        return read_training(run.folder)
-    except FileNotFoundError:
-        return []
+@dataclass(frozen=True)
+class _Training:
+    """Name, content and label of each training image: of many, so read each time anew."""
+
+    run: Run
+
+    def __iter__(self) -> Iterator[list[str]]:
+        with suppress(FileNotFoundError):
+            yield from stream_training(self.run.folder)
 
 
 def _list_splits(run: Run) -> list[tuple[str, Any]]:
@@ -404,9 +408,7 @@ def _list_errors(judged: Judged, gallery: Gallery) -> list[_Cell]:
     return sorted(cells, key=lambda cell: -cell.count)[:PAIRS]
 
 
-def _describe_classes(
-    judged: Judged, measured: Any, training: Sequence[Sequence[str]]
-) -> list[dict[str, Any]]:
+def _describe_classes(judged: Judged, measured: Any, training: _Training) -> list[dict[str, Any]]:
     """Of each class what the table shows."""
     multi = judged.task.multilabel
     learned = Counter(
@@ -437,13 +439,15 @@ def _aim(judged: Judged) -> list[tuple[str, list[curves.Aim]]]:
 
 
 def _read_audit(
-    folder: Path, source: str, gallery: Gallery, known: Collection[str]
+    run: Run, training: _Training, judged: Judged | None, gallery: Gallery
 ) -> list[dict[str, Any]] | None:
     """The findings of an audit that lies in the run, with the pictures of the first images; not of
-    files with another content than any of the `known` ones, which the run has seen.
+    files with another content than any that the run has seen.
     """
+    source = run.record["source"]
     try:
-        found = json.loads((folder / "audit.json").read_text(encoding="utf-8"))["findings"]
+        found = json.loads((run.folder / "audit.json").read_text(encoding="utf-8"))["findings"]
+        known = {row[1] for row in training} | set(judged.contents if judged else ())
         # An audit names images by where they lie below the source, a table perhaps otherwise.
         root = Path(source).parent if Path(source).is_file() else Path(source)
         below = {item.path.relative_to(root).as_posix(): item
@@ -478,7 +482,7 @@ def _name_image(image: Any) -> str:
 
 
 def _map_features(
-    run: Run, training: Sequence[Sequence[str]], gallery: Gallery, drawn: dict[str, Chart],
+    run: Run, training: _Training, gallery: Gallery, drawn: dict[str, Chart],
     content: dict[str, Any],
 ) -> None:  # fmt: skip
     """The map of the training images' features, as points and as pictures."""
@@ -492,9 +496,11 @@ def _map_features(
     if chart is None:
         return
     drawn["map"] = chart
-    contents = {row[0]: row[1] for row in training}
+    chosen = list(charts.choose_mapped(chart))
+    names = {name for *_, name in chosen}
+    contents = {row[0]: row[1] for row in training if row[0] in names}
     pictures = []
-    for x, y, number, name in charts.choose_mapped(chart):
+    for x, y, number, name in chosen:
         identity = gallery.want(name, contents[name]) if name in contents else None
         if identity:
             pictures.append((x, y, number, identity))

@@ -5,7 +5,7 @@ is limited in number and in bytes.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -33,7 +33,7 @@ class Gallery:
     data URIs of those that were found. missing: how many wanted ones were not there any more.
     """
 
-    places: dict[str, Item]
+    places: Mapping[str, Item]
     wanted: dict[str, tuple[str, str]] = field(default_factory=dict)
     pictures: dict[str, str] = field(default_factory=dict)
     missing: int = 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from headstart.data.given import Source, settle
+from headstart.data.rows import index_names
 from headstart.errors import HeadstartError
 from headstart.heads.fit import Trained
 from headstart.images.augment import NONE
@@ -217,7 +218,7 @@ def _write_page(run: Run, inputs: steps.Inputs, progress: Recorder) -> None:
     """The run as a page; a run is whole without it."""
     from headstart.runs.page import BRIEF, write_page
 
-    places = {item.name: item for part in inputs.features.values() for item in part.items}
+    places = index_names([part.items for part in inputs.features.values()])
     try:
         with progress.stage("report"):
             write_page(run, places=places, effort=BRIEF)

@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -45,8 +45,9 @@ def _free(path: Path) -> str:
     return f"{shutil.disk_usage(there).free / 1e6:,.1f}"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path`: whoever reads it finds the old content or all of the new.
+def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Write `content`, whole or in pieces, to `path`: whoever reads it finds the old content or all
+    of the new.
 
     Raises StorageError if it cannot be written; nothing half is left.
     """
@@ -54,7 +55,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -62,7 +63,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise cannot_write(path, len(content), error) from error
+            size = len(content) if isinstance(content, bytes) else 0
+            raise cannot_write(path, size, error) from error
         raise
 
 
