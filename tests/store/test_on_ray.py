@@ -1,6 +1,7 @@
 """Features made by a cluster: the same files, whoever computes otherwise told apart."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,12 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.errors import EngineError, RecipeError
+from headstart.data.item import Item
+from headstart.errors import DatasetError, EngineError, RecipeError, StorageError
+from headstart.features.extractor import open_extractor
 from headstart.recipe import Recipe
 from headstart.store import on_ray
 from headstart.store.file import Header
-from headstart.store.job import write_features
+from headstart.store.folder import Folder
+from headstart.store.job import Job, Made, write_features
 from headstart.store.on_ray import Node, check_place, choose_nodes
+from headstart.store.pieces import Piece, Shard
+from headstart.system import threads
 from headstart.system.progress import Recorder
 
 pytest.importorskip("ray")
@@ -101,20 +107,22 @@ def test_the_same_files_as_without(tiny: Path, tmp_path: Path) -> None:
 
 
 def tiny_copy(tiny: Path, to: Path) -> Path:
-    import shutil
-
     return Path(shutil.copytree(tiny, to / "photos"))
+
+
+def test_what_other_computers_do_not_see(tmp_path: Path) -> None:
+    piece = Piece(1, "d", 1, (Item(tmp_path / "gone.jpg", "gone.jpg"),))
+    with pytest.raises(DatasetError, match=r"sees no .*gone\.jpg\. Put them in a folder that all"):
+        on_ray._check_seen(piece)
+    header = Header("e", {}, {}, np.ones(2, "f4"), "f32")
+    job = Job(tmp_path, Recipe(), Shard(), Folder(tmp_path), header, 10)
+    with pytest.raises(StorageError, match=r"is not in it \(1\.parquet\)\. Give a folder that all"):
+        on_ray._check_kept(job, Made("d", "1.parquet", 1, ()))
 
 
 def test_a_late_comer_that_computes_otherwise_is_refused(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headstart.features.extractor import open_extractor
-    from headstart.store.folder import Folder
-    from headstart.store.job import Job
-    from headstart.store.pieces import Shard
-    from headstart.system import threads
-
     monkeypatch.setattr(threads, "_most", 0)
     recipe = Recipe(cut=("block2b_add",), size=64, precision="f32")
     header = Header.of(open_extractor(recipe), recipe, "f32")

@@ -76,7 +76,7 @@ class Job:
             header, images = read_footer(file)
         except Damaged:
             return None
-        return None if header is None else Made(piece.digest, images, header.bad)
+        return None if header is None else Made(piece.digest, file.name, images, header.bad)
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ class Made:
     """A file that is there. images: with features; bad: left out, with reasons."""
 
     digest: str
+    file: str
     images: int
     bad: tuple[tuple[str, str], ...]
 
@@ -265,7 +266,7 @@ def _check(job: Job, file: File, digest: str, progress: Progress) -> Made | None
         job.folder.remove(file.name)
         return None
     _check_same(file.name, header, job)
-    return Made(digest, images, header.bad)
+    return Made(digest, file.name, images, header.bad)
 
 
 def _check_same(name: str, before: Header, job: Job) -> None:
@@ -357,7 +358,7 @@ def _keep(
     header = replace(job.header, base=find_base(piece.items), bad=tuple(bad))
     file = job.file(piece)
     file.folder.write(file.name, encode(header, items, rows))
-    return Made(piece.digest, len(items), tuple(bad))
+    return Made(piece.digest, file.name, len(items), tuple(bad))
 
 
 def _finish(job: Job, made: dict[str, Made], before: int, stale: int, progress: Progress) -> Done:

@@ -16,7 +16,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headstart.errors import EngineError, HeadstartError, MissingExtra, RecipeError, StorageError
+from headstart.data.remote import Remote
+from headstart.errors import (
+    DatasetError,
+    EngineError,
+    HeadstartError,
+    MissingExtra,
+    RecipeError,
+    StorageError,
+)
 from headstart.features.extractor import open_extractor
 from headstart.recipe import Recipe
 from headstart.store.file import SAME, Header
@@ -213,12 +221,35 @@ class Worker:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """The pieces of a batch, made."""
         pieces = [pickle.loads(content) for content in batch["piece"]]
+        for piece in pieces:
+            _check_seen(piece)
         made = [
             self.job.find_made(piece)
             or next(make_pieces(self.job, [piece], self.extractor, Silent()))
             for piece in pieces
         ]
         return {"made": [pickle.dumps(one) for one in made], "size": [p.size for p in pieces]}
+
+
+def _check_seen(piece: Piece) -> None:
+    """Raises DatasetError where none of the images is to be seen from this computer."""
+    first = piece.items[0]
+    if isinstance(first, Remote) or any(item.path.exists() for item in piece.items):
+        return
+    raise DatasetError(
+        f"expected the images on every computer of the cluster, found that {socket.gethostname()} "
+        f"sees no {first.path}. Put them in a folder that all share, or in a store (s3://...)"
+    )
+
+
+def _check_kept(job: Job, one: Made) -> None:
+    """Raises StorageError where a file that another computer has written is not to be seen here."""
+    if job.folder.is_here and not job.folder.has(one.file):
+        raise StorageError(
+            f"expected one folder {job.folder} for all computers of the cluster, found that what "
+            f"another one has written is not in it ({one.file}). Give a folder that all share, or "
+            "the address of a store (s3://...)"
+        )
 
 
 def make_on_ray(
@@ -252,6 +283,7 @@ def make_on_ray(
             one: Made = pickle.loads(row["made"])
             seen[one.digest] += 1
             if seen[one.digest] == 1:
+                _check_kept(job, one)
                 progress.advance(row["size"])
                 yield one
 
