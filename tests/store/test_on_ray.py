@@ -17,9 +17,10 @@ from headstart.recipe import Recipe
 from headstart.store import on_ray
 from headstart.store.file import Header
 from headstart.store.folder import Folder
-from headstart.store.job import Job, Made, write_features
+from headstart.store.job import Job, write_features
 from headstart.store.on_ray import Node, check_place, choose_nodes
 from headstart.store.pieces import Piece, Shard
+from headstart.store.work import Made
 from headstart.system import threads
 from headstart.system.progress import Recorder
 

@@ -37,6 +37,16 @@ class Damaged(Exception):
     """A file that is not what was written."""
 
 
+def measure_distance(canary: np.ndarray, other: np.ndarray) -> float:
+    """How far another's (D,) numbers of a fixed image are from these, at most, as a share of the
+    largest.
+    """
+    if canary.shape != other.shape:
+        return np.inf
+    largest = max(float(np.abs(canary).max()), 1e-12)
+    return float(np.abs(other - canary).max()) / largest
+
+
 @dataclass(frozen=True)
 class Header:
     """What a file says of its numbers. extractor: the fingerprint. description: all that shapes
@@ -61,6 +71,11 @@ class Header:
         return cls(extractor.fingerprint, extractor.description, choices, extractor.canary(), dtype)
 
     @property
+    def mark(self) -> str:
+        """What tells networks apart."""
+        return self.extractor
+
+    @property
     def dimensions(self) -> int:
         """D."""
         return len(self.canary)
@@ -69,10 +84,7 @@ class Header:
         """How far another's (D,) features of the fixed image are from these, at most, as a share of
         the largest.
         """
-        if canary.shape != self.canary.shape:
-            return np.inf
-        largest = max(float(np.abs(self.canary).max()), 1e-12)
-        return float(np.abs(canary - self.canary).max()) / largest
+        return measure_distance(self.canary, canary)
 
     def to_json(self) -> bytes:
         """As `parse` reads it."""

@@ -11,11 +11,12 @@ import os
 import pickle
 import socket
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from headstart.data.item import Held
 from headstart.data.remote import Remote
 from headstart.errors import (
     DatasetError,
@@ -29,9 +30,10 @@ from headstart.features.extractor import open_extractor
 from headstart.recipe import Recipe
 from headstart.store.file import SAME, Header
 from headstart.store.folder import Folder
-from headstart.store.job import Done, Job, Made, make_pieces, run
+from headstart.store.job import Done, Job, finish
 from headstart.store.pieces import ROWS, Piece, Shard
-from headstart.system.progress import Progress, Silent
+from headstart.store.work import Made, Numbers, Work, run
+from headstart.system.progress import Progress
 from headstart.system.threads import cores, limit_cores
 
 RAY = "ray"
@@ -49,7 +51,7 @@ class Node:
     key: str
     name: str
     cpus: int
-    header: Header | str = ""
+    header: Numbers | str = ""
 
 
 def check_place(on: str) -> str:
@@ -127,17 +129,20 @@ def write_on_ray(
         def make(missing: set[str], images: int) -> Iterator[Made]:
             return make_on_ray(ray, job, missing, nodes, others, progress)
 
-        return run(job, make, progress)
+        return finish(job, run(job, make, progress), progress)
 
 
 # --- who computes -------------------------------------------------------------------------
-def find_nodes(ray: Any, recipe: Recipe, dtype: str) -> list[Node]:
+def find_nodes(ray: Any, compute: Callable[[], Numbers]) -> list[Node]:
     """Every computer of the cluster, each asked what it computes."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    def ask() -> Header | str:
+    here = os.getcwd()
+
+    def ask() -> Numbers | str:
+        enter(here)
         try:
-            return Header.of(open_extractor(recipe), recipe, dtype)
+            return compute()
         except HeadstartError as error:
             return str(error)
 
@@ -163,7 +168,11 @@ def choose_nodes(
 
     Raises EngineError where none computes it.
     """
-    nodes = find_nodes(ray, recipe, dtype)
+
+    def find(recipe: Recipe) -> list[Node]:
+        return find_nodes(ray, lambda: Header.of(open_extractor(recipe), recipe, dtype))
+
+    nodes = find(recipe)
     alike, others = _divide(nodes)
     if others and recipe.precision == "auto":
         progress.warn(
@@ -171,7 +180,17 @@ def choose_nodes(
             "which is alike everywhere but slower"
         )
         recipe = recipe.changed(precision="f32")
-        alike, others = _divide(find_nodes(ray, recipe, dtype))
+        nodes = find(recipe)
+    header, alike, others = choose_alike(nodes, progress)
+    assert isinstance(header, Header)
+    return recipe, header, alike, others
+
+
+def choose_alike(nodes: list[Node], progress: Progress) -> tuple[Numbers, list[Node], list[Node]]:
+    """What most processors compute, the computers that do, and those that are left out, which is
+    told. Raises EngineError where none computes it.
+    """
+    alike, others = _divide(nodes)
     if not alike:
         reason = next((node.header for node in nodes), "no computer with a processor")
         raise EngineError(f"expected a cluster that can compute this, found: {reason}")
@@ -179,18 +198,18 @@ def choose_nodes(
         why = node.header if isinstance(node.header, str) else "it computes other numbers"
         progress.warn(f"{node.name} is left out: {why}")
     header = alike[0].header
-    assert isinstance(header, Header)
-    return recipe, header, alike, others
+    assert not isinstance(header, str)
+    return header, alike, others
 
 
 def _divide(nodes: list[Node]) -> tuple[list[Node], list[Node]]:
     """The largest group, by processors, of those that compute the same numbers; and the others."""
     best: list[Node] = []
     for first in nodes:
-        if isinstance(first.header, Header):
-            canary, mark = first.header.canary, first.header.extractor
-            group = [node for node in nodes if isinstance(node.header, Header)
-                     and node.header.extractor == mark
+        if not isinstance(first.header, str):
+            canary, mark = first.header.canary, first.header.mark
+            group = [node for node in nodes if not isinstance(node.header, str)
+                     and node.header.mark == mark
                      and node.header.distance(canary) <= SAME]  # fmt: skip
             if sum(node.cpus for node in group) > sum(node.cpus for node in best):
                 best = group
@@ -201,40 +220,35 @@ def _list(nodes: list[Node]) -> str:
     return ", ".join(node.name for node in nodes)
 
 
+def enter(here: str) -> None:
+    """Let paths be relative to the folder that the command was typed in, where there is one."""
+    with suppress(OSError):
+        os.chdir(here)
+
+
 # --- the work -----------------------------------------------------------------------------
 class Worker:
     """An actor that makes pieces. Raises EngineError where its processor computes otherwise."""
 
-    def __init__(self, job: Job, most: int) -> None:
+    def __init__(self, job: Work, most: int, here: str = "") -> None:
         limit_cores(most)
+        enter(here)
         self.job = job
-        self.extractor = open_extractor(job.recipe)
-        apart = job.header.distance(self.extractor.canary())
-        if apart > SAME:
-            raise EngineError(
-                f"expected the numbers of the other computers, found that {socket.gethostname()}, "
-                f"which has come later, computes others (apart by {apart:.2%} of the largest). "
-                "What is done is kept: type the same command again, which leaves it out or pins "
-                "the precision"
-            )
+        self.make = job.open()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """The pieces of a batch, made."""
         pieces = [pickle.loads(content) for content in batch["piece"]]
         for piece in pieces:
             _check_seen(piece)
-        made = [
-            self.job.find_made(piece)
-            or next(make_pieces(self.job, [piece], self.extractor, Silent()))
-            for piece in pieces
-        ]
+        made = [self.job.find_made(piece) or next(self.make([piece])) for piece in pieces]
         return {"made": [pickle.dumps(one) for one in made], "size": [p.size for p in pieces]}
 
 
 def _check_seen(piece: Piece) -> None:
     """Raises DatasetError where none of the images is to be seen from this computer."""
     first = piece.items[0]
-    if isinstance(first, Remote) or any(item.path.exists() for item in piece.items):
+    if isinstance(first, Remote | Held) or any(item.path.exists() for item in piece.items):
         return
     raise DatasetError(
         f"expected the images on every computer of the cluster, found that {socket.gethostname()} "
@@ -242,9 +256,9 @@ def _check_seen(piece: Piece) -> None:
     )
 
 
-def _check_kept(job: Job, one: Made) -> None:
+def _check_kept(job: Work, one: Made) -> None:
     """Raises StorageError where a file that another computer has written is not to be seen here."""
-    if job.folder.is_here and not job.folder.has(one.file):
+    if one.file and job.folder.is_here and not job.folder.has(one.file):
         raise StorageError(
             f"expected one folder {job.folder} for all computers of the cluster, found that what "
             f"another one has written is not in it ({one.file}). Give a folder that all share, or "
@@ -253,7 +267,7 @@ def _check_kept(job: Job, one: Made) -> None:
 
 
 def make_on_ray(
-    ray: Any, job: Job, missing: set[str], nodes: list[Node], others: list[Node],
+    ray: Any, job: Work, missing: set[str], nodes: list[Node], others: list[Node],
     progress: Progress, *, cores_each: int | None = None, memory: int = MEMORY,
 ) -> Iterator[Made]:  # fmt: skip
     """Each missing piece, once its file is there, in whatever order.
@@ -272,7 +286,7 @@ def make_on_ray(
         _source(data, job, missing), override_num_blocks=1, num_cpus=0, max_retries=3
     )
     made = pieces.map_batches(
-        Worker, batch_size=1, fn_constructor_args=(job, each), num_cpus=each,
+        Worker, batch_size=1, fn_constructor_args=(job, each, os.getcwd()), num_cpus=each,
         memory=memory * 2**20, zero_copy_batch=True,
         compute=data.ActorPoolStrategy(min_size=1, initial_size=_count(nodes, each)),
         **({"label_selector": left_out} if left_out else {}),
@@ -293,7 +307,7 @@ def _count(nodes: list[Node], each: int) -> int:
     return max(sum(node.cpus // each for node in nodes), 1)
 
 
-def _source(data: Any, job: Job, missing: set[str]) -> Any:
+def _source(data: Any, job: Work, missing: set[str]) -> Any:
     """What lists the missing pieces, in one task, as they are asked for."""
     import pyarrow as pa
     from ray.data.block import BlockMetadata
@@ -304,9 +318,12 @@ def _source(data: Any, job: Job, missing: set[str]) -> Any:
 
         def get_read_tasks(self, parallelism: int, *more: Any, **options: Any) -> list[Any]:
             unknown = BlockMetadata(None, None, None, None)
-            return [data.ReadTask(lambda: _list_blocks(job, missing), unknown)]
+            return [data.ReadTask(_list_blocks, unknown)]
 
-    def _list_blocks(job: Job, missing: set[str]) -> Iterator[Any]:
+    here = os.getcwd()
+
+    def _list_blocks() -> Iterator[Any]:
+        enter(here)
         for piece in job.pieces():
             if piece.digest in missing:
                 yield pa.table({"piece": [pickle.dumps(_strip(piece))]})

@@ -8,16 +8,16 @@ there says that the piece is done.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from headstart.data.item import Item
-from headstart.data.listing import stream_labelled
+from headstart.data.item import Held, Item
 from headstart.data.remote import Remote
 from headstart.errors import RecipeError
 
 ROWS = 2000  # of a file, about: what a killed job can lose for each worker
+MOST_HELD = 64 * 2**20  # bytes of images that come with their bytes, as those of archives do
 NAME = re.compile(r"(\d+)-of-(\d+)-(\d+)-([0-9a-f]{16})\.parquet")
 STALE = "_stale-"  # before the name of a file whose images have changed or are gone: tools that
 # read a folder pass over what begins so
@@ -64,29 +64,30 @@ class Piece:
         return f"{shard}-{self.number:05}-{self.digest}.parquet"
 
 
-def cut(
-    source: Any, groups: str | None, shard: Shard, warn: Callable[[str], None], rows: int = ROWS
-) -> Iterator[Piece]:
-    """The pieces of a shard, in the order of the source, one at a time; no image is read.
-
-    Raises DatasetError as `stream_labelled` does.
-    """
-    items = stream_labelled(source, groups, warn)
+def cut(items: Iterable[Item], shard: Shard, rows: int = ROWS) -> Iterator[Piece]:
+    """The pieces of a shard, in the order of the images, one at a time; no image is read."""
     own = (item for item in items if shard.holds(item.name))
+    before: Counter[str] = Counter()
     for number, some in enumerate(_batch(own, rows), 1):
-        yield Piece(number, _digest(some), len(some), tuple(some))
+        digest = _digest(some)
+        before[digest] += 1
+        if (times := before[digest]) > 1:  # a list may name the same images again
+            digest = hashlib.blake2b(f"{digest} {times}".encode(), digest_size=8).hexdigest()
+        yield Piece(number, digest, len(some), tuple(some))
 
 
 def _batch(items: Iterable[Item], rows: int) -> Iterator[list[Item]]:
     """From half of `rows` to twice as many at a time."""
     few = max(rows // 2, 1)
     some: list[Item] = []
+    held = 0
     for item in items:
         some.append(item)
+        held += len(item.data or b"") if isinstance(item, Held) else 0
         ends = len(some) >= few and _hash(item.name) // 2**32 % few == 0
-        if ends or len(some) >= 2 * rows:
+        if ends or len(some) >= 2 * rows or held >= MOST_HELD:
             yield some
-            some = []
+            some, held = [], 0
     if some:
         yield some
 
@@ -103,6 +104,8 @@ def _state(item: Item) -> str:
     """What tells without reading it whether an image has changed, as far as that can be known."""
     if isinstance(item, Remote):
         return item.state
+    if isinstance(item, Held):
+        return item.content_hash.hex()
     try:
         about = item.path.stat()
     except OSError:
