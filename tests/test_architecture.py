@@ -137,6 +137,7 @@ def test_the_public_names_are_few_and_known() -> None:
     assert headstart.__all__ == [
         "Classifier", "HeadstartError", "ImageClassifier", "Recipe", "Run", "compare", "evaluate",
         "finetune", "learning_curve", "load", "measure_cuts", "remedies", "resume", "train",
+        "write_features",
     ]  # fmt: skip
     for name in headstart.__all__:
         assert getattr(headstart, name).__doc__, name

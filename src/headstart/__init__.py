@@ -8,6 +8,7 @@
 train, resume, finetune                    images become a Run, the folder of a training
 evaluate, compare, remedies                what it is worth; each takes a run or its folder
 measure_cuts, learning_curve               what images tell before anything is trained on them
+write_features                             many images as files of features, which train takes
 load                                       the Classifier of a run, to predict with
 ImageClassifier                            the same for scikit-learn
 Recipe                                     every choice; each function takes them by name
@@ -41,6 +42,7 @@ _HOME = {
     "remedies": "runs.remedies",
     "resume": "runs.training",
     "train": "runs.training",
+    "write_features": "store.job",
 }
 __all__ = [
     "Classifier",
@@ -57,6 +59,7 @@ __all__ = [
     "remedies",
     "resume",
     "train",
+    "write_features",
 ]
 
 if TYPE_CHECKING:  # so that editors and type checkers see them
@@ -70,6 +73,7 @@ if TYPE_CHECKING:  # so that editors and type checkers see them
     from headstart.runs.remedies import remedies
     from headstart.runs.studies import learning_curve, measure_cuts
     from headstart.runs.training import finetune, resume, train
+    from headstart.store.job import write_features
 
 
 def __getattr__(name: str) -> Any:

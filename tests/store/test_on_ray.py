@@ -133,3 +133,34 @@ def test_a_late_comer_that_computes_otherwise_is_refused(
     other = replace(job, header=replace(header, canary=header.canary * np.float32(1.01)))
     with pytest.raises(EngineError, match=r"which has come later, computes others"):
         on_ray.Worker(other, 1)
+
+
+def test_a_computer_with_another_processor(tiny: Path, tmp_path: Path) -> None:
+    """Two nodes, of which one has to do without bf16: both compute in f32, as one alone does."""
+    from headstart.features.engine import resolve_precision
+
+    if resolve_precision("auto") != "bf16":
+        pytest.skip("this processor has no bf16 that one could do without")
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_NODES, str(tiny), str(tmp_path / "there")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "computes other numbers than" in done.stderr
+    assert "all compute in f32" in done.stderr
+    write_features(tiny, tmp_path / "here", progress=False, size=64, precision="f32")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "here").glob("*.parquet")}
+    assert {p.name: p.read_bytes() for p in (tmp_path / "there").glob("*.parquet")} == files
+
+
+TWO_NODES = """
+import subprocess, sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+cluster.add_node(num_cpus=1, env_vars={"ONEDNN_MAX_CPU_ISA": "AVX2"})
+cluster.wait_for_nodes()
+photos, to = sys.argv[1:]
+command = ["features", photos, "--to", to, "--size", "64", "--on", cluster.address]
+done = subprocess.run([sys.executable, "-m", "headstart", *command], timeout=200)
+cluster.shutdown()
+sys.exit(done.returncode)
+"""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from headstart.errors import DatasetError, RecipeError
 from headstart.features.cache import Space
 from headstart.features.extract import extract, open_cache, stream
 from headstart.features.extractor import Extractor, open_extractor
-from headstart.recipe import Recipe, load_recipe
+from headstart.recipe import Choices, Recipe, load_recipe, show_choices
 from headstart.store.file import (
     DTYPES,
     SAME,
@@ -117,6 +117,7 @@ class Done:
                 "files": self.files, "unreadable": bad, "stale": self.stale}  # fmt: skip
 
 
+@show_choices
 def write_features(
     source: Any,
     to: str | Path,
@@ -127,7 +128,7 @@ def write_features(
     cache: bool = True,
     on: str | None = None,
     progress: Progress | bool | None = None,
-    **choices: Any,
+    **choices: Unpack[Choices],
 ) -> Done:
     """The features of labelled images as Parquet files in the folder `to`, some 2,000 in each.
 
@@ -139,6 +140,10 @@ def write_features(
     them together, and must all see `source` and `to` under these names.
     Raises DatasetError where other features are in the folder, RecipeError, StorageError,
     MissingExtra.
+
+    >>> headstart.write_features("photos/", "features").images
+    48
+    >>> run = headstart.train("features/")
     """
     import_parquet()
     progress = choose_progress(progress)

@@ -39,9 +39,7 @@ from headstart.system.threads import cores, limit_cores
 RAY = "ray"
 CORES = 8  # of a worker at most: more cores are more workers
 MEMORY = 1500  # MB that a worker is to have
-OBJECTS = (
-    100 * 2**20
-)  # bytes of Ray's own store where we start it: names pass through it, no pixels
+OBJECTS = 100 * 2**20  # bytes of Ray's own store where we start it: no pixels pass through it
 
 
 @dataclass(frozen=True)
@@ -298,7 +296,8 @@ def make_on_ray(
             seen[one.digest] += 1
             if seen[one.digest] == 1:
                 _check_kept(job, one)
-                progress.advance(row["size"])
+                for _ in range(row["size"]):  # one by one, which tells the pace
+                    progress.advance()
                 yield one
 
 
