@@ -13,7 +13,7 @@ import pytest
 from buckets import Store
 
 from headstart.data.dataset import list_items
-from headstart.data.remote import hide, list_addresses, read_address, stream_store
+from headstart.data.remote import list_addresses, stream_store
 from headstart.errors import DatasetError, StorageError
 from headstart.store.job import write_features
 
@@ -49,14 +49,6 @@ def table(folder: Path, rows: list[str]) -> Path:
     path = folder / "photos.csv"
     path.write_text("\n".join(["path,label", *rows]))
     return path
-
-
-def test_what_an_address_is() -> None:
-    assert read_address(Path("s3://bucket/photos")) == "s3://bucket/photos"
-    assert read_address("S3:/bucket/photos") == "s3://bucket/photos"
-    assert read_address("photos/s3") is None
-    assert read_address("C:/photos") is None
-    assert hide("https://me:secret@host/a.jpg?key=secret") == "https://host/a.jpg"
 
 
 def test_a_store_is_listed_as_a_folder_is(tiny: Path, tmp_path: Path) -> None:

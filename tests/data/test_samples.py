@@ -1,46 +1,16 @@
 """Many images in a file: archives of samples (WebDataset) and Parquet, unpacked and streamed."""
 
-import io
 import json
-import tarfile
 from pathlib import Path
 
 import pytest
+from packed import picture, samples, write_tar
 
 from headstart.data.containers import read_parquet_images, read_tar
 from headstart.data.dataset import images_in, load
 from headstart.data.samples import expand, is_sampled, read_classes
 from headstart.data.source import stream_items
 from headstart.errors import DatasetError
-
-
-def picture(number: int) -> bytes:
-    """A small image, each number's of its own."""
-    import numpy as np
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(file, "PNG")
-    return file.getvalue()
-
-
-def write_tar(path: Path, members: dict[str, bytes | str], mode: str = "w") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
-        for name, text in members.items():
-            data = text.encode() if isinstance(text, str) else text
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
-
-
-def samples(count: int, start: int = 0) -> dict[str, bytes | str]:
-    """Images with a number each beside them."""
-    members: dict[str, bytes | str] = {}
-    for n in range(start, start + count):
-        members |= {f"{n:06}.cls": str(n % 2), f"{n:06}.png": picture(n)}
-    return members
 
 
 def stream(path: Path, **options: str) -> list[tuple[str, str, str | None, str | None]]:

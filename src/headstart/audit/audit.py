@@ -90,7 +90,7 @@ def audit(
     source = settle(source)
     with progress.stage("dataset"):
         dataset = load(source, validation_fraction=chosen.validation_fraction, seed=chosen.seed,
-                       groups=chosen.groups)  # fmt: skip
+                       groups=chosen.groups, progress=progress)  # fmt: skip
     for warning in dataset.warnings:
         progress.warn(warning)
     with progress.stage("features", len(dataset.items), "images"):

@@ -11,9 +11,12 @@ from headstart.cli.usage import parse_number, whole
 
 
 def parse_path(text: str | Path) -> Path:
-    """A path as it was typed. An empty word is refused: it would mean the current folder, and
-    comes from a variable of the shell that is not set.
+    """A path as it was typed; an address without its keys, which are put away. An empty word is
+    refused: it would mean the current folder, and comes from a variable of the shell that is not
+    set.
     """
+    from headstart.data.address import to_place
+
     if not str(text).strip():
         raise typer.BadParameter(
             "expected a file or folder, found an empty name. Type: its path, or . for this folder"
@@ -22,7 +25,15 @@ def parse_path(text: str | Path) -> Path:
         os.fsencode(text)
     except UnicodeEncodeError:
         raise typer.BadParameter(f"expected a name that files can have, found {text!r}") from None
-    return Path(text)
+    return to_place(text)
+
+
+def hide_keys(source: str) -> str:
+    """A source as it was typed; an address without its keys, which are put away."""
+    from headstart.data.address import put_keys_away, read_address
+
+    address = read_address(source)
+    return source if address is None else put_keys_away(address)
 
 
 def parse_as(*suffixes: str) -> Callable[[str | Path], Path]:

@@ -25,6 +25,7 @@ from headstart.cli.options import (
     Strict,
     Tta,
     Verbose,
+    hide_keys,
     parse_path,
     parse_share,
 )
@@ -127,7 +128,7 @@ def predict(
     """Say which class each image belongs to. Exit code 1 if an image could not be used."""
     from headstart.classifier import load
     from headstart.data.source import STANDARD_INPUT
-    from headstart.errors import HeadstartError
+    from headstart.errors import HeadstartError, StorageError
     from headstart.predictions.flow import predict_into
     from headstart.predictions.folders import Sorter
     from headstart.predictions.once import Done
@@ -136,7 +137,7 @@ def predict(
     from headstart.predictions.summary import Summary
     from headstart.system.progress import Progress
 
-    sources = photos or []
+    sources = [hide_keys(source) for source in photos or []]
     if as_json:
         if form not in ("table", "jsonl"):
             raise HeadstartError(f"expected --json or --format {form}, found both. Type: one")
@@ -179,11 +180,12 @@ def predict(
         try:
             predict_into(output, ask, batches, done=done, tally=tally, also=also,
                          progress=progress)  # fmt: skip
-        except KeyboardInterrupt:  # the one end of what has none
-            if watch is None and camera is None:
-                if out is not None:
-                    tell(f"\n{tally.images:,} images are in {out}: to go on, type the same with "
-                         "--resume", to=sys.stderr)  # fmt: skip
+        except (KeyboardInterrupt, StorageError) as error:
+            endless = watch is not None or camera is not None
+            if out is not None and not endless:
+                tell(f"\n{tally.images:,} images are in {out}: to go on, type the same with "
+                     "--resume", to=sys.stderr)  # fmt: skip
+            if isinstance(error, StorageError) or not endless:  # else it is the one end there is
                 raise
     if explained is not None and explain is not None:
         count = explained.draw(run, explain)

@@ -36,11 +36,14 @@ def find_common(sources: Sequence[str]) -> str:
     """What the names of all images of folders, archives and files begin with, up to a slash; ""
     for patterns, and for tables and lists, whose names are their own.
     """
+    from headstart.data.address import hide, read_address
     from headstart.data.archive import is_archive
     from headstart.data.item import to_printable
     from headstart.data.source import LISTS, STANDARD_INPUT, is_pattern
     from headstart.data.table import TABLES
 
+    if any(map(read_address, sources)):
+        return f"{hide(sources[0])}/" if len(sources) == 1 else ""
     places = []
     for source in sources:
         path = Path(os.path.expanduser(source))

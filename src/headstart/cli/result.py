@@ -93,7 +93,7 @@ def _print_next(run: "Run", verbose: bool) -> None:
 def list_next(run: "Run") -> list[tuple[str, str]]:
     """One or two commands that fit the verdict, each with what it is for."""
     record, place = run.record, shlex.quote(str(run.folder))
-    source, verdict = shlex.quote(shorten_path(run.source.place)), run.verdict or ""
+    source, verdict = shlex.quote(shorten_path(str(run.source))), run.verdict or ""
     use = (f"headstart predict {place} NEW_PHOTOS", "what new photos show")
     groups = f" --groups {shlex.quote(run.recipe.groups)}" if run.recipe.groups else ""
     if record.get("stored"):  # the images, at which all else looks, are elsewhere

@@ -6,7 +6,6 @@ Classes travel by name.
 import difflib
 import hashlib
 import os
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +16,30 @@ from typing import Any
 
 import numpy as np
 
+from headstart.data.address import (
+    check_address,
+    file_name,
+    hide,
+    is_web,
+    parent,
+    read_address,
+    to_place,
+)
 from headstart.data.archive import CONTENT, Unpacked, is_archive, is_kept, reopen, unpack
+from headstart.data.bring import bring, bring_listed, find_brought
 from headstart.data.cells import TABLE
 from headstart.data.decisions import NAME as DECISIONS
 from headstart.data.decisions import apply_decisions, decisions_file, read_decisions
-from headstart.data.folder import ARRANGE, entries_in, files_in, folder_items, refuse_run
+from headstart.data.folder import (
+    ARRANGE,
+    entries_in,
+    files_in,
+    folder_items,
+    is_candidate,
+    refuse_run,
+)
 from headstart.data.given import Source, check_named, settle
-from headstart.data.item import HASH_BYTES, Item, list_first, natural_key, to_printable
+from headstart.data.item import HASH_BYTES, Item, change_item, list_first, natural_key, to_printable
 from headstart.data.parquet import (
     find_features,
     find_shards,
@@ -31,7 +47,7 @@ from headstart.data.parquet import (
     is_parquet,
     unpack_shards,
 )
-from headstart.data.remote import ADDRESS
+from headstart.data.remote import ELSEWHERE, Remote, list_table
 from headstart.data.rows import Rows, find_repeated, list_column, list_contents, take
 from headstart.data.samples import find_tars, is_braced, unpack_samples
 from headstart.data.split import (
@@ -45,6 +61,7 @@ from headstart.data.split import (
 from headstart.data.table import TABLES, stream_paths, table_items
 from headstart.errors import DatasetError
 from headstart.metrics.task import MultiLabel, SingleLabel, Task
+from headstart.system.progress import Progress
 
 IN_MEMORY = Path("the images given in memory")  # what messages call their table
 
@@ -109,6 +126,7 @@ def load(
     seed: int = 0,
     split: bool = True,
     groups: str | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
     """The labelled images in a folder, table or archive.
 
@@ -120,25 +138,29 @@ def load(
     groups: a column
     of the table, or a regular expression on the images' names whose first group (or whole match)
     is the group; then whole groups are split. What a person has decided about single images
-    (see decisions) holds.
+    (see decisions) holds. What lies at an address is brought here, as `progress` is told.
     Raises DatasetError if there is nothing to learn from, saying how images are to be arranged.
     """
     source = settle(source)
-    items, kept, warnings = gather(source, groups)
+    items, kept, warnings = gather(source, groups, progress)
     hash_all(items)
     return arrange(
-        items, resolve_source(source.place), validation_fraction=validation_fraction, seed=seed,
+        items, source.place, validation_fraction=validation_fraction, seed=seed,
         split=split, groups=groups, kept=kept, before=warnings,
     )  # fmt: skip
 
 
-def gather(source: Source, groups: str | None) -> tuple[list[Item], list[Item], list[str]]:
+def gather(
+    source: Source, groups: str | None, progress: Progress | None = None
+) -> tuple[list[Item], list[Item], list[str]]:
     """The images in all places of a source, as a person has decided, those of them that are right,
-    and warnings; none is read. Raises DatasetError as `load` does.
+    and warnings; none is read, what lies at an address is brought here. Raises DatasetError as
+    `load` does.
     """
-    items, kept, warnings = _decide(resolve_source(source.place), groups)
+    progress = progress or Progress()
+    items, kept, warnings = _decide(source.place, groups, progress)
     for side, place in source.sides.items():
-        others, right, more = _decide(resolve_source(place), groups)
+        others, right, more = _decide(place, groups, progress)
         _check_side(side, items, source)
         items += _put(others, side)
         kept += right
@@ -148,7 +170,7 @@ def gather(source: Source, groups: str | None) -> tuple[list[Item], list[Item], 
 
 def arrange(
     items: Sequence[Item],
-    path: Path,
+    path: object,
     *,
     validation_fraction: float,
     seed: int,
@@ -183,15 +205,23 @@ def arrange(
 
 
 def list_items(source: Any, groups: str | None = None) -> list[Item]:
-    """The images as `load` finds and names them, with their labels; none is read.
+    """The images as `load` finds and names them, with their labels; none is read. Of an address
+    those that had been brought from there: nobody is asked.
 
     Raises DatasetError as `load` does.
     """
     source = settle(source)
-    items, _ = _list(resolve_source(source.place), groups)
+    items, _ = _list_here(source.place, groups)
     for side, place in source.sides.items():
-        items += _put(_list(resolve_source(place), groups)[0], side)
+        items += _put(_list_here(place, groups)[0], side)
     return items
+
+
+def _list_here(place: Path, groups: str | None) -> tuple[list[Item], list[str]]:
+    address = read_address(place)
+    if address is None:
+        return _list(resolve_source(place), groups)
+    return _list_brought(address, *find_brought(address), groups)
 
 
 def _put(items: Iterable[Item], side: str) -> list[Item]:
@@ -208,9 +238,16 @@ def _check_side(side: str, items: Sequence[Item], source: Source) -> None:
         )
 
 
-def _decide(path: Path, groups: str | None) -> tuple[list[Item], list[Item], list[str]]:
+def _decide(
+    place: Path, groups: str | None, progress: Progress
+) -> tuple[list[Item], list[Item], list[str]]:
     """The images in one place, as a person has decided, those that are right, and warnings."""
-    items, warnings = _list(path, groups)
+    path = resolve_source(place)
+    if (address := read_address(place)) is not None:
+        unpacked, path = bring(address, progress)
+        items, warnings = _list_brought(address, unpacked, path, groups, progress)
+    else:
+        items, warnings = _list(path, groups, progress)
     if not items and find_features(path):
         raise DatasetError(
             f"expected images in {path}, found features of them, on which headstart train alone "
@@ -225,8 +262,34 @@ def _decide(path: Path, groups: str | None) -> tuple[list[Item], list[Item], lis
     return items, kept, [*warnings, *more]
 
 
-def _list(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
-    """The images as they lie in a folder, table or archive, and warnings."""
+def _list_brought(
+    address: str,
+    brought: Unpacked,
+    path: Path,
+    groups: str | None,
+    progress: Progress | None = None,
+) -> tuple[list[Item], list[str]]:
+    """The same of what was brought from an address and lies in `path` now."""
+    try:
+        items, warnings = _list(path, groups, progress, below=parent(address))
+    except DatasetError as error:
+        raise DatasetError(str(error).replace(str(path), hide(address))) from error
+    warnings = [warning.replace(str(path), hide(address)) for warning in warnings]
+    if brought.left_out:
+        warnings.append(
+            f"{len(brought.left_out):,} files at {hide(address)} are gone, or have names that no "
+            f"file here can have, and are left out: {list_first(brought.left_out)}"
+        )
+    held = [replace(item, hold=brought.hold) if item.hold is None else item for item in items]
+    return held, warnings
+
+
+def _list(
+    path: Path, groups: str | None, progress: Progress | None = None, below: str | None = None
+) -> tuple[list[Item], list[str]]:
+    """The images as they lie in a folder, table or archive, and warnings; those that a table names
+    by their addresses once they are brought. below: the address that its other paths begin at.
+    """
     sampled = not path.is_dir() and find_tars(path)
     unpacked = unpack(path) if is_archive(path) and not sampled else Unpacked(path, None)
     table = None if sampled else _table(unpacked.folder, path)
@@ -236,7 +299,10 @@ def _list(path: Path, groups: str | None) -> tuple[list[Item], list[str]]:
         told = IN_MEMORY if path.name == TABLE else path
         items, warnings = table_items(cells.folder / TABLE, groups, told=told)
     elif table:
-        items, warnings = table_items(table, groups)
+        items, warnings = list_table(table, groups, below if table == path else None)
+        if any(isinstance(item, Remote) for item in items):
+            items, more = bring_listed(table, items, progress or Progress())
+            warnings += more
     if unpacked.again:
         warnings.append(f"unpacked again, for files of it were gone or changed: {path}")
     if unpacked.left_out:
@@ -285,6 +351,9 @@ def images_in(sources: Iterable[str | Path]) -> list[Item]:
     items: list[Item] = []
     for source in sources:
         path = resolve_source(source)
+        if address := read_address(path):
+            items += _images_at(address)
+            continue
         refuse_run(path)
         if is_archive(path):
             unpacked = unpack(path)
@@ -300,23 +369,24 @@ def images_in(sources: Iterable[str | Path]) -> list[Item]:
     return items
 
 
+def _images_at(address: str) -> list[Item]:
+    """The images at an address, brought here and named by it."""
+    if is_web(address) and is_candidate(Path(file_name(address))):
+        return [Remote(ELSEWHERE, hide(address), address=address).bring()]
+    brought, path = bring(address, Progress())
+    items = images_in([path])
+    return [change_item(item, name=item.name.replace(str(path), hide(address), 1),
+                        hold=item.hold or brought.hold) for item in items]  # fmt: skip
+
+
 def resolve_source(source: str | Path) -> Path:
-    """The place of a source. Raises DatasetError if nothing is there, naming what is near, and for
-    the address of one on a network.
+    """The place of a source; an address as it is. Raises DatasetError if nothing is there, naming
+    what is near, and for an address of no store.
     """
     check_named(source)
-    if found := ADDRESS.match(str(source)):
-        address = f"{found[1]}://{found[2]}"
-        advice = (
-            "Bring it here with the program of its store and give its place, or type: headstart "
-            f"features {shlex.quote(address)} --out DIR, on which headstart train works"
-        )
-        if found[1].lower() in ("http", "https"):
-            advice = f"Nothing is fetched unasked. Type: headstart fetch {shlex.quote(address)}"
-        raise DatasetError(
-            "expected a folder, table or archive on this computer, found the address "
-            f"{address}. {advice}"
-        )
+    if address := read_address(source):
+        check_address(address)
+        return to_place(source)
     path = Path(os.path.expanduser(source))  # which leaves an unknown "~name" as it is
     if path.exists() or is_braced(path):
         return path
@@ -375,7 +445,7 @@ def _task(items: Sequence[Item]) -> Task:
 
 
 def _check(
-    items: Sequence[Item], classes: tuple[str, ...], path: Path, before: Sequence[str]
+    items: Sequence[Item], classes: tuple[str, ...], path: object, before: Sequence[str]
 ) -> list[str]:
     """Errors and warnings about labels. before: what has been found, which may explain an error."""
     if len(classes) < 2:

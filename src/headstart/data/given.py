@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart.data.address import file_name, read_address, to_place
 from headstart.data.archive import keep_unpacked
 from headstart.data.cells import (
     CALLED,
@@ -71,8 +72,8 @@ class Source:
 
     def resolve(self) -> "Source":
         """The same places, named from the root."""
-        sides = {side: place.resolve() for side, place in self.sides.items()}
-        return Source(self.place.resolve(), **sides, holds=self.holds)
+        sides = {side: _resolve(place) for side, place in self.sides.items()}
+        return Source(_resolve(self.place), **sides, holds=self.holds)
 
     def to_dict(self) -> dict[str, str]:
         """As a run notes it: what can be found again from any folder."""
@@ -85,9 +86,19 @@ class Source:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "Source":
         """What a run has noted."""
-        validation, test = (Path(record[side]) if record.get(side) else None
+        validation, test = (to_place(record[side]) if record.get(side) else None
                             for side in ("validation", "test"))  # fmt: skip
-        return cls(Path(record["source"]), validation, test)
+        return cls(to_place(record["source"]), validation, test)
+
+
+def name_place(place: str | os.PathLike[str]) -> str:
+    """What a place is called, without the folders that it is in."""
+    address = read_address(os.fspath(place))
+    return Path(place).name if address is None else file_name(address)
+
+
+def _resolve(place: Path) -> Path:
+    return place if read_address(place) else place.resolve()
 
 
 def settle(source: Any, labels: Any = None, validation: Any = None, test: Any = None) -> Source:
@@ -148,7 +159,7 @@ def _settle(source: Any, labels: Any) -> Source:
                 "whose folders or table have the labels. Type: it without labels="
             )
         check_named(source)
-        return Source(Path(source))
+        return Source(to_place(source))
     rows = _list_rows(source, labels)
     if next(iter(rows), None) is None:
         raise DatasetError(f"expected images, found none. Give {KINDS}")

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from headstart.data.address import read_address
 from headstart.data.archive import is_archive
 from headstart.data.dataset import gather, resolve_source
 from headstart.data.decisions import decisions_file
 from headstart.data.folder import stream_folder
 from headstart.data.given import settle
 from headstart.data.item import Item
-from headstart.data.remote import list_addresses, read_address, stream_store
+from headstart.data.remote import list_addresses, stream_store
 from headstart.data.source import walk
 from headstart.data.split import stream_groups
 

@@ -64,9 +64,11 @@ def _damaged(path: object, error: Exception) -> DatasetError:
 
 
 # --- images in cells ----------------------------------------------------------------------
-def holds_images(path: Path) -> bool:
-    """Whether the cells of one of its columns are images. Raises as `read_rows` does."""
-    with _open(path) as file:
+def holds_images(source: Any) -> bool:
+    """Whether the cells of one of its columns are images. source: a path or an open file. Raises as
+    `read_rows` does.
+    """
+    with _open(source) as file:
         return _image_column(file.schema_arrow) is not None
 
 

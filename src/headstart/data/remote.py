@@ -4,15 +4,24 @@ pyarrow speaks with the stores (s3://, gs://, abfs://) and finds the credentials
 programs do; https:// is Python's own. Nothing of an address but the name of an image is kept.
 """
 
-import re
-import urllib.error
-import urllib.request
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from headstart.data.address import (
+    AZURE,
+    STORES,
+    clean,
+    hide,
+    is_web,
+    join,
+    read_address,
+    unescape,
+    with_keys,
+)
 from headstart.data.folder import ARRANGE, PASSED_OVER, is_candidate
 from headstart.data.item import (
     Held,
@@ -23,16 +32,13 @@ from headstart.data.item import (
     to_printable,
 )
 from headstart.data.split import SPLIT_NAMES
-from headstart.data.table import TABLES, read_table, table_items
+from headstart.data.table import TABLES, is_file, stream_paths, table_items
+from headstart.data.web import fetch_web
 from headstart.errors import DatasetError, MissingExtra, StorageError
 from headstart.images.size import MOST_FILE
 from headstart.system.files import Unreadable, too_large
 
-ADDRESS = re.compile(r"([a-z][a-z0-9+]+):/+(.+)", re.IGNORECASE)  # Path makes one slash of two
-WEB = ("http", "https")
-STORES = ("s3", "gs", "gcs", "abfs", "abfss", "file")
 ELSEWHERE = Path("elsewhere")  # the path of what is at no place here
-TRIES, PATIENCE = 3, 60  # of a web server; seconds without an answer
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,9 @@ class Remote(Item):
         except Unreadable:
             raise
         except OSError as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             told = StorageError(
-                f"expected to read {hide(self.address)}, found: {reason}. What is done is kept: "
-                "type the same command again"
+                f"expected to read {hide(self.address)}, found: {clean(error)}. What is done is "
+                "kept: type the same command again"
             )
             told.errno = error.errno
             raise told from error
@@ -82,39 +87,25 @@ class Remote(Item):
                     missing=missing)  # fmt: skip
 
 
-def read_address(source: object) -> str | None:
-    """The address that a source is; None for a place on this computer."""
-    found = ADDRESS.fullmatch(str(source)) if isinstance(source, str | Path) else None
-    return None if found is None else f"{found[1].lower()}://{found[2]}"
-
-
-def hide(address: str) -> str:
-    """The address as it may be shown: without what stands after a question mark or before an @,
-    where keys are written.
-    """
-    return re.sub(r"//[^/@]*@", "//", address).partition("?")[0]
-
-
 def stream_store(address: str) -> Iterator[Item]:
     """The images below an address, by class folders as in a folder here; the names of one folder
     are held at a time.
 
     Raises DatasetError where there are none, or the store cannot be asked; MissingExtra.
     """
-    scheme = address.partition(":")[0]
-    if scheme not in STORES:
+    address = with_keys(address)
+    if address.partition(":")[0] not in STORES:
         raise DatasetError(
             f"expected an address that begins with {', '.join(STORES[:-1])}, found "
             f"{hide(address)}. For single files, give a table with their addresses as paths"
         )
-    base, sign, query = address.partition("?")
     found = False
     for names, split in _class_folders(address):
         for name, label, state in names:
             found = True
             yield Remote(
                 ELSEWHERE, to_printable(name), (label,), split, state=state,
-                address=f"{base.rstrip('/')}/{name}{sign}{query}",
+                address=join(address, name),
             )  # fmt: skip
     if not found:
         raise DatasetError(f"expected images below {hide(address)}, found none. {ARRANGE}")
@@ -161,7 +152,7 @@ def _ask(files: Any, folder: str, address: str, *, recursive: bool = False) -> l
         return list(files.get_file_info(fs.FileSelector(folder, recursive=recursive)))
     except OSError as error:
         raise DatasetError(
-            f"expected to list {hide(address)}, found: {str(error).splitlines()[0]}. Check the "
+            f"expected to list {hide(address)}, found: {clean(error)}. Check the "
             "address, and that its credentials are where the store's own program finds them"
         ) from error
 
@@ -175,30 +166,52 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in PASSED_OVER
 
 
-def list_addresses(table: Path, groups: str | None) -> tuple[list[Item], list[str]] | None:
-    """The images of a table whose paths are addresses, and warnings; None for another source.
+def list_table(
+    table: Path, groups: str | None, below: str | None = None
+) -> tuple[list[Item], list[str]]:
+    """The images of a table, those at addresses as Remote, and warnings. below: the address that
+    its other paths begin at, if that is not its folder.
 
-    Raises DatasetError as `read_table` does.
+    Raises DatasetError as `table_items` does.
+    """
+    addresses: dict[Path, str] = {}
+
+    def is_there(path: Path, written: str) -> bool:
+        address = read_address(written)
+        if address is None and below is not None:
+            address = join(with_keys(below), written)
+        if address is not None:
+            addresses[path] = address
+        return address is not None or is_file(path)
+
+    items, warnings = table_items(table, groups, is_there=is_there)
+    named: dict[str, Item] = {}
+    for item in items:
+        address = addresses.get(item.path)
+        if address is not None:
+            item = Remote(ELSEWHERE, hide(item.name), item.labels, item.split, item.group,
+                          address=address)  # fmt: skip
+            while item.name in named:  # what tells them apart is not shown
+                item = replace(item, name=f"{hide(item.name)}#{len(named)}")
+        named[item.name] = item
+    return list(named.values()), warnings
+
+
+def list_addresses(table: Path, groups: str | None) -> tuple[list[Item], list[str]] | None:
+    """The images of a table of which some are at addresses, and warnings; None for another source.
+
+    Raises DatasetError as `table_items` does.
     """
     if table.suffix.lower() not in TABLES or not table.is_file():
         return None
-    written = {table.parent / row.path: row.path for row in read_table(table, groups)}
-    if not any(map(read_address, written.values())):
+    if not any(map(read_address, stream_paths(table))):
         return None
-    items, warnings = table_items(table, groups, is_there=lambda path: True)
-    remote: dict[str, Item] = {}
-    for item in items:
-        address = read_address(written[item.path]) or item.path.absolute().as_uri()
-        name = shown = hide(item.name)
-        while name in remote:  # what tells them apart is not shown
-            name = f"{shown}#{len(remote)}"
-        remote[name] = Remote(ELSEWHERE, name, item.labels, item.split, item.group, address=address)
-    return list(remote.values()), warnings
+    return list_table(table, groups)
 
 
 def _fetch(address: str) -> bytes:
-    if address.partition(":")[0] in WEB:
-        return _fetch_web(address)
+    if is_web(address):
+        return fetch_web(address, _take)
     files, path = open_address(address)
     with files.open_input_stream(path) as source:
         return _take(source)
@@ -211,45 +224,53 @@ def _take(source: Any) -> bytes:
     return data
 
 
-def _fetch_web(address: str) -> bytes:
-    for attempt in range(TRIES):
-        try:
-            with urllib.request.urlopen(address, timeout=PATIENCE) as source:
-                return _take(source)
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code in (404, 410):
-                raise FileNotFoundError(error.code, "no such image") from error
-            if attempt == TRIES - 1 or error.code < 500:
-                raise
-        except Unreadable:
-            raise
-        except OSError:
-            if attempt == TRIES - 1:
-                raise
-    raise AssertionError("never reached")
-
-
 def open_address(address: str) -> tuple[Any, str]:
-    """The store, opened once for each bucket, and the path in it."""
-    base, sign, query = address.partition("?")
+    """The store, opened once for each bucket, and the path in it. Raises MissingExtra, DatasetError
+    for the address of no store.
+    """
+    base, sign, query = with_keys(address).partition("?")
     scheme, _, rest = base.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme == "file":
-        return _open_store("file:///", ""), f"/{rest.lstrip('/')}"
-    return _open_store(f"{scheme}://{bucket}", sign + query), f"{bucket}/{key}".rstrip("/")
+        return _open_store("file:///", ""), f"/{unescape(rest).lstrip('/')}"
+    if scheme == "hf":
+        return _open_hub(), unescape(rest).rstrip("/")
+    if scheme == "az":
+        scheme, account = "abfs", os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")
+        bucket = f"{account}@{bucket}" if account and "@" not in bucket else bucket
+    files = _open_store(f"{scheme}://{bucket}", sign + query)
+    who, at, bucket = bucket.rpartition("@")
+    if scheme in AZURE and at and "." in bucket:  # the container stands before a host's name
+        bucket = who.partition(":")[0]
+    return files, f"{bucket}/{unescape(key)}".rstrip("/")
 
 
 @lru_cache(maxsize=64)
 def _open_store(bucket: str, query: str) -> Any:
-    try:
-        import pyarrow.fs as fs
-    except ImportError as error:
-        raise MissingExtra("reading from a store on a network", "parquet") from error
+    fs = _import_fs()
     try:
         return fs.FileSystem.from_uri(f"{bucket}{query}")[0]
     except ValueError as error:  # pyarrow's own
         raise DatasetError(
             f"expected an address of {', '.join(STORES[:-1])}, found {hide(bucket)}: "
-            f"{str(error).splitlines()[0]}. Correct it"
+            f"{clean(error)}. Correct it"
         ) from error
+
+
+@lru_cache(maxsize=1)
+def _open_hub() -> Any:
+    """Hugging Face's data sets, as pyarrow sees a store."""
+    fs = _import_fs()
+    try:
+        from huggingface_hub import HfFileSystem
+    except ImportError as error:
+        raise MissingExtra("reading from hf://", "hub") from error
+    return fs.PyFileSystem(fs.FSSpecHandler(HfFileSystem()))
+
+
+def _import_fs() -> Any:
+    try:
+        import pyarrow.fs as fs
+    except ImportError as error:
+        raise MissingExtra("reading from a store on a network", "parquet") from error
+    return fs

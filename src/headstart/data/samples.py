@@ -3,13 +3,13 @@ it (`1.jpg`, `1.cls`).
 """
 
 import json
-import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from headstart.data.address import RANGE, expand
 from headstart.data.archive import (
     Member,
     Unpacked,
@@ -33,28 +33,11 @@ IMAGES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".t
           ".avif", ".heic", ".heif", ".ppm", ".pgm", ".pbm", ".pnm"}  # fmt: skip
 LONGEST = 200  # letters of a .txt that is a label; longer ones are descriptions
 NO_ROOM = f"larger than {MOST_FILE // 2**20:,} MB"
-RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 
 Names = Mapping[str, str]  # what numbers stand for: {"0": "ants"}
 
 
 # --- which archives -----------------------------------------------------------------------
-def expand(pattern: str) -> list[str]:
-    """The names that one with braces stands for, as a shell has it: `photos-{000..099}.tar`."""
-    found = RANGE.search(pattern)
-    if found is None:
-        return [pattern]
-    first, last, words = found.groups()
-    if words is None:
-        step = 1 if int(first) <= int(last) else -1
-        width = len(first) if len(first) == len(last) or first.startswith("0") else 1
-        parts = [f"{n:0{width}}" for n in range(int(first), int(last) + step, step)]
-    else:
-        parts = words.split(",")
-    start, end = pattern[: found.start()], pattern[found.end() :]
-    return [start + part + rest for part in parts for rest in expand(end)]
-
-
 def is_tar(name: str) -> bool:
     """Whether a name says so."""
     return name.lower().endswith(SUFFIXES)

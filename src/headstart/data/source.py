@@ -1,8 +1,8 @@
 """Images without end: what is to be predicted, listed as it is asked for and never all at once.
 
 A source is an image, a folder, a pattern (`photos/**/*.jpg`), an archive, several tar archives
-(`photos-{000..099}.tar`), a table with a column of paths, a text file with a path a line, or "-"
-for such lines on standard input.
+(`photos-{000..099}.tar`), a table with a column of paths, a text file with a path a line, "-" for
+such lines on standard input, or the address of any of these.
 """
 
 import os
@@ -10,18 +10,35 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatch
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from headstart.data.address import (
+    check_address,
+    expand_address,
+    file_name,
+    hide,
+    is_web,
+    join,
+    parent,
+    put_keys_away,
+    read_address,
+    to_place,
+    with_keys,
+)
 from headstart.data.archive import is_archive, unpack
-from headstart.data.containers import read_tar
-from headstart.data.dataset import cell_items, resolve_source, unpack_cells
+from headstart.data.bring import bring
+from headstart.data.containers import read_parquet_images, read_tar
+from headstart.data.dataset import cell_items, images_in, resolve_source, unpack_cells
+from headstart.data.elsewhere import open_file, open_stream, told, walk_address
 from headstart.data.folder import PASSED_OVER, cannot_list, is_candidate
 from headstart.data.item import Item, natural_key, to_printable
-from headstart.data.parquet import SUFFIX
-from headstart.data.samples import find_tars, is_braced
+from headstart.data.parquet import SUFFIX, holds_images
+from headstart.data.remote import ELSEWHERE, Remote
+from headstart.data.samples import find_tars, is_braced, is_tar
 from headstart.data.table import TABLES, stream_paths
 from headstart.system.files import BLOCK
+from headstart.system.progress import Progress
 
 LISTS = {".txt", ".list"}
 STANDARD_INPUT = "-"
@@ -39,7 +56,10 @@ def stream_items(sources: Iterable[str | Path], given: BinaryIO | None = None) -
     that is met.
     """
     for source in sources:
-        if str(source) == STANDARD_INPUT:
+        if address := read_address(source):
+            check_address(address)
+            yield from stream_address(put_keys_away(address))
+        elif str(source) == STANDARD_INPUT:
             yield from _listed(given or sys.stdin.buffer, Path())
         elif is_pattern(source):
             yield from match(Path(source))
@@ -69,7 +89,7 @@ def _stream(path: Path) -> Iterator[Item]:
         yield from cell_items(cells, path)
     elif suffix in TABLES:
         for cell in stream_paths(path):
-            yield Item(path.parent / cell, to_printable(cell))
+            yield _named(cell, path.parent)
     elif suffix in LISTS:
         with path.open("rb") as lines:
             yield from _listed(lines, path.parent)
@@ -130,6 +150,60 @@ def _scan(folder: Path, wanted: Callable[[str], bool]) -> Iterator[os.DirEntry[s
                 yield from entries
     except OSError as error:
         raise cannot_list(folder, error) from error
+
+
+# --- addresses ----------------------------------------------------------------------------
+def stream_address(address: str) -> Iterator[Item]:
+    """The images at an address, of which no more is brought here than is asked for: one file, all
+    below a folder, those in a tar archive, those in the cells of Parquet, those that a table or a
+    list names. Braces stand for several archives.
+
+    A zip is brought into the cache folder first, and a table. Raises DatasetError where there is
+    nothing, StorageError where a store cannot be reached half-way.
+    """
+    if len(names := expand_address(address)) > 1:
+        for one in names:
+            yield from stream_address(one)
+        return
+    name = file_name(address).lower()
+    suffix = PurePosixPath(name).suffix
+    if is_tar(name):
+        with told(address), open_stream(address) as file:
+            yield from read_tar(file, hide(address))
+    elif suffix in LISTS:
+        with told(address), open_stream(address) as lines:
+            yield from _listed(lines, Path(), parent(address))
+    elif suffix == SUFFIX and not is_web(address) and _holds_images(address):
+        with told(address), open_file(address) as file:
+            yield from read_parquet_images(file, hide(address))
+    elif suffix in TABLES:
+        kept = bring(address, Progress())  # as long as it is held
+        for cell in stream_paths(kept[1]):
+            yield _named(cell, Path(), parent(address))
+    elif name.endswith(".zip"):
+        yield from images_in([to_place(address)])
+    elif is_web(address):
+        yield Remote(ELSEWHERE, to_printable(hide(address)), address=with_keys(address))
+    else:
+        yield from _stream_store(address)
+
+
+def _holds_images(address: str) -> bool:
+    with told(address), open_file(address) as file:
+        return holds_images(file)
+
+
+def _stream_store(address: str) -> Iterator[Item]:
+    """A file, or all below a folder: the images, or where there is none its archives."""
+    shards, some = [], False
+    for one in walk_address(address):
+        if is_candidate(Path(file_name(one))):
+            some = True
+            yield Remote(ELSEWHERE, to_printable(hide(one)), address=with_keys(one))
+        elif is_tar(file_name(one)) or file_name(one).lower().endswith(SUFFIX):
+            shards.append(one)
+    for one in [] if some else shards:
+        yield from stream_address(one)
 
 
 # --- patterns -----------------------------------------------------------------------------
@@ -222,12 +296,24 @@ def _match(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
 
 
 # --- lists --------------------------------------------------------------------------------
-def _listed(file: BinaryIO, base: Path) -> Iterator[Item]:
-    """A path a line; lines end with a zero where the first block has one (`find -print0`)."""
+def _named(name: str, base: Path, below: str | None = None) -> Item:
+    """What a table or list names. base: the folder, below: the address that its paths begin at."""
+    address = read_address(name)
+    if address is None and below is not None:
+        address = join(below, name)
+    if address is not None:
+        return Remote(ELSEWHERE, to_printable(hide(address)), address=with_keys(address))
+    return Item(base / os.path.expanduser(name), to_printable(name))
+
+
+def _listed(file: BinaryIO, base: Path, below: str | None = None) -> Iterator[Item]:
+    """A path or address a line; lines end with a zero where the first block has one
+    (`find -print0`).
+    """
     for line in _split(file):
         name = os.fsdecode(line)
         if name.strip():
-            yield Item(base / os.path.expanduser(name), to_printable(name))
+            yield _named(name, base, below)
 
 
 def _split(file: BinaryIO) -> Iterator[bytes]:

@@ -208,11 +208,11 @@ def table_items(
     path: Path,
     groups: str | None,
     told: Path | None = None,
-    is_there: Callable[[Path], bool] | None = None,
+    is_there: Callable[[Path, str], bool] | None = None,
 ) -> tuple[list[Item], list[str]]:
     """The images of a table and what the user should know. groups: a column, or something else.
-    told: what messages call the table. is_there: whether there is an image in a place, by default
-    whether there is a file.
+    told: what messages call the table. is_there: whether there is an image in a place, of which the
+    table writes so; by default whether there is a file.
 
     Raises DatasetError as `read_table` does, for a split that there is not, and where no file is.
     """
@@ -230,7 +230,7 @@ def table_items(
         if row.unlabelled:
             continue
         file = folder / row.path
-        if not (is_there or _is_file)(file):
+        if not (is_there(file, row.path) if is_there else is_file(file)):
             missing.append(row.path)
             continue
         split = parse_split(row.split, f"line {row.line} of {path}") if row.split else None
@@ -267,7 +267,8 @@ def table_items(
     return items, warnings
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether there is one."""
     try:
         return path.is_file()
     except OSError:  # a name that no file system takes

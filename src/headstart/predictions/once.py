@@ -5,11 +5,13 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 import numpy as np
 
 from headstart.classifier import Prediction
 from headstart.data.item import Item
+from headstart.data.remote import Remote
 from headstart.predictions.frames import Frame
 from headstart.system.text import escape
 from headstart.system.threads import map_ahead
@@ -18,8 +20,8 @@ Ask = Callable[[Iterable[Item]], Iterator[Prediction]]
 
 REMEMBERED = 512  # contents whose answers are kept
 MOST_WAITING = 4096  # rows whose answers are known or under way and not yet given
-AHEAD = 8  # files or frames read before they are decoded
-READERS = 4  # threads that read ahead of the decoders
+AHEAD, READERS = 8, 4  # files or frames read before they are decoded; threads that read them
+AFAR = 32, 16  # the same of images on a network, where each is waited for
 
 
 @dataclass
@@ -38,7 +40,7 @@ def predict_once(ask: Ask, items: Iterable[Item]) -> Iterator[tuple[Item, Predic
     asked: deque[_Answer] = deque()
 
     def new(pool: ThreadPoolExecutor) -> Iterator[Item]:
-        for item, content in map_ahead(pool, _hash, items, AHEAD):
+        for item, content in map_ahead(pool, _read, items, ahead):
             answer = known.get(content) if content else None
             if content and answer and len(waiting) < MOST_WAITING:
                 known.move_to_end(content)
@@ -58,14 +60,19 @@ def predict_once(ask: Ask, items: Iterable[Item]) -> Iterator[tuple[Item, Predic
             item, _ = waiting.popleft()
             yield item, found if found.name == item.name else replace(found, name=item.name)
 
-    with ThreadPoolExecutor(READERS) as pool:
+    first = list(islice(items := iter(items), 1))
+    items = chain(first, items)
+    ahead, readers = AFAR if any(isinstance(item, Remote) for item in first) else (AHEAD, READERS)
+    with ThreadPoolExecutor(readers) as pool:
         for prediction in ask(new(pool)):
             asked.popleft().prediction = prediction
             yield from give()
         yield from give()
 
 
-def _hash(item: Item) -> tuple[Item, bytes | None]:
+def _read(item: Item) -> tuple[Item, bytes | None]:
+    """The image, brought here if it was elsewhere, and what stands for its content."""
+    item = item.bring()
     return item, None if isinstance(item, Frame) else item.content_hash
 
 

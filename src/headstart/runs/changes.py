@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from headstart.data.address import read_address
 from headstart.data.dataset import Dataset
 from headstart.data.given import Source
 from headstart.data.item import list_first, natural_key
@@ -183,7 +184,7 @@ def look_back(
 def check_there(run: Run) -> None:
     """Raises DatasetError where there is nothing in the place of the run's images any more."""
     gone = [place for place in (run.source.place, *run.source.sides.values())
-            if not place.exists()]  # fmt: skip
+            if read_address(place) is None and not place.exists()]  # fmt: skip
     if gone:
         recipe = shlex.quote(str(run.folder / RECIPE))
         raise DatasetError(

@@ -87,7 +87,7 @@ def evaluate_views(
     classifier = load_classifier(run)
     silence = classifier.silence(accuracy, reject)
     answered: dict[str, Answered] = {}
-    dataset = load(source, split=False)
+    dataset = load(source, split=False, progress=progress)
     unknown = [name for name in dataset.classes if name not in classifier.classes]
     if unknown:
         raise DatasetError(

@@ -36,7 +36,7 @@ from headstart.classifier import (
     load,
     resume_command,
 )
-from headstart.data.given import Source
+from headstart.data.given import Source, name_place
 from headstart.errors import ClassifierError, RecipeError, StorageError, cannot_read
 from headstart.heads.checkpoint import BEST, CHECKPOINT
 from headstart.metrics.classification import Metrics
@@ -271,7 +271,7 @@ def start(
 
     dataset: fingerprint of the images. choices: what the recipe had left open, for run.json.
     """
-    folder = _new_folder(source, out)
+    folder = _new_folder(source.resolve(), out)
     begun = {**source.to_dict(), "strict": strict, "dataset": dataset}
     with _claimed(folder):
         write_atomically(folder / RECIPE, recipe.to_toml().encode())
@@ -397,7 +397,7 @@ def _new_folder(source: "str | os.PathLike[str]", out: str | Path | None) -> Pat
         check_new(out)
         Path(out).mkdir(parents=True, exist_ok=True)
         return Path(out)
-    name = Path(source).resolve().name.split(".")[0] or "run"
+    name = name_place(source).split(".")[0] or "run"
     number = 1
     while True:
         folder = Path("runs") / f"{name}-{number}"

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.data.given import name_place
 from headstart.metrics.comparison import Comparison, adjust, compare_right
 from headstart.report.charts import Line, LineChart, Picture, Row, RowChart
 from headstart.runs import page_charts as charts
@@ -37,7 +38,7 @@ def name_training(
     """The same of a run that is not written yet. images: how many, by split."""
     counts = ", ".join(f"{images[split]:,} {split}" for split in ("train", "validation", "test")
                        if images.get(split))  # fmt: skip
-    return (f"{folder.name}, trained on {Path(source).name}: {counts} images of "
+    return (f"{folder.name}, trained on {name_place(source)}: {counts} images of "
             f"{len(classes):,} classes")  # fmt: skip
 
 

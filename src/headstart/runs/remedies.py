@@ -162,7 +162,7 @@ def remedies(
         base = base.changed(views=3)
     check_there(run)
     dataset = load(run.source, validation_fraction=base.validation_fraction,
-                   seed=base.seed, groups=base.groups)  # fmt: skip
+                   seed=base.seed, groups=base.groups, progress=progress)  # fmt: skip
     if since := check_same(run, dataset, base, changed=changed_data):
         progress.warn(f"since {run.folder}: {since}")
     if dataset.task.multilabel:

@@ -55,7 +55,7 @@ def read_dataset(
     with progress.stage("dataset"):
         dataset = store.read_dataset(recipe) if store is not None else load(
             source, validation_fraction=recipe.validation_fraction, seed=recipe.seed,
-            groups=recipe.groups,
+            groups=recipe.groups, progress=progress,
         )  # fmt: skip
     for warning in dataset.warnings:
         progress.warn(warning)

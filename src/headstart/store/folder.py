@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from headstart.data.remote import STORES, hide, open_address, read_address
+from headstart.data.address import STORES, hide, read_address
+from headstart.data.remote import open_address
 from headstart.errors import DatasetError, StorageError
 from headstart.system.atomic import cannot_write, write_atomically
 from headstart.system.lock import held_alone

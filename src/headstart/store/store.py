@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from headstart.data.address import STORES, read_address
 from headstart.data.dataset import Dataset, arrange
 from headstart.data.given import Source
 from headstart.data.item import Item, list_first
 from headstart.data.parquet import SUFFIX, find_features
-from headstart.data.remote import ELSEWHERE, STORES, read_address
+from headstart.data.remote import ELSEWHERE
 from headstart.data.rows import CONTENT, Coder, Rows, Table, Texts, find_repeated
 from headstart.errors import DatasetError, RecipeError
 from headstart.features.extract import Features, allocate

@@ -15,6 +15,7 @@ SETTLED = 2.0  # seconds after which a pace is worth telling
 ALIKE = ("images", "epochs", "steps", "%")  # units that take alike: what is left can be told
 TITLES = {  # of stages, as people call them
     "dataset": "reading the folder",
+    "bring": "bringing them here",
     "selection": "measuring what serves best",
     "extractor": "opening the network",
     "precision": "measuring whether 8 bits serve",
