@@ -27,7 +27,7 @@ ARROW: dict[str, set[str]] = {
     "saved": {"backbones", "heads", "features", "images", "system"},
     "classifier": {*LEFT, "abstention", "saved"} - {"errors", "backbones", "recipe"},
     "explain": {"classifier", "features", "heads", "images", "system"},
-    "predictions": {"classifier", "data", "images", "system"},
+    "predictions": {"classifier", "data", "images", "store", "system"},
     "serve": {"abstention", "classifier", "explain", "images", "system"},
     "store": {"backbones", "data", "features", "images", "recipe", "system"},
     "runs": {

@@ -25,7 +25,7 @@ from headstart.errors import BadImage, ClassifierError
 from headstart.features.engine import OpenVinoEngine
 from headstart.heads.head import Head
 from headstart.images import augment
-from headstart.images.geometry import Geometry, prepare, prepare_pixels
+from headstart.images.geometry import Geometry, draw_canary, prepare, prepare_pixels
 from headstart.metrics.task import MultiLabel, SingleLabel, Task
 from headstart.saved import folder as saved
 from headstart.system.threads import cores, map_ahead
@@ -299,6 +299,17 @@ class Classifier:
         for name, array in sorted(self.head.arrays().items()):
             content.update(name.encode() + np.ascontiguousarray(array).data)
         return content.hexdigest()[:24]
+
+    def canary(self) -> np.ndarray:
+        """(D + C,) features and probabilities of one fixed image, the latter alone where the graph
+        does not name its features: they change when what is said of images would.
+        """
+        try:
+            engine = self.engine(features=True)
+        except ClassifierError:
+            engine = self.engine()
+        (rows,) = engine.run_all([draw_canary(self.geometry)])
+        return np.concatenate(rows[::-1])
 
     def graph(self) -> Any:
         """An OpenVINO model of its own for who asks, from uint8 image to probabilities.

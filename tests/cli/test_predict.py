@@ -281,3 +281,39 @@ def test_what_all_names_begin_with(
     for file in ("new/a/1.jpg", "list.csv"):
         Path(file).touch()
     assert find_common(sources) == common
+
+
+def test_in_pieces(run: Path, tiny: Path, tmp_path: Path, call: Call) -> None:
+    pytest.importorskip("pyarrow", reason="pip install 'headstart[parquet]'")
+    photos = Path(shutil.copytree(tiny, tmp_path / "photos"))
+    (photos / "broken.jpg").write_bytes(b"no image")
+    done = call("predict", run, "photos", "--shard", "1/1", "--out", "labels")
+    assert done.code == 1
+    assert re.match(r"49 images, [\d,]+ a second: 1 file of labels\n", done.out)
+    assert "\n49 images: 24 blue, 24 red, 1 left out\n" in done.err
+    assert "Least sure:" in done.err
+    assert "1 of 49 images could not be used: their rows say why" in done.err
+    again = call("predict", run, "photos", "--shard", "1/1", "--out", "labels", "--json")
+    told = json.loads(again.out)
+    assert (again.code, told["images"], told["new"], told["failed"]) == (1, 49, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shard", "1/2"], "found none. Type: --out labels"),
+        (["--on", "ray", "--out", "labels.csv"], "found labels.csv. Type: --out labels"),
+        (["--shard", "3/2", "--out", "labels"], "expected --shard as 3/64"),
+        (
+            ["--shard", "1/2", "--out", "x", "--watch", "y", "--resume"],
+            "found --resume and --watch",
+        ),
+        (["--on", "spark", "--out", "x"], "found 'spark'. Type: --on ray"),
+    ],
+)
+def test_what_does_not_go_with_pieces(
+    run: Path, tiny: Path, call: Call, options: list[str], message: str
+) -> None:
+    done = call("predict", run, tiny, *options)
+    assert done.code == 2
+    assert message in " ".join(done.err.split())

@@ -3,7 +3,9 @@
 import pytest
 
 from headstart.classifier import NOT_SURE, Prediction
+from headstart.cli.predicted import describe
 from headstart.predictions.summary import MOST, NAMED, Summary, measure_sureness
+from headstart.system.json import dumps, loads
 
 
 def predicted(name: str, share: float, label: str = "bees", **more: object) -> Prediction:
@@ -50,3 +52,21 @@ def test_a_line_that_comes_again_is_named_once() -> None:
         summary.add(predicted("twice.jpg", 0.5))
     assert [prediction.name for prediction in summary.least_sure] == ["twice.jpg"]
     assert str(summary) == "3 images: 3 bees"
+
+
+def test_parts_come_to_the_same_as_the_whole() -> None:
+    several = {"labels": ("bees", "others")}
+    said = [predicted(f"{n}.jpg", 0.5 + (n * 7 % 20) / 50, **(several if n % 5 else {}))
+            for n in range(20)]  # fmt: skip
+    said += [Prediction("odd.jpg", None, {"bees": 0.6, "ants": 0.4}, silence=NOT_SURE)]
+    whole, merged = Summary(), Summary()
+    for start in (0, 6, 15):
+        part = Summary()
+        for prediction in said[start : {0: 6, 6: 15}.get(start)]:
+            whole.add(prediction)
+            part.add(prediction)
+        merged.merge(Summary.parse(loads(dumps(part.to_dict()).encode())))
+    assert (merged.images, merged.counts) == (whole.images, whole.counts)
+    assert [p.name for p in merged.least_sure] == [p.name for p in whole.least_sure]
+    assert merged.least_sure[0].silence == NOT_SURE
+    assert [describe(p) for p in merged.least_sure] == [describe(p) for p in whole.least_sure]

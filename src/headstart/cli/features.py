@@ -11,12 +11,14 @@ from headstart.cli.options import (
     Backbone,
     Cuts,
     Groups,
+    OnRay,
     Photos,
     PoolingKind,
     Precision,
     Quiet,
     RecipeName,
     Settings,
+    ShardOf,
     Size,
     Weights,
     collect_choices,
@@ -34,18 +36,11 @@ def features(
             "--to", "--out", metavar="DEST", help="Folder of the files, or address (s3://...)."
         ),
     ],
-    shard: Annotated[
-        str, typer.Option(metavar="K/N", help="Make the K-th of N parts, each by its own process.")
-    ] = "1/1",
+    shard: ShardOf = None,
     dtype: Annotated[
         str, typer.Option(metavar="TYPE", help="f32, or f16 in half the space.")
     ] = "f32",
-    on: Annotated[
-        str | None,
-        typer.Option(
-            "--on", metavar="ray|ray://HOST:PORT", help="Let a Ray cluster do it, or Ray here."
-        ),
-    ] = None,
+    on: OnRay = None,
     recipe: RecipeName = "quick",
     backbone: Backbone = None,
     weights: Weights = None,
@@ -73,7 +68,7 @@ def features(
     )  # fmt: skip
     progress = reporter(quiet, as_json)
     done = write_features(
-        photos, to, recipe, shard=shard, dtype=dtype, cache=not no_cache, on=on,
+        photos, to, recipe, shard=shard or "1/1", dtype=dtype, cache=not no_cache, on=on,
         progress=progress,
         **choices,
     )  # fmt: skip

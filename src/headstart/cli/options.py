@@ -74,6 +74,18 @@ RunFolder = Annotated[
     Path,
     typer.Argument(parser=parse_path, metavar="RUN", help="The folder that train printed."),
 ]
+OnRay = Annotated[
+    str | None,
+    typer.Option(
+        "--on", metavar="ray|ray://HOST:PORT", help="Let a Ray cluster do it, or Ray here."
+    ),
+]
+ShardOf = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", metavar="K/N", help="Make the K-th of N parts, each by its own process."
+    ),
+]
 RecipeName = Annotated[
     str, typer.Option("--recipe", metavar="RECIPE", help="A recipe's name or a TOML file.")
 ]

@@ -18,10 +18,12 @@ from headstart.cli.options import (
     Accuracy,
     AsJson,
     MaxDrop,
+    OnRay,
     Photos,
     Quiet,
     Reject,
     RunFolder,
+    ShardOf,
     Strict,
     Tta,
     Verbose,
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from headstart.classifier import Classifier, Prediction
     from headstart.data.item import Item
     from headstart.predictions.output import Output
-    from headstart.predictions.rows import Form
+    from headstart.predictions.rows import Asked, Form, Tally
 
 
 AHEAD = 1000  # images whose names tell how wide the printed table is
@@ -77,8 +79,9 @@ def predict(
         typer.Option(
             "--out",
             parser=parse_path,
-            metavar="FILE",
-            help="Write there as it goes: .csv, .jsonl or .parquet.",
+            metavar="FILE|DEST",
+            help="Write there as it goes: .csv, .jsonl or .parquet; with --on or --shard a folder "
+            "or address of Parquet files.",
         ),
     ] = None,
     resume: Annotated[
@@ -115,6 +118,8 @@ def predict(
     tta: Tta = 1,
     accuracy: Accuracy = None,
     reject: Reject = None,
+    on: OnRay = None,
+    shard: ShardOf = None,
     explain: Annotated[
         Path | None,
         typer.Option(
@@ -133,11 +138,19 @@ def predict(
     from headstart.predictions.folders import Sorter
     from headstart.predictions.once import Done
     from headstart.predictions.output import open_output
-    from headstart.predictions.rows import Form, Tally
+    from headstart.predictions.rows import Asked, Form, Tally
     from headstart.predictions.summary import Summary
     from headstart.system.progress import Progress
 
     sources = [hide_keys(source) for source in photos or []]
+    if on is not None or shard is not None:
+        passed_over = {"--format": form != "table", "--resume": resume, "--sort-into": sort_into,
+                       "--copy": copy, "--watch": watch, "--camera": camera is not None,
+                       "--explain": explain}  # fmt: skip
+        to = _check_pieces("--on" if on else "--shard", sources, out, passed_over)
+        question = Asked(top_k, tta, accuracy, reject)
+        _predict_pieces(run, sources, to, question, shard, on, as_json)
+        return
     if as_json:
         if form not in ("table", "jsonl"):
             raise HeadstartError(f"expected --json or --format {form}, found both. Type: one")
@@ -202,6 +215,57 @@ def predict(
                          to=sys.stderr)  # fmt: skip
     if asked:
         _tell_silence(classifier, accuracy, reject, tally.usable)
+    _tell_failed(tally)
+
+
+def _check_pieces(
+    option: str, sources: list[str], out: Path | None, passed_over: dict[str, Any]
+) -> Path:
+    """Where the files go. Raises HeadstartError for what many processes cannot do together."""
+    from headstart.data.remote import read_address
+    from headstart.errors import HeadstartError
+    from headstart.predictions.output import SUFFIXES
+
+    if not sources:
+        raise HeadstartError("expected PHOTOS, found none. Type: headstart predict RUN PHOTOS")
+    if wrong := [name for name, given in passed_over.items() if given]:
+        raise HeadstartError(
+            f"expected Parquet files in a folder alone with {option}, which a second command goes "
+            f"on with, found {' and '.join(wrong)}. Type: it without"
+        )
+    if out is None or (read_address(out) is None and out.suffix.lower() in SUFFIXES):
+        raise HeadstartError(
+            f"expected a folder or address for the files with {option}, found "
+            f"{out or 'none'}. Type: --out labels"
+        )
+    return out
+
+
+def _predict_pieces(
+    run: Path, sources: list[str], to: Path, asked: "Asked", shard: str | None, on: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    from headstart.classifier import load
+    from headstart.predictions.pieces import predict_pieces
+
+    progress, began = reporter(False, as_json), time.perf_counter()
+    done = predict_pieces(run, sources, to, asked, shard=shard or "1/1", on=on, progress=progress)
+    if as_json:
+        print_json({**done.to_dict(), "warnings": progress.warnings})
+    else:
+        kept, seconds = done.tally.images - done.new, time.perf_counter() - began
+        files = "1 file" if done.files == 1 else f"{done.files:,} files"
+        tell(f"{done.new:,} images{f' and {kept:,} before' if kept else ''}, "
+             f"{done.new / seconds:,.0f} a second: {files} of {done.folder}")  # fmt: skip
+        if done.summary.images > 1:
+            tell_summary(done.summary, Listed([], find_common(sources)))
+        if asked.accuracy is not None or asked.reject is not None:
+            _tell_silence(load(run), asked.accuracy, asked.reject, done.tally.usable)
+    _tell_failed(done.tally)
+
+
+def _tell_failed(tally: "Tally") -> None:
+    """Exit code 1 where an image could not be used."""
     if tally.failed:
         unusable = f"{tally.failed:,} of {tally.images:,} images could not be used"
         tell(f"{unusable}: their rows say why", to=sys.stderr)

@@ -70,6 +70,16 @@ def with_keys(address: str) -> str:
     return "/".join([*head.split("/", 3)[:3], *path]) + sign + query
 
 
+def list_keys() -> dict[str, str]:
+    """All keys put away here, for another process of the same job."""
+    return dict(_keys)
+
+
+def take_keys(keys: dict[str, str]) -> None:
+    """What `list_keys` gave in another process."""
+    _keys.update(keys)
+
+
 def _store(address: str) -> str:
     """The store that an address is in, by which its keys are known."""
     head, _, query = address.partition("?")

@@ -27,7 +27,7 @@ from headstart.errors import EngineError
 from headstart.features import engine as openvino_engine
 from headstart.features.engine import Engine
 from headstart.features.graph import RECORD, build, read
-from headstart.images.geometry import Geometry
+from headstart.images.geometry import Geometry, draw_canary
 from headstart.recipe import Recipe
 from headstart.system.lock import Hold, read_and_hold
 from headstart.system.places import cache_folder
@@ -84,11 +84,7 @@ class Extractor:
 
     def canary(self) -> np.ndarray:
         """The (D,) features of one fixed image: they change when the numbers would."""
-        rows, columns, channels = np.ogrid[: self.geometry.height, : self.geometry.width, :3]
-        image = ((rows * 7 + columns * 13 + channels * 61 + rows * columns // 11) % 256).astype(
-            np.uint8
-        )
-        (features,) = self.run([image])
+        (features,) = self.run([draw_canary(self.geometry)])
         return features
 
 

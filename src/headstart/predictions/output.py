@@ -232,14 +232,11 @@ class _JsonLines(_Text):
 
 
 # --- Parquet ------------------------------------------------------------------------------
-class _Parquet:
-    """Parts beside the file while it is written, each whole or not there; one file in the end."""
+class Table:
+    """Predictions as rows of Parquet. Raises MissingExtra where there is no pyarrow."""
 
-    def __init__(self, path: Path, form: Form) -> None:
-        self.path, self.form = path, form
-        self.parts = path.with_name(path.name + PARTS)
-        self.rows: list[list[Any]] = []
-        self.count = 0
+    def __init__(self, form: Form) -> None:
+        self.form = form
         try:
             import pyarrow
             import pyarrow.parquet
@@ -255,6 +252,33 @@ class _Parquet:
     def _kind(self, column: str) -> Any:
         numbers = column.startswith("probability_" if self.form.several else "probability")
         return self.arrow.float32() if numbers else self.arrow.string()
+
+    def cells(self, prediction: Prediction) -> list[Any]:
+        """Of one row."""
+        cells = self.form.cells(prediction)
+        if self.form.several:
+            labels, shares = prediction.labels, prediction.probabilities
+            cells.append(None if labels is None else list(labels))
+            cells.append(None if labels is None else [shares[label] for label in labels])
+        return [escape(c) if isinstance(c, str) else c for c in cells]
+
+    def build(self, rows: list[list[Any]]) -> Any:
+        """An arrow table of rows of cells."""
+        columns = [[row[k] for row in rows] for k in range(len(self.schema))]
+        arrays = [self.arrow.array(c, f.type) for c, f in zip(columns, self.schema, strict=True)]
+        return self.arrow.Table.from_arrays(arrays, schema=self.schema)
+
+
+class _Parquet:
+    """Parts beside the file while it is written, each whole or not there; one file in the end."""
+
+    def __init__(self, path: Path, form: Form) -> None:
+        self.path = path
+        self.parts = path.with_name(path.name + PARTS)
+        self.rows: list[list[Any]] = []
+        self.count = 0
+        self.table = Table(form)
+        self.arrow, self.schema = self.table.arrow, self.table.schema
 
     def exists(self) -> bool:
         return self.path.exists() or self.parts.exists()
@@ -300,12 +324,7 @@ class _Parquet:
             self.count = 1
 
     def write(self, prediction: Prediction) -> None:
-        cells = self.form.cells(prediction)
-        if self.form.several:
-            labels, shares = prediction.labels, prediction.probabilities
-            cells.append(None if labels is None else list(labels))
-            cells.append(None if labels is None else [shares[label] for label in labels])
-        self.rows.append([escape(c) if isinstance(c, str) else c for c in cells])
+        self.rows.append(self.table.cells(prediction))
         if len(self.rows) >= PART:
             self._write_part()
 
@@ -315,12 +334,8 @@ class _Parquet:
     def _write_part(self) -> None:
         if not self.rows:
             return
-        columns = [list(column) for column in zip(*self.rows, strict=True)]
-        arrays = [self.arrow.array(c, f.type) for c, f in zip(columns, self.schema, strict=True)]
         with file_atomically(self.parts / _name_part(self.count)) as temporary:
-            self.arrow.parquet.write_table(
-                self.arrow.Table.from_arrays(arrays, schema=self.schema), temporary
-            )
+            self.arrow.parquet.write_table(self.table.build(self.rows), temporary)
         self.count += 1
         self.rows = []
 
@@ -350,3 +365,4 @@ def _name_part(number: int) -> str:
 _KINDS: dict[str, Any] = {
     ".csv": _Csv, ".jsonl": _JsonLines, ".ndjson": _JsonLines, ".parquet": _Parquet
 }  # fmt: skip
+SUFFIXES = tuple(_KINDS)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from headstart.classifier import NONE_OF_THESE, NOT_SURE, Prediction
+from headstart.classifier import NONE_OF_THESE, NOT_SURE, Classifier, Prediction
 
 ANSWERED, FAILED = "answered", "failed"
 Row = tuple[str, str]  # an image's name, and what became of it: ANSWERED, FAILED, or its silence
@@ -70,6 +70,22 @@ class Form:
         told = {*(prediction.labels or ()), *dict(prediction.top(max(self.top_k, 1)))}
         row["probabilities"] = {k: v for k, v in prediction.probabilities.items() if k in told}
         return row
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a classifier, see `Classifier.predict`, and how many classes are named."""
+
+    top_k: int = 1
+    tta: int = 1
+    accuracy: float | None = None
+    reject: float | None = None
+
+    def form(self, classifier: Classifier) -> Form:
+        """Of the rows."""
+        silent = self.accuracy is not None or self.reject is not None
+        top_k = min(self.top_k, len(classifier.classes))
+        return Form(top_k, silent, classifier.task.multilabel)
 
 
 @dataclass

@@ -178,6 +178,15 @@ def read_footer(file: File) -> tuple[Header | None, int]:
         return None if about is None else Header.parse(about), opened.metadata.num_rows
 
 
+def read_note(file: File, key: bytes) -> bytes:
+    """What stands under that key of the file's metadata. Raises Damaged where nothing does."""
+    with _open(file) as opened:
+        note: bytes | None = (opened.schema_arrow.metadata or {}).get(key)
+    if note is None:
+        raise Damaged("no description of itself")
+    return note
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a file says of some of its rows beside the features. keys: (n,) 16 bytes each."""

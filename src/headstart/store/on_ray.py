@@ -13,9 +13,10 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from headstart.data.address import list_keys, take_keys
 from headstart.data.item import Held
 from headstart.data.remote import Remote
 from headstart.errors import (
@@ -135,10 +136,10 @@ def find_nodes(ray: Any, compute: Callable[[], Numbers]) -> list[Node]:
     """Every computer of the cluster, each asked what it computes."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    here = os.getcwd()
+    here = Surroundings.here()
 
     def ask() -> Numbers | str:
-        enter(here)
+        here.enter()
         try:
             return compute()
         except HeadstartError as error:
@@ -218,19 +219,35 @@ def _list(nodes: list[Node]) -> str:
     return ", ".join(node.name for node in nodes)
 
 
-def enter(here: str) -> None:
-    """Let paths be relative to the folder that the command was typed in, where there is one."""
-    with suppress(OSError):
-        os.chdir(here)
+@dataclass(frozen=True)
+class Surroundings:
+    """What a command is typed in: the folder that paths are relative to, and the keys that stood in
+    addresses.
+    """
+
+    folder: str
+    keys: dict[str, str] = field(repr=False)
+
+    @classmethod
+    def here(cls) -> "Surroundings":
+        """Of this process."""
+        return cls(os.getcwd(), list_keys())
+
+    def enter(self) -> None:
+        """Work in them, as far as this computer has the folder."""
+        take_keys(self.keys)
+        with suppress(OSError):
+            os.chdir(self.folder)
 
 
 # --- the work -----------------------------------------------------------------------------
 class Worker:
     """An actor that makes pieces. Raises EngineError where its processor computes otherwise."""
 
-    def __init__(self, job: Work, most: int, here: str = "") -> None:
+    def __init__(self, job: Work, most: int, here: Surroundings | None = None) -> None:
         limit_cores(most)
-        enter(here)
+        if here is not None:
+            here.enter()
         self.job = job
         self.make = job.open()
 
@@ -284,7 +301,7 @@ def make_on_ray(
         _source(data, job, missing), override_num_blocks=1, num_cpus=0, max_retries=3
     )
     made = pieces.map_batches(
-        Worker, batch_size=1, fn_constructor_args=(job, each, os.getcwd()), num_cpus=each,
+        Worker, batch_size=1, fn_constructor_args=(job, each, Surroundings.here()), num_cpus=each,
         memory=memory * 2**20, zero_copy_batch=True,
         compute=data.ActorPoolStrategy(min_size=1, initial_size=_count(nodes, each)),
         **({"label_selector": left_out} if left_out else {}),
@@ -319,10 +336,10 @@ def _source(data: Any, job: Work, missing: set[str]) -> Any:
             unknown = BlockMetadata(None, None, None, None)
             return [data.ReadTask(_list_blocks, unknown)]
 
-    here = os.getcwd()
+    here = Surroundings.here()
 
     def _list_blocks() -> Iterator[Any]:
-        enter(here)
+        here.enter()
         for piece in job.pieces():
             if piece.digest in missing:
                 yield pa.table({"piece": [pickle.dumps(_strip(piece))]})
