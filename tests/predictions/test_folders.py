@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from headstart.classifier import NONE_OF_THESE, NOT_SURE, Prediction
-from headstart.data.item import Item
+from headstart.data.item import Held, Item
 from headstart.errors import HeadstartError
 from headstart.predictions.folders import Sorter, name_folders
 
@@ -93,3 +93,16 @@ def test_copies_stay_as_they_are(tmp_path: Path) -> None:
     assert sorted(path.read_text() for path in folder.iterdir()) == ["new", "old"]
     assert (folder / "1.jpg").read_text() == "old"
     assert not (folder / "1.jpg").is_symlink()
+
+
+def test_what_came_over_a_network_is_copied(tmp_path: Path) -> None:
+    sorter = Sorter(tmp_path / "sorted", CLASSES)
+    first, second = (Held(Path("elsewhere"), "s3://bucket/new/1.jpg", data=data)
+                     for data in (b"1", b"2"))  # fmt: skip
+    for _ in range(2):
+        sorter.place(first, say("cats"))
+        sorter.place(second, say("cats"))
+    names = listed(tmp_path / "sorted")
+    assert len(names) == 2
+    assert names[1] == "cats/1.jpg"
+    assert (tmp_path / "sorted" / "cats" / "1.jpg").read_bytes() == b"1"

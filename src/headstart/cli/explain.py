@@ -144,7 +144,7 @@ def explain_all(
         if explanation.features is not None:
             near = neighbours.nearest(explanation.features) if neighbours else []
             if out is not None:
-                picture = out / _name_picture(item.path.stem, taken)
+                picture = out / _name_picture(Path(item.file_name).stem, taken)
                 _write_picture(picture, item, explanation, explainer.classifier, near)
         yield item, explanation, near, picture
 

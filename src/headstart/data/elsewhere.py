@@ -55,13 +55,34 @@ def list_files(address: str) -> tuple[list[Entry], bool]:
 
     info = _ask(address, files, top)
     if info.is_file and not address.partition("?")[0].endswith("/"):
-        return [_entry(file_name(address), address, info)], False
-    found = _ask(address, files, fs.FileSelector(top, recursive=True, allow_not_found=True))
-    entries = [_entry(name, join(address, name), one) for one in found
+        return [_entry(file_name(address), address, info, files)], False
+    if is_hub(address):
+        entries = _list_hub(address, files, top)
+    else:
+        found = _ask(address, files, fs.FileSelector(top, recursive=True, allow_not_found=True))
+        entries = [_entry(name, join(address, name), one, files) for one in found
                if one.is_file and (name := one.path[len(top) :].lstrip("/"))]  # fmt: skip
     if not entries:
         raise DatasetError(f"expected files at {hide(address)}, found none. {CHECK}")
     return sorted(entries, key=lambda entry: entry.name), True
+
+
+def is_hub(address: str) -> bool:
+    """Whether Hugging Face has it."""
+    return address.startswith("hf:")
+
+
+def _list_hub(address: str, files: Any, top: str) -> list[Entry]:
+    """All files below an address there."""
+    with _told_listing(address):
+        found = files.handler.fs.find(top, detail=True)
+    return [_hub_entry(name, join(address, name), info) for path, info in found.items()
+            if (name := path[len(top) :].lstrip("/"))]  # fmt: skip
+
+
+def _hub_entry(name: str, address: str, info: Any) -> Entry:
+    """It tells contents in the place of times."""
+    return Entry(name, address, info["size"], f"{info['size']} {info['blob_id']}")
 
 
 def walk_address(address: str) -> Iterator[str]:
@@ -93,8 +114,14 @@ def walk_address(address: str) -> Iterator[str]:
 
 
 def _ask(address: str, files: Any, what: Any) -> Any:
-    try:
+    with _told_listing(address):
         return files.get_file_info(what)
+
+
+@contextmanager
+def _told_listing(address: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError) as error:  # pyarrow's own are ValueErrors
         raise DatasetError(
             f"expected to list {hide(address)}, found: {clean(error)}. {CHECK}"
@@ -110,7 +137,9 @@ def _only(entries: list[Entry], is_folder: bool) -> Entry:
     return entries[0]
 
 
-def _entry(name: str, address: str, info: Any) -> Entry:
+def _entry(name: str, address: str, info: Any, files: Any) -> Entry:
+    if is_hub(address):
+        return _hub_entry(name, address, files.handler.fs.info(info.path))
     return Entry(name, address, info.size, f"{info.size} {info.mtime_ns}")
 
 

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,11 @@ class Item:
     def label(self) -> str:
         """The classes as one text, as tables write them ("a;b")."""
         return ";".join(self.labels)
+
+    @property
+    def file_name(self) -> str:
+        """What its file is called."""
+        return self.path.name
 
     def read(self) -> bytes:
         """The file's bytes. Raises OSError; also for what is no regular file, or one too large."""
@@ -88,6 +93,11 @@ class Held(Item):
 
     data: bytes | None = field(default=None, repr=False, kw_only=True)
     missing: str = field(default="no such image", kw_only=True)
+
+    @property
+    def file_name(self) -> str:
+        """The end of its name."""
+        return PurePosixPath(self.name).name
 
     def read(self) -> bytes:
         """The bytes. Raises OSError where there are none."""

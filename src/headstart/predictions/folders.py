@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.classifier import NONE_OF_THESE, NOT_SURE, Prediction
-from headstart.data.item import Item
+from headstart.data.item import Held, Item
 from headstart.predictions.about import compare_about, write_about
 from headstart.system.atomic import cannot_write, sibling
 from headstart.system.text import shorten
@@ -65,22 +65,26 @@ class Sorter:
             try:
                 self._put(item, self.folder / name)
             except OSError as error:
-                raise cannot_write(self.folder / name / item.path.name, 0, error) from error
+                raise cannot_write(self.folder / name / item.file_name, 0, error) from error
 
     def _put(self, item: Item, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        source = item.path.absolute()
-        copied = self.copies or item.hold is not None  # an unpacked archive may be gone tomorrow
+        source, held = item.path.absolute(), isinstance(item, Held)
+        # An unpacked archive may be gone tomorrow; what came over a network is at no place here.
+        copied = self.copies or item.hold is not None or held
         own = item.content_hash if copied else hashlib.blake2b(os.fsencode(source)).digest()
-        for name in (source.name, _lengthen(source, own.hex()[:16])):
+        for name in (item.file_name, _lengthen(Path(item.file_name), own.hex()[:16])):
             target = folder / name
             if os.path.lexists(target):
-                if _same(source, target, copied):
+                if _same(item, target, copied):
                     return
                 continue  # another image of that name
             if copied:
                 temporary = sibling(folder / "copy")  # its own name may be as long as names may be
-                shutil.copyfile(source, temporary)
+                if held:
+                    temporary.write_bytes(item.read())
+                else:
+                    shutil.copyfile(source, temporary)
                 os.rename(temporary, target)
             else:
                 os.symlink(source, target)
@@ -93,10 +97,12 @@ def _lengthen(source: Path, more: str) -> str:
     return f"{shorten(source.stem, LONGEST)}-{more}{suffix}"
 
 
-def _same(source: Path, target: Path, copied: bool) -> bool:
-    if copied:
-        return not target.is_symlink() and filecmp.cmp(source, target, shallow=False)
-    return target.is_symlink() and os.readlink(target) == str(source)
+def _same(item: Item, target: Path, copied: bool) -> bool:
+    if not copied:
+        return target.is_symlink() and os.readlink(target) == str(item.path.absolute())
+    if isinstance(item, Held):
+        return not target.is_symlink() and target.read_bytes() == item.read()
+    return not target.is_symlink() and filecmp.cmp(item.path, target, shallow=False)
 
 
 def name_folders(names: Sequence[str]) -> list[str]:
