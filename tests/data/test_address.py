@@ -8,6 +8,7 @@ from headstart.data import address as module
 from headstart.data.address import (
     check_address,
     clean,
+    drop_keys,
     file_name,
     hide,
     join,
@@ -75,9 +76,15 @@ def test_keys_of_web_addresses() -> None:
     first, second = (put_keys_away(f"https://host/a.csv?id={n}") for n in (1, 2))
     assert (first, second) == ("https://host/a.csv", "https://host/a.csv#2")
     assert put_keys_away("https://host/a.csv?id=1") == first
+    assert [put_keys_away(one) for one in (first, second)] == [first, second]
     assert [with_keys(one) for one in (first, second)] == [
         "https://host/a.csv?id=1", "https://host/a.csv?id=2"
     ]  # fmt: skip
+
+
+def test_what_was_typed_where_no_address_goes_is_told_without_its_key() -> None:
+    assert drop_keys("no backbone s3://ID:se/cret@b/a?x.") == "no backbone s3://b/a?x."
+    assert drop_keys("http://host:80/a@2x.jpg") == "http://host:80/a@2x.jpg"
 
 
 def test_parts() -> None:

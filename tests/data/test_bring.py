@@ -17,6 +17,7 @@ from headstart.data import bring as module
 from headstart.data.address import to_place
 from headstart.data.bring import bring
 from headstart.data.dataset import Dataset, images_in, list_items, load
+from headstart.data.listing import stream_labelled
 from headstart.data.source import stream_items
 from headstart.errors import DatasetError, StorageError
 from headstart.system.progress import Progress
@@ -54,6 +55,11 @@ def bucket(s3: Store) -> Iterator[str]:
 
 def labels(dataset: Dataset) -> dict[str, tuple[str, str | None]]:
     return {item.name: (item.label, item.split) for item in dataset.items}
+
+
+def listed(source: str) -> dict[str, str]:
+    """Labels as they are streamed."""
+    return {item.name: item.label for item in stream_labelled(source, None, pytest.fail)}
 
 
 def named(folder: Path) -> Path:
@@ -190,6 +196,7 @@ def test_archives_and_tables_at_an_address(
     s3.put("\n".join(["path,label", *rows]).encode(), f"{bucket}/rows.csv")
     table = load(s3.address(f"{bucket}/rows.csv"))
     assert {name.removeprefix("all/"): told for name, told in labels(table).items()} == here
+    assert len(listed(s3.address(f"{bucket}/rows.csv"))) == 48
     s3.put("\n".join(row.partition(",")[0] for row in rows).encode(), f"{bucket}/rows.txt")
     for name in ("rows.csv", "rows.txt"):
         items = list(stream_items([s3.address(f"{bucket}/{name}")]))
@@ -198,9 +205,12 @@ def test_archives_and_tables_at_an_address(
         write_tar(tmp_path / "t.tar", samples(6, 6 * part))
         s3.put(tmp_path / "t.tar", f"{bucket}/samples/p-{part}.tar")
     s3.put(b"ants\nbees\n", f"{bucket}/samples/classes.txt")
-    for place in ("samples/p-{0..1}.tar", "samples"):
+    for place in ("samples/p-{0..1}.tar", "samples", "samples/p-1.tar"):
         source = s3.address(f"{bucket}/{place}")
         assert load(source).classes == ("ants", "bees")
+        assert listed(source) == {name: label for name, (label, _) in labels(load(source)).items()}
+        if place.endswith("1.tar"):
+            break
         assert {item.name for item in stream_items([source])} == {
             f"s3://{bucket}/samples/p-{n // 6}.tar/{n:06}.png" for n in range(12)
         }
@@ -216,6 +226,7 @@ def test_images_in_cells_at_an_address(s3: Store, bucket: str, tmp_path: Path) -
     s3.put(tmp_path / "t.parquet", f"{bucket}/t.parquet")
     source = s3.address(f"{bucket}/t.parquet")
     assert labels(load(source)) == labels(load(tmp_path / "t.parquet"))
+    assert listed(source) == {f"t.parquet#{n}.png": ("ant", "bee")[n % 2] for n in range(8)}
     streamed = list(stream_items([source]))
     assert streamed[0].name == f"s3://{bucket}/t.parquet#0.png"
     assert [item.label for item in streamed][:2] == ["ant", "bee"]

@@ -13,6 +13,7 @@ import pytest
 from buckets import Store
 
 from headstart.data.dataset import list_items
+from headstart.data.listing import stream_labelled
 from headstart.data.remote import list_addresses, stream_store
 from headstart.errors import DatasetError, StorageError
 from headstart.store.job import write_features
@@ -110,7 +111,7 @@ def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="expected to list file:"):
         list(stream_store((tmp_path / "nowhere").as_uri()))
     with pytest.raises(DatasetError, match="expected images below"):
-        list(stream_store(tmp_path.as_uri()))
+        list(stream_labelled(tmp_path.as_uri(), None, pytest.fail))
 
 
 def test_s3(tiny: Path, tmp_path: Path, s3: Store) -> None:

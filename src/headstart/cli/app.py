@@ -139,7 +139,9 @@ def _stop() -> int:
 
 def _refuse(message: str) -> int:
     if message:
+        from headstart.data.address import drop_keys
+
         if len(message) > LONGEST:  # its beginning, and what to type
             message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
-        tell_text(f"error: {escape(message)}", indent="  ", to=sys.stderr)
+        tell_text(f"error: {escape(drop_keys(message))}", indent="  ", to=sys.stderr)
     return 2

@@ -49,6 +49,8 @@ def to_place(text: str | os.PathLike[str]) -> Path:
 def put_keys_away(address: str) -> str:
     """The address without keys, by which `with_keys` finds them in this process."""
     noted = note(address)
+    if is_web(address) and address in _keys:  # they have been
+        return address
     if is_web(address):
         number = 2
         while _keys.setdefault(noted, address) != address:  # told apart by what is hidden
@@ -116,9 +118,16 @@ def note(address: str) -> str:
 
 def clean(error: object) -> str:
     """The first line of what another library says, without the keys of an address in it."""
+    inner = getattr(error, "reason", None)  # as urllib wraps another one
+    error = inner if isinstance(inner, OSError) else error
     said = (error.strerror if isinstance(error, OSError) else None) or str(error)
     text = (said.strip() or type(error).__name__).splitlines()[0]
     return re.sub(r"\b[a-zA-Z0-9+]+://[^\s'\"]+", lambda found: hide(found[0]), text)
+
+
+def drop_keys(text: str) -> str:
+    """A text without what stands before an @ in an address, where a key is written."""
+    return re.sub(r"(://)[^/\s:@]*:(?!\d+/)[^\s@]*@", r"\1", text)
 
 
 def is_web(address: str) -> bool:

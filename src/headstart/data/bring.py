@@ -26,7 +26,7 @@ from headstart.data.elsewhere import AGAIN, Entry, list_files, read_blocks
 from headstart.data.folder import ARRANGE, PASSED_OVER, is_candidate
 from headstart.data.item import Item, list_first
 from headstart.data.remote import Remote
-from headstart.data.samples import CLASSES, is_tar
+from headstart.data.samples import CLASSES, is_tar, read_classes
 from headstart.data.table import TABLES
 from headstart.errors import DatasetError, StorageError
 from headstart.system.atomic import sibling
@@ -145,6 +145,13 @@ def _find_classes(address: str) -> list[Entry]:
         with suppress(DatasetError):
             found += list_files(join(parent(address), name))[0]
     return found
+
+
+def read_classes_at(address: str) -> dict[str, str]:
+    """What numbered classes are called, as is told beside an archive; nothing where it is not."""
+    for entry in _find_classes(address)[:1]:
+        return read_classes(b"".join(read_blocks(entry.address)), entry.name)
+    return {}
 
 
 def is_visible(name: str) -> bool:

@@ -26,14 +26,16 @@ def read_tar(
     """The images of a tar archive, as they come; it is read once from its beginning to its end.
 
     Their labels are what a member of the same stem says (`1.jpg` and `1.cls`, or `1.json`), else
-    the last folder they are in, else `1.txt`. Names are `ORIGIN/MEMBER`. groups: the field of the
+    the last folder they are in, else `1.txt`. Names are `ORIGIN/MEMBER`, without an
+    origin those of the members. groups: the field of the
     .json that tells the group. split: that of all images of which none is told. classes: names of
     numbered classes, unless the archive has its own `classes.txt` before them.
     Raises DatasetError for a damaged archive or label, StorageError where reading fails.
     """
     for row in read_samples(file, origin, classes=classes):
         place, data = open_cell(row)
-        yield _hold(row, data, f"{origin}/{place}", NO_ROOM, groups, split)
+        name = f"{origin}/{place}" if origin else str(place)
+        yield _hold(row, data, name, NO_ROOM, groups, split)
 
 
 def read_parquet_images(

@@ -85,28 +85,29 @@ def _hub_entry(name: str, address: str, info: Any) -> Entry:
     return Entry(name, address, info["size"], f"{info['size']} {info['blob_id']}")
 
 
-def walk_address(address: str) -> Iterator[str]:
-    """The addresses of all files below one, or itself, in natural order; what is hidden is passed
-    over. The names of one folder are held at a time.
+def walk_address(address: str) -> Iterator[tuple[str, str]]:
+    """Name and address of each file below an address, or of itself, in natural order; what is
+    hidden is passed over. The names of one folder are held at a time.
 
     Raises DatasetError where there is nothing, or nobody answers.
     """
     files, top = open_address(address)
     import pyarrow.fs as fs
 
-    def walk(folder: str) -> Iterator[str]:
+    def walk(folder: str) -> Iterator[tuple[str, str]]:
         found = _ask(address, files, fs.FileSelector(folder))
         for info in sorted(found, key=lambda info: natural_key(info.base_name)):
             if is_hidden(info.base_name):
                 continue
             if info.is_file:
-                yield join(address, info.path[len(top) :].lstrip("/"))
+                name = info.path[len(top) :].lstrip("/")
+                yield name, join(address, name)
             else:
                 yield from walk(info.path)
 
     info = _ask(address, files, top)
     if info.is_file:
-        yield address
+        yield file_name(address), address
     elif info.type == fs.FileType.NotFound:
         raise DatasetError(f"expected images at {hide(address)}, found nothing. {CHECK}")
     else:

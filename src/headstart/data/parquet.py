@@ -64,11 +64,11 @@ def _damaged(path: object, error: Exception) -> DatasetError:
 
 
 # --- images in cells ----------------------------------------------------------------------
-def holds_images(source: Any) -> bool:
-    """Whether the cells of one of its columns are images. source: a path or an open file. Raises as
-    `read_rows` does.
+def holds_images(source: Any, told: str | None = None) -> bool:
+    """Whether the cells of one of its columns are images. source: a path, or an open file, which
+    messages call `told`. Raises as `read_rows` does.
     """
-    with _open(source) as file:
+    with _open(source, told) as file:
         return _image_column(file.schema_arrow) is not None
 
 

@@ -22,7 +22,7 @@ from headstart.data.address import (
     unescape,
     with_keys,
 )
-from headstart.data.folder import ARRANGE, PASSED_OVER, is_candidate
+from headstart.data.folder import PASSED_OVER, is_candidate
 from headstart.data.item import (
     Held,
     Item,
@@ -89,9 +89,9 @@ class Remote(Item):
 
 def stream_store(address: str) -> Iterator[Item]:
     """The images below an address, by class folders as in a folder here; the names of one folder
-    are held at a time.
+    are held at a time. None where there are no class folders with images.
 
-    Raises DatasetError where there are none, or the store cannot be asked; MissingExtra.
+    Raises DatasetError where the store cannot be asked; MissingExtra.
     """
     address = with_keys(address)
     if address.partition(":")[0] not in STORES:
@@ -99,16 +99,12 @@ def stream_store(address: str) -> Iterator[Item]:
             f"expected an address that begins with {', '.join(STORES[:-1])}, found "
             f"{hide(address)}. For single files, give a table with their addresses as paths"
         )
-    found = False
     for names, split in _class_folders(address):
         for name, label, state in names:
-            found = True
             yield Remote(
                 ELSEWHERE, to_printable(name), (label,), split, state=state,
                 address=join(address, name),
             )  # fmt: skip
-    if not found:
-        raise DatasetError(f"expected images below {hide(address)}, found none. {ARRANGE}")
 
 
 def _class_folders(

@@ -190,17 +190,17 @@ def stream_address(address: str) -> Iterator[Item]:
 
 def _holds_images(address: str) -> bool:
     with told(address), open_file(address) as file:
-        return holds_images(file)
+        return holds_images(file, hide(address))
 
 
 def _stream_store(address: str) -> Iterator[Item]:
     """A file, or all below a folder: the images, or where there is none its archives."""
     shards, some = [], False
-    for one in walk_address(address):
-        if is_candidate(Path(file_name(one))):
+    for name, one in walk_address(address):
+        if is_candidate(Path(name)):
             some = True
             yield Remote(ELSEWHERE, to_printable(hide(one)), address=with_keys(one))
-        elif is_tar(file_name(one)) or file_name(one).lower().endswith(SUFFIX):
+        elif is_tar(name) or name.lower().endswith(SUFFIX):
             shards.append(one)
     for one in [] if some else shards:
         yield from stream_address(one)
