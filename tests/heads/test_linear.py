@@ -96,6 +96,33 @@ def test_a_head_is_the_optimum(kind: str, large: Any) -> None:
     assert -1e-6 < objective < 1e-4
 
 
+def test_of_very_many_a_sample_says_where_to_look(
+    large: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fewer strengths are tried, fewer rows tell how features go together: the optimum is the same,
+    and what serves.
+    """
+    given = large(make("balanced", 1200))
+    whole = linear.fit(given)
+    for name, value in (
+        ("linear.MANY", 1000),
+        ("linear.SAMPLE", 300 * 40),
+        ("solver.TELLING", 400),
+    ):
+        monkeypatch.setattr(f"headstart.heads.{name}", value)
+    fit = linear.fit(given)
+    tried = [trial.strength for trial in fit.cross_validation.trials]
+    assert len(tried) < len(whole.cross_validation.trials)
+    assert max(tried) < max(linear.STRENGTHS)
+    losses = [min(t.log_loss for t in one.cross_validation.trials) for one in (fit, whole)]
+    assert losses[0] < losses[1] + 1e-3
+    best = Optimum(given.values[:, 0], given.targets, given.task, fit.cross_validation.strength,
+                   given.weights)  # fmt: skip
+    loss, objective = best.compare(fit.head(), fit.temperature)
+    assert abs(loss) < 1e-4
+    assert -1e-6 < objective < 1e-4
+
+
 @pytest.mark.parametrize("kind", ["parts", "parts balanced", "parts several classes"])
 def test_an_average_of_heads_is_that_of_optima(kind: str, large: Any) -> None:
     """Of several cuts a head each."""

@@ -12,6 +12,7 @@ import numpy as np
 from headstart.errors import HeadError
 from headstart.heads.folds import assign_folds
 from headstart.metrics.task import Task
+from headstart.system.memory import take_rows
 
 L = TypeVar("L", bound="Labels")
 
@@ -91,7 +92,8 @@ class Examples(Labels):
 
     def take(self, rows: np.ndarray) -> "Examples":
         """Some of the images, by their numbers or a mask."""
-        return replace(super().take(rows), values=self.values[rows])
+        values = take_rows(self.values, np.arange(len(self))[rows])
+        return replace(super().take(rows), values=values)
 
     @property
     def dimensions(self) -> int:

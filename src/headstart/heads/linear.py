@@ -34,6 +34,9 @@ from headstart.system.threads import algebra_for
 STRENGTHS = tuple(float(10.0**k) for k in np.arange(1, -4.01, -0.5))
 CHOOSING, FINAL = 3e-2, 1e-3  # tolerances: a choice needs less than a result
 PATIENCE = 2  # strengths without gain before the search ends
+MANY = 200_000  # images of which strengths are tried on a sample first
+SAMPLE = 2**25  # numbers in its features, 134 MB
+FEWER, FEWEST = 4, 100  # times fewer images than there are, groups at least
 WORK = 3e12  # multiplications that choosing may cost; beyond it fewer folds are tried
 
 
@@ -166,8 +169,10 @@ class _Part:
 
 
 def _fit_part(examples: Examples, folds: int, seed: int, near: float | None, tried: int) -> _Part:
+    strengths = _strengths_of_sample(examples, folds, seed, tried)
+    if near is not None:
+        strengths = _strengths_beside(near, STRENGTHS)
     problem = _Problem.of(examples, folds, seed, needs_weights=True)
-    strengths = STRENGTHS if near is None else _strengths_beside(near, STRENGTHS)
     search = _choose_strength(problem, strengths, tried)
     row_weights = problem.weights
     final, iterations = solve(
@@ -178,6 +183,23 @@ def _fit_part(examples: Examples, folds: int, seed: int, near: float | None, tri
     weight, bias = _unstandardise(problem, final[0])
     mean_of_folds = _unstandardise(problem, search.start[0])
     return _Part(weight, bias, mean_of_folds, search, int(iterations[0]))
+
+
+def _strengths_of_sample(
+    examples: Examples, folds: int, seed: int, tried: int
+) -> tuple[float, ...]:
+    """Those worth a try of very many images: the more there are the weaker serves best, so none
+    that is much stronger than what serves a sample of them.
+    """
+    if len(examples) <= MANY:
+        return STRENGTHS
+    step = -(-examples.values.size // SAMPLE)
+    sample = examples.take(np.arange(0, len(examples), step))
+    if step < FEWER or sample.group_count < FEWEST:
+        return STRENGTHS
+    problem = _Problem.of(sample, folds, seed, needs_weights=False)
+    near = _choose_strength(problem, STRENGTHS, tried).strength
+    return tuple(s for s in STRENGTHS if s < near * 4)
 
 
 def _join(

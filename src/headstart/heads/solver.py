@@ -30,6 +30,7 @@ BLOCK = 4096  # rows at a time: temporary arrays stay small
 MEMORY = 8  # pairs that L-BFGS remembers
 ARMIJO = 1e-4
 MOST = 8_000_000  # numbers in features that may be held a second time
+TELLING = 65_536  # rows that tell how features go together
 FLATTEST = 1e-3  # curvature that steps reckon with at least
 CROSS_ENTROPY = CrossEntropy()
 
@@ -44,13 +45,17 @@ class StandardisedFeatures:
 
     @property
     def gram(self) -> np.ndarray:
-        """(D, D) correlation matrix of the features."""
+        """(D, D) correlation matrix of the features; of very many rows that of some, for it only
+        tells which way a step goes.
+        """
         count, dimensions = self.features.shape
+        step, seen = max(1, count // TELLING), 0
         total = np.zeros((dimensions, dimensions), np.float32)
         for _, block in iterate_blocks(self.features, BLOCK):
-            block = (block - self.mean) * self.inverse_scale
+            block = (block[::step] - self.mean) * self.inverse_scale
             total += block.T @ block
-        return total / np.float32(count)
+            seen += len(block)
+        return total / np.float32(seen)
 
 
 def standardise(features: np.ndarray) -> StandardisedFeatures:

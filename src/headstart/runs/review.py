@@ -49,10 +49,10 @@ class Examined:
 def examine(inputs: Inputs, progress: Progress) -> Examined | None:
     """Who shows the same as whom, seen on a sample; None for too many images."""
     parts = list(inputs.features.values())
-    items = [item for part in parts for item in part.items]
-    if len(items) > MOST:
-        progress.say(f"{len(items):,} images are not looked through here. Type: headstart audit")
+    if (count := sum(len(part.items) for part in parts)) > MOST:
+        progress.say(f"{count:,} images are not looked through here. Type: headstart audit")
         return None
+    items = [item for part in parts for item in part.items]
     with progress.stage("audit"):
         deepest = find_deepest(inputs.extractor) or slice(None)
         values = [part.values[:, 0, deepest] for part in parts]
