@@ -15,7 +15,7 @@ import numpy as np
 
 from headstart.errors import ClassifierError, cannot_read
 from headstart.system.atomic import write_atomically
-from headstart.system.memory import iterate_blocks, take_rows
+from headstart.system.memory import take_rows
 
 FILE = "neighbours.safetensors"
 AXES = 64
@@ -79,8 +79,10 @@ def learn(features: np.ndarray, images: Sequence[tuple[str, str, str]]) -> Neigh
     axes = (centred.T @ (vectors / np.sqrt(values)).astype(np.float32)).astype(np.float16)
     mean = mean.astype(np.float32)
     places = np.empty((count, axes.shape[1]), np.float16)
-    for rows, block in iterate_blocks(features, max(1, AT_ONCE // dimensions)):
-        places[rows] = _place(block, mean, axes)
+    size = max(1, AT_ONCE // dimensions)
+    for start in range(0, count, size):
+        rows = np.arange(start, min(start + size, count))
+        places[rows] = _place(take_rows(features, rows), mean, axes)
     return Neighbours(mean, axes, places, images)
 
 
