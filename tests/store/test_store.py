@@ -1,7 +1,9 @@
 """Features as files: made by jobs that are stopped, divided and repeated; trained on alone."""
 
+import io
 import os
 import shutil
+import tarfile
 from itertools import chain
 from pathlib import Path
 
@@ -370,3 +372,37 @@ def test_features_in_a_file_train_the_same_head(
     again = headstart.train(stored, out=stored.parent / "mapped")
     head = "classifier/head.safetensors"
     assert (again.folder / head).read_bytes() == (run.folder / head).read_bytes()
+
+
+# --- files of many images -----------------------------------------------------------------
+def test_an_archive_is_one_piece(tiny: Path, tmp_path: Path, engine: FakeEngine) -> None:
+    photos = sorted(tiny.rglob("*.*"))
+    tars = tmp_path / "tars"
+    tars.mkdir()
+    for number in range(3):
+        with tarfile.open(tars / f"{number}.tar", "w") as archive:
+            for photo in photos[number::3]:
+                stem = f"{photo.parent.name}-{photo.stem}"
+                archive.add(photo, stem + photo.suffix)
+                label = tarfile.TarInfo(f"{stem}.cls")
+                label.size = len(photo.parent.name)
+                archive.addfile(label, io.BytesIO(photo.parent.name.encode()))
+    with tarfile.open(tars / "3.tar", "w") as archive:
+        archive.add(photos[0], "unknown.jpg")
+        archive.add(Path(__file__), "broken.jpg")
+    done = make(tars, tmp_path / "f")
+    assert (done.images, done.files) == (48, 4)
+    assert dict(done.bad)["3.tar/unknown.jpg"] == "no label"
+    assert "3.tar/broken.jpg" in dict(done.bad)
+    (tmp_path / "f" / done_names(tmp_path / "f")[1]).unlink()
+    again = make(tars, tmp_path / "f")
+    assert (again.images, again.computed) == (48, 16)
+    counts = [make(tars, tmp_path / "g", shard=f"{k}/2").images for k in (1, 2)]
+    assert sum(counts) == 48
+    whole, parts = rows(tmp_path / "f"), rows(tmp_path / "g")
+    assert whole.keys() == parts.keys()
+    assert all((whole[name] == parts[name]).all() for name in whole)
+
+
+def done_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.parquet"))

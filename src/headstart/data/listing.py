@@ -5,32 +5,29 @@ address read as they come; a table, an archive and a folder with decisions are l
 does it, all at once.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from headstart.data.address import (
     check_address,
-    expand_address,
     file_name,
     hide,
-    is_web,
     parent,
     put_keys_away,
     read_address,
 )
 from headstart.data.archive import is_archive
-from headstart.data.bring import bring, read_classes_at
-from headstart.data.containers import read_parquet_images, read_tar
+from headstart.data.bring import bring
 from headstart.data.dataset import gather, resolve_source
 from headstart.data.decisions import decisions_file
-from headstart.data.elsewhere import open_file, open_stream, told, walk_address
 from headstart.data.folder import ARRANGE, stream_folder
 from headstart.data.given import settle
 from headstart.data.item import Item
-from headstart.data.parquet import SUFFIX, find_split, holds_images
 from headstart.data.remote import list_addresses, list_table, stream_store
-from headstart.data.samples import Names, is_tar
+from headstart.data.samples import is_braced
+from headstart.data.shards import Container, find_containers, find_remote_containers
 from headstart.data.source import walk
 from headstart.data.split import stream_groups
 from headstart.data.table import TABLES
@@ -48,10 +45,27 @@ def stream_labelled(source: Any, groups: str | None, warn: Callable[[str], None]
     return items if groups is None else stream_groups(items, groups, warn)
 
 
-def _stream(source: Any, groups: str | None, warn: Callable[[str], None]) -> Iterator[Item]:
+def list_containers(source: Any) -> list[Container]:
+    """The files of many images that a source is made of, in order; none where it is anything else,
+    or where single images have been decided about.
+    """
     address = read_address(source)
     if address is not None:
-        yield from _stream_address(address, groups, warn)
+        check_address(address)
+        return find_remote_containers(address)
+    if not isinstance(source, str | os.PathLike):
+        return []
+    path = Path(os.path.expanduser(source))
+    there = path.exists() or is_braced(path)
+    return find_containers(path) if there and not decisions_file(path).exists() else []
+
+
+def _stream(source: Any, groups: str | None, warn: Callable[[str], None]) -> Iterator[Item]:
+    if containers := list_containers(source):
+        yield from _stream_containers(containers, groups, warn)
+        return
+    if (address := read_address(source)) is not None:
+        yield from _stream_address(put_keys_away(address), groups, warn)
         return
     if isinstance(source, str | Path) and (listed := list_addresses(Path(source), groups)):
         items, warnings = listed
@@ -69,50 +83,12 @@ def _stream(source: Any, groups: str | None, warn: Callable[[str], None]) -> Ite
     yield from items
 
 
-def _stream_address(
-    address: str, groups: str | None, warn: Callable[[str], None]
-) -> Iterator[Item]:
-    check_address(address)
-    address = put_keys_away(address)
-    files = expand_address(address)
-    if all(map(_is_container, files)):
-        yield from _stream_containers({file_name(one): one for one in files}, groups, warn)
-    elif PurePosixPath(file_name(address)).suffix.lower() in TABLES:
-        kept = bring(address, Progress())  # as long as it is held
-        items, warnings = list_table(kept[1], groups, parent(address))
-        for warning in warnings:
-            warn(warning)
-        yield from items
-    else:
-        found = None
-        for found in stream_store(address):
-            yield found
-        if found is None:
-            below = {name: one for name, one in walk_address(address) if _is_container(one)}
-            if not below:
-                raise DatasetError(f"expected images below {hide(address)}, found none. {ARRANGE}")
-            yield from _stream_containers(below, groups, warn)
-
-
-def _is_container(address: str) -> bool:
-    """Whether it is an archive, or Parquet with images in its cells."""
-    if is_tar(file_name(address)):
-        return True
-    if is_web(address) or not file_name(address).lower().endswith(SUFFIX):
-        return False
-    with told(address), open_file(address) as file:
-        return holds_images(file, hide(address))
-
-
 def _stream_containers(
-    containers: Mapping[str, str], groups: str | None, warn: Callable[[str], None]
+    containers: list[Container], groups: str | None, warn: Callable[[str], None]
 ) -> Iterator[Item]:
-    """The images of archives and Parquet, address by name: named as `dataset.load` names them."""
     unlabelled = 0
-    classes = read_classes_at(next(iter(containers.values())))
-    for name, address in containers.items():
-        split = find_split(name.split("/")) if len(containers) > 1 else None
-        for item in _read_container(name, address, groups, split, classes, len(containers) == 1):
+    for container in containers:
+        for item in container.stream(groups):
             if item.labels:
                 yield item
             else:
@@ -121,16 +97,21 @@ def _stream_containers(
         warn(f"{unlabelled:,} images without a label are left out")
 
 
-def _read_container(
-    name: str, address: str, groups: str | None, split: str | None, classes: Names, alone: bool
+def _stream_address(
+    address: str, groups: str | None, warn: Callable[[str], None]
 ) -> Iterator[Item]:
-    if is_tar(name):
-        with told(address), open_stream(address) as stream:
-            origin = "" if alone else name
-            yield from read_tar(stream, origin, groups=groups, split=split, classes=classes)
-    else:
-        with told(address), open_file(address) as file:
-            yield from read_parquet_images(file, name, groups=groups, split=split)
+    if PurePosixPath(file_name(address)).suffix.lower() in TABLES:
+        kept = bring(address, Progress())  # as long as it is held
+        items, warnings = list_table(kept[1], groups, parent(address))
+        for warning in warnings:
+            warn(warning)
+        yield from items
+        return
+    found = None
+    for found in stream_store(address):
+        yield found
+    if found is None:
+        raise DatasetError(f"expected images below {hide(address)}, found none. {ARRANGE}")
 
 
 def _is_plain(path: Path) -> bool:

@@ -7,6 +7,7 @@ alone.
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -35,17 +36,13 @@ def stream_groups(
     pattern: None for none. Raises DatasetError after the last of them, if none is in a group, or
     all are in one.
     """
-    compiled: re.Pattern[str] | None = None
     first, few = "", 0
     alone: list[str] = []
     groups: set[str | None] = set()  # the first two
     for item in items:
         if item.group is None and pattern is not None:
-            compiled = compiled or _compile(pattern)
-            match = compiled.search(item.name)
-            if match:
-                item = change_item(item, group=match.group(1 if compiled.groups else 0))
-            else:
+            item = find_group(item, pattern)
+            if item.group is None:
                 few += 1
                 alone += [item.name][: MOST_TOLD - len(alone)]
         first = first or item.name
@@ -63,6 +60,17 @@ def stream_groups(
         warn(f"{few} images are in no group, each by itself: {list_first(alone)}")
 
 
+def find_group(item: Item, pattern: str) -> Item:
+    """The image in the group that the pattern finds in its name, if it finds one.
+
+    Raises DatasetError for what is no pattern.
+    """
+    compiled = _compile(pattern)
+    match = compiled.search(item.name)
+    return change_item(item, group=match.group(1 if compiled.groups else 0)) if match else item
+
+
+@lru_cache(maxsize=8)
 def _compile(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)

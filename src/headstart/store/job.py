@@ -3,7 +3,7 @@
 import csv
 import io
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -14,7 +14,7 @@ import numpy as np
 
 from headstart.backbones.cut import AUTO
 from headstart.data.item import Item
-from headstart.data.listing import stream_labelled
+from headstart.data.listing import list_containers, stream_labelled
 from headstart.data.remote import Remote
 from headstart.errors import DatasetError, RecipeError
 from headstart.features.cache import Space
@@ -33,9 +33,10 @@ from headstart.store.file import (
     read_footer,
 )
 from headstart.store.folder import READERS, Folder, open_folder
-from headstart.store.pieces import ROWS, Piece, Shard, cut
+from headstart.store.pieces import ROWS, Piece, Shard, cut, cut_containers
 from headstart.store.work import Made, Ran, Work, bring_ahead, count, run
 from headstart.system.progress import Progress, Silent, choose_progress
+from headstart.system.threads import map_ahead
 
 CACHED = 20_000  # images of a job up to which the cache is asked and filled: more would lie twice
 OTHER = "Pin what all processors compute alike with --precision f32, in a new folder"
@@ -56,6 +57,8 @@ class Job(Work):
     def pieces(self, progress: Progress | None = None) -> Iterator[Piece]:
         """See `Work`."""
         warn = (progress or Silent()).warn
+        if containers := list_containers(self.source):
+            return cut_containers(containers, self.shard)
         items = stream_labelled(self.source, self.recipe.groups, warn)
         return cut(items, self.shard, self.rows)
 
@@ -191,13 +194,13 @@ def make_here(
     pieces = (piece for piece in job.pieces() if piece.digest in missing)
     if space is not None:
         for piece in pieces:
-            if any(isinstance(item, Remote) for item in piece.items):
+            if piece.container or any(isinstance(item, Remote) for item in piece.items):
                 yield from make_pieces(job, [piece], extractor, progress)
                 continue
             found = extract(piece.items, extractor, space, progress=progress)
-            bad = [(item.name, reason) for item, reason in found.bad]
-            progress.advance(len(bad))
-            yield _keep(job, piece, found.items, list(found.values[:, 0]), bad)
+            progress.advance(len(found.bad))
+            rows = zip(found.items, found.values[:, 0], strict=True)
+            yield _keep(job, [(piece, item, row) for item, row in [*rows, *found.bad]])
         return
     yield from make_pieces(job, pieces, extractor, progress)
 
@@ -205,32 +208,31 @@ def make_here(
 def make_pieces(
     job: Job, pieces: Iterable[Piece], extractor: Extractor, progress: Progress
 ) -> Iterator[Made]:
-    """Each of the pieces, once its file is there; the network never waits for the next one."""
-    with ThreadPoolExecutor(READERS, "bring") as pool:
-        answers = count(stream(bring_ahead(pool, pieces), extractor), progress)
-        for _, some in groupby(answers, key=lambda answer: answer[0].number):
-            answered = list(some)
-            items: list[Item] = []
-            values: list[np.ndarray] = []
-            bad: list[tuple[str, str]] = []
-            for _, item, answer in answered:
-                if isinstance(answer, str):
-                    bad.append((item.name, answer))
-                else:
-                    items.append(item)
-                    values.append(answer)
-            yield _keep(job, answered[0][0], items, values, bad)
+    """Each of the pieces, once its file is there; the network never waits for the next one, nor
+    for the disk.
+    """
+    with ThreadPoolExecutor(READERS, "bring") as pool, ThreadPoolExecutor(1, "write") as writer:
+        pairs = bring_ahead(pool, pieces, job.recipe.groups)
+        answers = count(stream(pairs, extractor), progress)
+        whole = (list(some) for _, some in groupby(answers, key=lambda answer: answer[0].number))
+        yield from map_ahead(writer, lambda answered: _keep(job, answered), whole, depth=1)
 
 
-def _keep(
-    job: Job, piece: Piece, items: Sequence[Item], values: list[np.ndarray],
-    bad: Sequence[tuple[str, str]],
-) -> Made:  # fmt: skip
-    rows = np.stack(values) if values else np.empty((0, job.header.dimensions), np.float32)
+def _keep(job: Job, answered: list[tuple[Piece, Item, np.ndarray | str]]) -> Made:
+    """The file of a piece, written."""
+    piece = answered[0][0]
+    bad = [(item.name, why) for _, item, why in answered if isinstance(why, str)]
+    there = [(item, row) for _, item, row in answered if not isinstance(row, str)]
+    if piece.container is not None:  # of a table it is known before which have no label
+        bad += [(item.name, "no label") for item, _ in there if not item.labels]
+        there = [(item, row) for item, row in there if item.labels]
+    rows = np.empty((len(there), job.header.dimensions), np.float32)
+    for number, (_, row) in enumerate(there):
+        rows[number] = row
     header = replace(job.header, base=find_base(piece.items), bad=tuple(bad))
     file = job.file(piece)
-    file.folder.write(file.name, encode(header, items, rows))
-    return Made(piece.digest, file.name, len(items), tuple(bad))
+    file.folder.write(file.name, encode(header, [item for item, _ in there], rows))
+    return Made(piece.digest, file.name, len(there), tuple(bad))
 
 
 def finish(job: Job, ran: Ran, progress: Progress) -> Done:

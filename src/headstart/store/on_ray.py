@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from headstart.data.address import list_keys, take_keys
@@ -40,6 +41,7 @@ from headstart.system.threads import cores, limit_cores
 RAY = "ray"
 CORES = 8  # of a worker at most: more cores are more workers
 MEMORY = 1500  # MB that a worker is to have
+AT_ONCE = 2  # pieces of a worker: one begins while another one ends
 OBJECTS = 100 * 2**20  # bytes of Ray's own store where we start it: no pixels pass through it
 
 
@@ -262,12 +264,14 @@ class Worker:
 
 def _check_seen(piece: Piece) -> None:
     """Raises DatasetError where none of the images is to be seen from this computer."""
-    first = piece.items[0]
-    if isinstance(first, Remote | Held) or any(item.path.exists() for item in piece.items):
+    here = [item.path for item in piece.items if not isinstance(item, Remote | Held)]
+    if piece.container is not None and not piece.container.remote:
+        here = [Path(piece.container.place)]
+    if not here or any(path.exists() for path in here):
         return
     raise DatasetError(
         f"expected the images on every computer of the cluster, found that {socket.gethostname()} "
-        f"sees no {first.path}. Put them in a folder that all share, or in a store (s3://...)"
+        f"sees no {here[0]}. Put them in a folder that all share, or in a store (s3://...)"
     )
 
 
@@ -302,8 +306,11 @@ def make_on_ray(
     )
     made = pieces.map_batches(
         Worker, batch_size=1, fn_constructor_args=(job, each, Surroundings.here()), num_cpus=each,
-        memory=memory * 2**20, zero_copy_batch=True,
-        compute=data.ActorPoolStrategy(min_size=1, initial_size=_count(nodes, each)),
+        memory=memory * 2**20,
+        compute=data.ActorPoolStrategy(
+            min_size=1, initial_size=_count(nodes, each), max_concurrent_calls_per_actor=AT_ONCE,
+            enable_true_multi_threading=True,
+        ),
         **({"label_selector": left_out} if left_out else {}),
     )  # fmt: skip
     seen: Counter[str] = Counter()
@@ -313,7 +320,7 @@ def make_on_ray(
             seen[one.digest] += 1
             if seen[one.digest] == 1:
                 _check_kept(job, one)
-                for _ in range(row["size"]):  # one by one, which tells the pace
+                for _ in range(row["size"] or one.images + len(one.bad)):  # which tells the pace
                     progress.advance()
                 yield one
 

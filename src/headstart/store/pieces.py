@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from headstart.data.item import Held, Item
 from headstart.data.remote import Remote
+from headstart.data.shards import Container
 from headstart.errors import RecipeError
 
 ROWS = 2000  # of a file, about: what a killed job can lose for each worker
@@ -51,13 +52,19 @@ class Shard:
 @dataclass(frozen=True)
 class Piece:
     """Some images of a shard. number: counts from 1, in the order of the source. size: how many
-    they are. items: the images; none where only the piece is spoken of.
+    they are, 0 where that is not known before. items: the images; none where they are in a
+    container, or only the piece is spoken of.
     """
 
     number: int
     digest: str
     size: int
     items: tuple[Item, ...] = ()
+    container: Container | None = None
+
+    def stream(self, groups: str | None) -> Iterable[Item]:
+        """Its images, those of a container read from it as they are asked for."""
+        return self.items if self.container is None else self.container.stream(groups)
 
     def name(self, shard: Shard) -> str:
         """Of its file."""
@@ -74,6 +81,15 @@ def cut(items: Iterable[Item], shard: Shard, rows: int = ROWS) -> Iterator[Piece
         if (times := before[digest]) > 1:  # a list may name the same images again
             digest = hashlib.blake2b(f"{digest} {times}".encode(), digest_size=8).hexdigest()
         yield Piece(number, digest, len(some), tuple(some))
+
+
+def cut_containers(containers: Iterable[Container], shard: Shard) -> Iterator[Piece]:
+    """The same of files of many images, each a piece of its own, whatever is in it."""
+    for number, one in enumerate(containers, 1):
+        if shard.holds(one.name):
+            facts = repr((one.name, one.state, one.split, one.classes))
+            digest = hashlib.blake2b(facts.encode("utf-8", "surrogatepass"), digest_size=8)
+            yield Piece(number, digest.hexdigest(), 0, container=one)
 
 
 def _batch(items: Iterable[Item], rows: int) -> Iterator[list[Item]]:

@@ -136,11 +136,12 @@ def run(work: Work, make: Callable[[set[str], int], Iterator[Made]], progress: P
                 "process at it. Wait until it has ended, or give each process its own --shard K/N"
             )
         with progress.stage("dataset"):
-            pieces = [replace(piece, items=()) for piece in work.pieces(progress)]
+            pieces = [replace(piece, items=(), container=None) for piece in work.pieces(progress)]
             made, stale = _settle(work, pieces, progress)
         before = sum(one.images for one in made.values())
         images = sum(piece.size for piece in pieces)
-        with progress.stage(work.stage, images, "images"):
+        known = all(piece.size for piece in pieces)
+        with progress.stage(work.stage, images if known else None, "images"):
             progress.advance(sum(piece.size for piece in pieces if piece.digest in made))
             missing = {piece.digest for piece in pieces} - made.keys()
             if missing:
@@ -161,7 +162,9 @@ def run(work: Work, make: Callable[[set[str], int], Iterator[Made]], progress: P
     return Ran(tuple(one for one in there if one is not None), before, stale)
 
 
-def bring_ahead(pool: ThreadPoolExecutor, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, Item]]:
+def bring_ahead(
+    pool: ThreadPoolExecutor, pieces: Iterable[Piece], groups: str | None = None
+) -> Iterator[tuple[Piece, Item]]:
     """Each image behind its piece; what lies on a network is brought while others are looked at."""
 
     def remote(piece: Piece) -> Iterator[tuple[Piece, Item]]:
@@ -172,7 +175,7 @@ def bring_ahead(pool: ThreadPoolExecutor, pieces: Iterable[Piece]) -> Iterator[t
         if any(isinstance(item, Remote) for item in piece.items):
             yield from remote(piece)
         else:
-            yield from ((piece, item) for item in piece.items)
+            yield from ((piece, item) for item in piece.stream(groups))
 
 
 def count(answers: Iterable[T], progress: Progress) -> Iterator[T]:
