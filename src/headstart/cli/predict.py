@@ -5,8 +5,7 @@ import functools
 import shlex
 import sys
 import time
-from collections.abc import Iterable
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,10 +45,12 @@ from headstart.cli.usage import whole
 if TYPE_CHECKING:
     from headstart.classifier import Classifier, Prediction
     from headstart.data.item import Item
+    from headstart.errors import StorageError
     from headstart.predictions.output import Output
     from headstart.predictions.rows import Asked, Form, Tally
 
 
+MOST_HELD = 2**26  # bytes of them, where they come with their images
 AHEAD = 1000  # images whose names tell how wide the printed table is
 SORTED = 100  # images up to which the rows are sorted, the least sure first; more come as they go
 FEW = 20  # images up to which no bar is worth showing
@@ -132,7 +133,6 @@ def predict(
 ) -> None:
     """Say which class each image belongs to. Exit code 1 if an image could not be used."""
     from headstart.classifier import load
-    from headstart.data.source import STANDARD_INPUT
     from headstart.errors import HeadstartError, StorageError
     from headstart.predictions.flow import predict_into
     from headstart.predictions.folders import Sorter
@@ -156,14 +156,13 @@ def predict(
             raise HeadstartError(f"expected --json or --format {form}, found both. Type: one")
         form = "jsonl"
     _check_options(run, sources, form, out, resume, sort_into, copy, watch, camera, explain)
-    first, batches = _list_images(run, sources, watch, camera)
+    first, whole, batches = _list_images(run, sources, watch, camera)
     classifier = load(run)
     classifier.silence(accuracy, reject)  # refused before anything is printed
     explained = _Explained(classifier) if explain else None
     asked = accuracy is not None or reject is not None
     rows = Form(min(top_k, len(classifier.classes)), asked, classifier.task.multilabel)
     tally, done, summary = Tally(), Done(), Summary()
-    whole = len(first) if len(first) < AHEAD and STANDARD_INPUT not in sources else None
     sorts = form == "table" and out is None and whole is not None and whole <= SORTED
     shown = out is not None or (sorts and len(first) > FEW)
     progress = reporter(quiet=False, as_json=False) if shown else Progress()
@@ -326,31 +325,68 @@ def _check_options(
 
 def _list_images(
     run: Path, sources: list[str], watched: Path | None, camera: str | None
-) -> "tuple[list[Item], Iterable[Iterable[Item]]]":
-    """The first images, of those that are there, and all of them: as many at a time as there are.
+) -> "tuple[list[Item], int | None, Iterable[Iterable[Item]]]":
+    """The first images, how many there are if these are all, and all of them: as many at a time as
+    there are.
 
     Raises DatasetError if there are none.
     """
-    from headstart.data.source import stream_items
-    from headstart.errors import DatasetError
+    from headstart.data.source import STANDARD_INPUT, stream_items
+    from headstart.errors import DatasetError, StorageError
 
     if watched is not None:
         from headstart.predictions.watch import watch
 
-        return [], watch(watched)
+        return [], None, watch(watched)
     if camera is not None:
         from headstart.predictions.frames import is_device, read_frames
 
         frames = read_frames(camera)
-        return [], ([frame] for frame in frames) if is_device(camera) else [frames]
-    items = stream_items(sources)
-    first = list(islice(items, 1 if "-" in sources else AHEAD))  # who pipes may be slow
+        return [], None, ([frame] for frame in frames) if is_device(camera) else [frames]
+    items, piped = stream_items(sources), STANDARD_INPUT in sources
+    first, ended = _peek(items, 1 if piped else AHEAD)  # who pipes may be slow
+    if isinstance(ended, StorageError):
+        items = _fail(ended)
     if not first:
+        next(items, None)
         raise DatasetError(
             f"expected images in {' '.join(sources)}, found none. Type: headstart predict {run} "
             "PHOTOS with images, or folders and archives that hold some"
         )
-    return first, [chain(first, items)]
+    whole = len(first) if ended is True and not piped else None
+    return first, whole, [_hand_on(first, items)]
+
+
+def _peek(items: "Iterator[Item]", most: int) -> "tuple[list[Item], bool | StorageError]":
+    """The first items, fewer where they come with their images, and whether these are all, or what
+    kept others from being had.
+    """
+    from headstart.data.item import Held
+    from headstart.errors import StorageError
+
+    first: list[Item] = []
+    held = 0
+    try:
+        for item in items:
+            first.append(item)
+            held += len(item.data or b"") if isinstance(item, Held) else 0
+            if len(first) == most or held > MOST_HELD:
+                return first, False
+    except StorageError as error:  # told once these are predicted
+        return first, error
+    return first, True
+
+
+def _fail(error: "StorageError") -> "Iterator[Item]":
+    yield from ()
+    raise error
+
+
+def _hand_on(first: "list[Item]", items: "Iterator[Item]") -> "Iterator[Item]":
+    """All of them, none kept once it is given."""
+    while first:
+        yield first.pop(0)
+    yield from items
 
 
 class _Explained:

@@ -12,6 +12,7 @@ import numpy as np
 from headstart.classifier import Prediction
 from headstart.data.item import Item
 from headstart.data.remote import Remote
+from headstart.errors import StorageError
 from headstart.predictions.frames import Frame
 from headstart.system.text import escape
 from headstart.system.threads import map_ahead
@@ -34,26 +35,31 @@ def predict_once(ask: Ask, items: Iterable[Item]) -> Iterator[tuple[Item, Predic
 
     ask: a classifier's `stream`. Memory stays flat whatever is repeated: when too many rows wait
     for an answer under way, files are asked of again, which gives the same numbers.
+    Raises StorageError where an image cannot be reached, after all before it.
     """
     known: OrderedDict[bytes, _Answer] = OrderedDict()
     waiting: deque[tuple[Item, _Answer]] = deque()
     asked: deque[_Answer] = deque()
+    failed: list[StorageError] = []
 
     def new(pool: ThreadPoolExecutor) -> Iterator[Item]:
-        for item, content in map_ahead(pool, _read, items, ahead):
-            answer = known.get(content) if content else None
-            if content and answer and len(waiting) < MOST_WAITING:
-                known.move_to_end(content)
+        try:
+            for item, content in map_ahead(pool, _read, items, ahead):
+                answer = known.get(content) if content else None
+                if content and answer and len(waiting) < MOST_WAITING:
+                    known.move_to_end(content)
+                    waiting.append((item, answer))
+                    continue
+                answer = _Answer()
+                if content is not None:
+                    known[content] = answer
+                    if len(known) > REMEMBERED:
+                        known.popitem(last=False)
                 waiting.append((item, answer))
-                continue
-            answer = _Answer()
-            if content is not None:
-                known[content] = answer
-                if len(known) > REMEMBERED:
-                    known.popitem(last=False)
-            waiting.append((item, answer))
-            asked.append(answer)
-            yield item
+                asked.append(answer)
+                yield item
+        except StorageError as error:  # what was read before is answered first
+            failed.append(error)
 
     def give() -> Iterator[tuple[Item, Prediction]]:
         while waiting and (found := waiting[0][1].prediction) is not None:
@@ -68,6 +74,8 @@ def predict_once(ask: Ask, items: Iterable[Item]) -> Iterator[tuple[Item, Predic
             asked.popleft().prediction = prediction
             yield from give()
         yield from give()
+    if failed:
+        raise failed[0]
 
 
 def _read(item: Item) -> tuple[Item, bytes | None]:
