@@ -33,6 +33,7 @@ ARROW: dict[str, set[str]] = {
     "runs": {
         *LEFT,
         "store",
+        "predictions",
         "report",
         "selection",
         "tuning",

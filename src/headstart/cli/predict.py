@@ -258,7 +258,7 @@ def _predict_pieces(
              f"{done.new / seconds:,.0f} a second: {files} of {done.folder}")  # fmt: skip
         if done.summary.images > 1:
             tell_summary(done.summary, Listed([], find_common(sources)))
-        if asked.accuracy is not None or asked.reject is not None:
+        if asked.silent:
             _tell_silence(load(run), asked.accuracy, asked.reject, done.tally.usable)
     _tell_failed(done.tally)
 
@@ -481,6 +481,7 @@ def evaluate(
     tta: Tta = 1,
     accuracy: Accuracy = None,
     reject: Reject = None,
+    on: OnRay = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
@@ -492,7 +493,7 @@ def evaluate(
     from headstart.runs.evaluate import evaluate_views
 
     evaluated = evaluate_views(
-        run, photos, tta, accuracy=accuracy, reject=reject, strict=strict,
+        run, photos, tta, accuracy=accuracy, reject=reject, strict=strict, on=on,
         progress=reporter(quiet, as_json, verbose),
     )  # fmt: skip
     metrics, views = evaluated.metrics, evaluated.views

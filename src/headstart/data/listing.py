@@ -6,7 +6,7 @@ does it, all at once.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,7 +22,7 @@ from headstart.data.archive import is_archive
 from headstart.data.bring import bring
 from headstart.data.dataset import gather, resolve_source
 from headstart.data.decisions import decisions_file
-from headstart.data.folder import ARRANGE, stream_folder
+from headstart.data.folder import ARRANGE, files_in, stream_folder
 from headstart.data.given import settle
 from headstart.data.item import Item
 from headstart.data.remote import list_addresses, list_table, stream_store
@@ -35,13 +35,16 @@ from headstart.errors import DatasetError
 from headstart.system.progress import Progress
 
 
-def stream_labelled(source: Any, groups: str | None, warn: Callable[[str], None]) -> Iterator[Item]:
+def stream_labelled(
+    source: Any, groups: str | None, warn: Callable[[str], None], *, in_order: bool = False
+) -> Iterator[Item]:
     """The labelled images of a source, as `dataset.load` takes them, or of an address; none is
     read. The order is the same in every call while the source is.
 
-    groups: as `load` takes it. Raises DatasetError as `load` does, where that is met.
+    groups: as `load` takes it. in_order: in that of `load`, for which all names in a folder
+    are held. Raises DatasetError as `load` does, where that is met.
     """
-    items = _stream(source, groups, warn)
+    items = _stream(source, groups, warn, files_in if in_order else walk)
     return items if groups is None else stream_groups(items, groups, warn)
 
 
@@ -60,7 +63,10 @@ def list_containers(source: Any) -> list[Container]:
     return find_containers(path) if there and not decisions_file(path).exists() else []
 
 
-def _stream(source: Any, groups: str | None, warn: Callable[[str], None]) -> Iterator[Item]:
+def _stream(
+    source: Any, groups: str | None, warn: Callable[[str], None],
+    list_files: Callable[[Path], Iterable[Path]],
+) -> Iterator[Item]:  # fmt: skip
     if containers := list_containers(source):
         yield from _stream_containers(containers, groups, warn)
         return
@@ -73,7 +79,7 @@ def _stream(source: Any, groups: str | None, warn: Callable[[str], None]) -> Ite
         place = settle(source)
         if not place.sides and _is_plain(path := resolve_source(place.place)):
             found = None
-            for found in stream_folder(path, warn, walk):
+            for found in stream_folder(path, warn, list_files):
                 yield found
             if found is not None:
                 return

@@ -24,7 +24,7 @@ from headstart.predictions.summary import Summary
 from headstart.store.file import SAME, Damaged, File, measure_distance, read_note
 from headstart.store.folder import Folder, open_folder
 from headstart.store.pieces import ROWS, Piece, Shard, cut
-from headstart.store.work import Made, Work, count, run
+from headstart.store.work import Files, Made, count, run
 from headstart.system.json import dumps, loads
 from headstart.system.progress import Progress, Silent, choose_progress
 
@@ -50,7 +50,7 @@ class Sayer:
 
 
 @dataclass(frozen=True)
-class Answers(Work):
+class Answers(Files):
     """Predictions as files. run: where the classifier is. header: what it is to say."""
 
     kind, stage = "predictions", "predict"
@@ -63,17 +63,17 @@ class Answers(Work):
     rows: int = ROWS
 
     def pieces(self, progress: Progress | None = None) -> Iterator[Piece]:
-        """See `Work`."""
+        """See `Files`."""
         return cut(stream_items(self.sources), self.shard, self.rows)
 
     def open(self) -> Callable[[Iterable[Piece]], Iterator[Made]]:
-        """See `Work`."""
+        """See `Files`."""
         classifier = load(self.run)
         self.check_computes(classifier.canary(), socket.gethostname())
         return lambda pieces: answer(self, pieces, classifier, Silent())
 
     def read(self, file: File, digest: str) -> tuple[dict[str, Any], Made]:
-        """See `Work`."""
+        """See `Files`."""
         try:
             note = loads(read_note(file, NOTE))
             if note["format"] > FORMAT:
@@ -87,7 +87,7 @@ class Answers(Work):
         return note, Made(digest, file.name, tally.images, told=(tally, summary))
 
     def check_same(self, name: str, about: dict[str, Any]) -> None:
-        """See `Work`."""
+        """See `Files`."""
         asked, apart = self.describe(), self.header.distance(about["canary"])
         wrong = [key for key in asked if about["asked"].get(key) != asked[key]]
         if wrong:
@@ -180,7 +180,7 @@ def _predict_on_ray(
 
     with cluster(on) as ray:
         with progress.stage("classifier"):
-            nodes = find_nodes(ray, partial(_compute, run_folder))
+            nodes = find_nodes(ray, partial(compute, run_folder))
             header, alike, others = choose_alike(nodes, progress)
         assert isinstance(header, Sayer)
         own = work(header)
@@ -191,7 +191,7 @@ def _predict_on_ray(
         return _finish(own, make, progress)
 
 
-def _compute(run_folder: Path) -> Sayer:
+def compute(run_folder: Path) -> Sayer:
     """What a computer of the cluster says. Raises ClassifierError where it does not see the run."""
     if not run_folder.exists():
         raise ClassifierError(

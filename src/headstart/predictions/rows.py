@@ -81,11 +81,15 @@ class Asked:
     accuracy: float | None = None
     reject: float | None = None
 
+    @property
+    def silent(self) -> bool:
+        """Whether an answer may be taken back."""
+        return self.accuracy is not None or self.reject is not None
+
     def form(self, classifier: Classifier) -> Form:
         """Of the rows."""
-        silent = self.accuracy is not None or self.reject is not None
         top_k = min(self.top_k, len(classifier.classes))
-        return Form(top_k, silent, classifier.task.multilabel)
+        return Form(top_k, self.silent, classifier.task.multilabel)
 
 
 @dataclass

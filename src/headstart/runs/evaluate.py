@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ import numpy as np
 
 from headstart.classifier import NONE_OF_THESE, NOT_SURE, Prediction
 from headstart.classifier import load as load_classifier
-from headstart.data.dataset import load
+from headstart.data.dataset import Dataset, arrange, load
 from headstart.data.given import settle
 from headstart.data.item import Item
+from headstart.data.listing import stream_labelled
 from headstart.errors import DatasetError
 from headstart.metrics.classification import Metrics
 from headstart.metrics.comparison import Comparison, compare
 from headstart.metrics.intervals import interval
+from headstart.predictions.looks import look, look_on_ray
+from headstart.predictions.rows import Asked
 from headstart.runs import folder as runs
 from headstart.runs import steps
 from headstart.system.progress import Progress, Recorder, choose_progress
@@ -75,19 +79,23 @@ def evaluate_views(
     accuracy: float | None = None,
     reject: float | None = None,
     strict: bool = False,
+    on: str | None = None,
     progress: Progress | bool | None = None,
 ) -> Evaluated:
     """Measure a classifier on labelled images, with at most so many different views of each.
 
     accuracy, reject: where it is not to answer, as in `Classifier.predict`; metrics are of all.
+    on: "ray", or the address of a Ray cluster, whose computers look at the images, and must all see
+    run and source under these names; the figures are the same.
     Images that a run was trained on are counted and told, for they flatter.
     Raises DatasetError if the images have a class that the classifier does not know.
     """
     progress = Recorder(choose_progress(progress))
     classifier = load_classifier(run)
-    silence = classifier.silence(accuracy, reject)
+    asked = Asked(tta=views, accuracy=accuracy, reject=reject)
+    classifier.silence(accuracy, reject)  # refused before anything slow
     answered: dict[str, Answered] = {}
-    dataset = load(source, split=False, progress=progress)
+    dataset = load(source, split=False, progress=progress) if on is None else _list(source)
     unknown = [name for name in dataset.classes if name not in classifier.classes]
     if unknown:
         raise DatasetError(
@@ -101,31 +109,33 @@ def evaluate_views(
             "expected one class an image, as this classifier was trained, found several"
         )
     known = runs.training_images(Path(run))
-    seen = sum(i.content_hash.hex() in known for i in dataset.items if i.split != "train")
+    predictions: dict[str, tuple[list[np.ndarray], list[Item]]] = {}
+    bad: list[tuple[Item, str]] = []
+    count, seen = 1, 0
+    with ExitStack() as held:
+        held.enter_context(progress.stage("predict", len(dataset.items), "images"))
+        if on is None:
+            looks = look(classifier, dataset.items, asked, progress)
+        else:
+            looks = held.enter_context(look_on_ray(on, Path(run), source, asked, progress))
+        for item, one in zip(dataset.items, looks, strict=True):
+            seen += one.key.hex() in known and item.split != "train"
+            if one.probabilities is None:
+                bad.append((item, one.error))
+                if strict:
+                    break
+                continue
+            probabilities, items = predictions.setdefault(item.split or "all", ([], []))
+            count = len(one.probabilities)
+            probabilities.append(np.stack([one.probabilities.mean(axis=0), one.probabilities[0]]))
+            items.append(item)
+            if one.said is not None:
+                answered.setdefault(item.split or "all", Answered()).add(one.said, item.label)
     if seen:
         progress.warn(
             f"{seen:,} of these {len(dataset.items):,} images were trained on, which flatters the "
             "figures: those of images that it has not seen are in the run's metrics.json"
         )
-    predictions: dict[str, tuple[list[np.ndarray], list[Item]]] = {}
-    bad: list[tuple[Item, str]] = []
-    count = 1
-    with progress.stage("predict", len(dataset.items), "images"):
-        rows = classifier.look(dataset.items, views, features=reject is not None)
-        for item, (name, error, by_view, features) in zip(dataset.items, rows, strict=True):
-            progress.advance()
-            if by_view is None:
-                bad.append((item, error or ""))
-                if strict:
-                    break
-                continue
-            probabilities, items = predictions.setdefault(item.split or "all", ([], []))
-            count = len(by_view)
-            probabilities.append(np.stack([by_view.mean(axis=0), by_view[0]]))
-            items.append(item)
-            if accuracy is not None or reject is not None:
-                said = silence(classifier.decide(name, probabilities[-1][0]), features)
-                answered.setdefault(item.split or "all", Answered()).add(said, item.label)
     steps.refuse(bad, strict, progress, "headstart predict RUN PHOTOS --format csv names all")
     if not predictions:
         raise DatasetError(
@@ -144,6 +154,14 @@ def evaluate_views(
     seconds = progress.seconds["predict"]
     rate = len(dataset.items) / seconds if seconds else None
     return Evaluated(metrics, paired, alone, count, tuple(progress.warnings), rate, answered)
+
+
+def _list(source: Any) -> Dataset:
+    """The labelled images, which other computers read."""
+    warnings: list[str] = []
+    items = list(stream_labelled(source, None, warnings.append, in_order=True))
+    return arrange(items, Path(str(source)), validation_fraction=0, seed=0, split=False,
+                   before=warnings)  # fmt: skip
 
 
 def evaluate(

@@ -34,7 +34,7 @@ from headstart.store.file import (
 )
 from headstart.store.folder import READERS, Folder, open_folder
 from headstart.store.pieces import ROWS, Piece, Shard, cut, cut_containers
-from headstart.store.work import Made, Ran, Work, bring_ahead, count, run
+from headstart.store.work import Files, Made, Ran, bring_ahead, count, run
 from headstart.system.progress import Progress, Silent, choose_progress
 from headstart.system.threads import map_ahead
 
@@ -43,7 +43,7 @@ OTHER = "Pin what all processors compute alike with --precision f32, in a new fo
 
 
 @dataclass(frozen=True)
-class Job(Work):
+class Job(Files):
     """Features as files. rows: of a file, about."""
 
     kind, stage = "features", "features"
@@ -55,7 +55,7 @@ class Job(Work):
     rows: int
 
     def pieces(self, progress: Progress | None = None) -> Iterator[Piece]:
-        """See `Work`."""
+        """See `Files`."""
         warn = (progress or Silent()).warn
         if containers := list_containers(self.source):
             return cut_containers(containers, self.shard)
@@ -63,20 +63,20 @@ class Job(Work):
         return cut(items, self.shard, self.rows)
 
     def open(self) -> Callable[[Iterable[Piece]], Iterator[Made]]:
-        """See `Work`."""
+        """See `Files`."""
         extractor = open_extractor(self.recipe)
         self.check_computes(extractor.canary(), socket.gethostname())
         return lambda pieces: make_pieces(self, pieces, extractor, Silent())
 
     def read(self, file: File, digest: str) -> tuple[Header, Made]:
-        """See `Work`."""
+        """See `Files`."""
         header, images = read_footer(file)
         if header is None:
             raise Damaged("no description of its features")
         return header, Made(digest, file.name, images, header.bad)
 
     def check_same(self, name: str, about: Header) -> None:
-        """See `Work`."""
+        """See `Files`."""
         header, folder = self.header, self.folder
         if (about.extractor, about.dtype) != (header.extractor, header.dtype):
             raise DatasetError(

@@ -34,7 +34,7 @@ from headstart.store.file import SAME, Header
 from headstart.store.folder import Folder
 from headstart.store.job import Done, Job, finish
 from headstart.store.pieces import ROWS, Piece, Shard
-from headstart.store.work import Made, Numbers, Work, run
+from headstart.store.work import Files, Made, Numbers, Work, run
 from headstart.system.progress import Progress
 from headstart.system.threads import cores, limit_cores
 
@@ -277,7 +277,7 @@ def _check_seen(piece: Piece) -> None:
 
 def _check_kept(job: Work, one: Made) -> None:
     """Raises StorageError where a file that another computer has written is not to be seen here."""
-    if one.file and job.folder.is_here and not job.folder.has(one.file):
+    if isinstance(job, Files) and job.folder.is_here and not job.folder.has(one.file):
         raise StorageError(
             f"expected one folder {job.folder} for all computers of the cluster, found that what "
             f"another one has written is not in it ({one.file}). Give a folder that all share, or "

@@ -71,12 +71,8 @@ class Ran:
 
 
 class Work(ABC):
-    """What a process needs to know to make pieces of a job."""
+    """What a process needs to know to do its share of a job."""
 
-    kind: ClassVar[str]  # what its files hold, in messages
-    stage: ClassVar[str]  # what it is called while it goes on
-    shard: Shard
-    folder: Folder
     header: Numbers  # what every process is to compute
 
     @abstractmethod
@@ -85,9 +81,32 @@ class Work(ABC):
 
     @abstractmethod
     def open(self) -> Callable[[Iterable[Piece]], Iterator[Made]]:
-        """What makes pieces in this process, each Made once its file is there. Raises EngineError
+        """What makes pieces in this process, each Made once all of it is there. Raises EngineError
         where this processor computes other numbers.
         """
+
+    def find_made(self, piece: Piece) -> Made | None:
+        """What another process has made of a piece; None where nothing is known of it."""
+        return None
+
+    def check_computes(self, canary: np.ndarray, where: str) -> None:
+        """Raises EngineError unless that processor computes the job's numbers."""
+        apart = self.header.distance(canary)
+        if apart > SAME:
+            raise EngineError(
+                f"expected the numbers of the other computers, found that {where}, which has come "
+                f"later, computes others (apart by {apart:.2%} of the largest). What is done is "
+                "kept: type the same command again, which leaves it out or pins the precision"
+            )
+
+
+class Files(Work):
+    """A job that makes files."""
+
+    kind: ClassVar[str]  # what its files hold, in messages
+    stage: ClassVar[str]  # what it is called while it goes on
+    shard: Shard
+    folder: Folder
 
     @abstractmethod
     def read(self, file: File, digest: str) -> tuple[Any, Made]:
@@ -104,7 +123,7 @@ class Work(ABC):
         return File(self.folder, piece.name(self.shard))
 
     def find_made(self, piece: Piece) -> Made | None:
-        """What another process has made of a piece; None where there is no whole file of it."""
+        """None where there is no whole file of it."""
         file = self.file(piece)
         if not file.folder.has(file.name):
             return None
@@ -113,18 +132,8 @@ class Work(ABC):
         except Damaged:
             return None
 
-    def check_computes(self, canary: np.ndarray, where: str) -> None:
-        """Raises EngineError unless that processor computes the job's numbers."""
-        apart = self.header.distance(canary)
-        if apart > SAME:
-            raise EngineError(
-                f"expected the numbers of the other computers, found that {where}, which has come "
-                f"later, computes others (apart by {apart:.2%} of the largest). What is done is "
-                "kept: type the same command again, which leaves it out or pins the precision"
-            )
 
-
-def run(work: Work, make: Callable[[set[str], int], Iterator[Made]], progress: Progress) -> Ran:
+def run(work: Files, make: Callable[[set[str], int], Iterator[Made]], progress: Progress) -> Ran:
     """All pieces of a job. make: makes those of the digests given, of a source of so many images.
 
     Raises DatasetError where another process is at it, or the folder holds files of another job.
@@ -186,7 +195,7 @@ def count(answers: Iterable[T], progress: Progress) -> Iterator[T]:
 
 
 # --- what is there ------------------------------------------------------------------------
-def _settle(work: Work, pieces: list[Piece], progress: Progress) -> tuple[dict[str, Made], int]:
+def _settle(work: Files, pieces: list[Piece], progress: Progress) -> tuple[dict[str, Made], int]:
     """The pieces that are done, by digest, and how many files hold none of these any more, which
     are set aside; damaged ones are removed.
 
@@ -214,7 +223,7 @@ def _settle(work: Work, pieces: list[Piece], progress: Progress) -> tuple[dict[s
     return {one.digest: one for one in checked if one is not None}, stale
 
 
-def _check_shards(work: Work, names: Iterable[str]) -> None:
+def _check_shards(work: Files, names: Iterable[str]) -> None:
     """Raises DatasetError for files of another division, and those of another job."""
     first = True
     for name in names:
@@ -235,7 +244,7 @@ def _check_shards(work: Work, names: Iterable[str]) -> None:
             work.check_same(name, about)
 
 
-def _check(work: Work, file: File, digest: str, progress: Progress) -> Made | None:
+def _check(work: Files, file: File, digest: str, progress: Progress) -> Made | None:
     try:
         about, made = work.read(file, digest)
         if work.folder.is_here:  # a store keeps its own checksums
