@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: the real images and weights, where they are present."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -56,6 +57,36 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         target.parent.mkdir(exist_ok=True)
         Image.fromarray(pixels.astype(np.uint8)).save(target)
     return folder
+
+
+CLUSTER = """
+import sys, ray
+options = dict(num_cpus=2, include_dashboard=False, log_to_driver=False)
+print(ray.init("local", object_store_memory=100 * 2**20, **options).address_info["address"])
+sys.stdout.flush()
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(own_cache: None) -> Iterator[dict[str, str]]:
+    """The environment of commands that are to find a Ray cluster, of this computer alone."""
+    pytest.importorskip("ray", reason="pip install 'headstart[ray]'")
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
+           "RAY_USAGE_STATS_ENABLED": "0"}  # fmt: skip
+    environment = {**os.environ, **own}
+    cluster = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER], env=environment, text=True, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert cluster.stdin is not None
+    assert cluster.stdout is not None
+    try:
+        yield {**environment, "RAY_ADDRESS": cluster.stdout.readline().strip(), "COLUMNS": "80"}
+    finally:
+        cluster.stdin.close()  # which ends it
+        cluster.stdout.close()
+        cluster.wait(60)
 
 
 @pytest.fixture(scope="session")
