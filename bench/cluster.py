@@ -1,7 +1,7 @@
 """Features on a Ray cluster: what is lost where workers and nodes die, what Ray costs and holds.
 
 python bench/cluster.py faults PHOTOS [--images 20000] [--size 224]
-python bench/cluster.py overhead PHOTOS [--images 20000] [--rounds 3]
+python bench/cluster.py overhead PHOTOS [--images 20000] [--rounds 3] [--moto]
 python bench/cluster.py memory [--images 2000 200000]
 
 faults: photos repeated under changed bytes lie in an S3 on loopback (moto), and a cluster of two
@@ -9,8 +9,9 @@ nodes with a processor each (Ray's own utility) makes their features into it. A 
 -9, a node removed, the job itself killed by -9, a node added, the command typed again. Every image
 must have one row, whose digits are those of one process without Ray.
 overhead: images a second of the stage that looks at the images, without Ray and with it on this
-computer, from the disk and from the local S3, one after the other in every round; processor seconds
-are those of our own processes, and the S3's stand apart, for it works on the same processors.
+computer, from the disk and from an S3 on loopback, one after the other in every round. That S3
+works on the same processors, for so many seconds as are told: bench/loopback_s3.py, or with --moto
+moto, which takes as much for a request as the network for an image.
 memory: the largest resident memory of the process that starts the job, of tiny images.
 Each prints one JSON line.
 """
@@ -42,13 +43,17 @@ WORKER = "ray::MapWorker"
 
 
 @contextmanager
-def serve_s3() -> Iterator[tuple[str, str, psutil.Process]]:
-    """Host, what follows the question mark of its addresses, and its process."""
+def serve_s3(folder: Path | None = None) -> Iterator[tuple[str, str, psutil.Process]]:
+    """Host, what follows the question mark of its addresses, and its process: moto, or a folder as
+    a bucket that can be read.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    moto = ["-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    light = [str(Path(__file__).with_name("loopback_s3.py")), str(folder), str(port)]
     server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        [sys.executable, *(light if folder else moto)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -189,14 +194,18 @@ print(json.dumps({"rate": images / told.seconds["features"], "whole": images / w
 """
 
 
-def overhead(photos: Path, images: int, rounds: int) -> dict[str, object]:
+def overhead(photos: Path, images: int, rounds: int, moto: bool) -> dict[str, object]:
     rates: dict[str, list[float]] = {}
     wholes: dict[str, list[float]] = {}
     used: dict[str, list[float]] = {}
-    with serve_s3() as (host, query, server), tempfile.TemporaryDirectory() as place:
-        upload(host, photos, images)
-        copy(Path(place) / "photos", photos, images)
-        sources = {"disk": str(Path(place) / "photos"), "s3": f"s3://photos/all{query}"}
+    with (
+        tempfile.TemporaryDirectory() as place,
+        serve_s3(None if moto else Path(place)) as (host, query, server),
+    ):
+        copy(Path(place) / "all", photos, images)
+        if moto:
+            upload(host, photos, images)
+        sources = {"disk": str(Path(place) / "all"), "s3": f"s3://photos/all{query}"}
         kinds = {"alone": ("disk", ""), "ray": ("disk", "ray"), "s3": ("s3", ""),
                  "ray from s3": ("s3", "ray")}  # fmt: skip
         for number in range(rounds):
@@ -214,7 +223,8 @@ def overhead(photos: Path, images: int, rounds: int) -> dict[str, object]:
                 print(kind, one, file=sys.stderr)
     middle = {kind: float(np.median(some)) for kind, some in rates.items()}
     return {
-        "bench": "cluster overhead", "images": images, "images_a_second": rates,
+        "bench": "cluster overhead", "s3_is": "moto" if moto else "loopback_s3", "images": images,
+        "images_a_second": rates,
         "with_start": wholes, "processor_seconds_of_the_s3": used,
         "of_alone": {kind: round(one / middle["alone"], 3) for kind, one in middle.items()},
         "ray_from_s3_of_s3": round(middle["ray from s3"] / middle["s3"], 3),
@@ -275,6 +285,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="*", default=[])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", default="224")
+    parser.add_argument("--moto", action="store_true")
     given = parser.parse_args()
     if given.what == "memory":
         print(json.dumps(memory(given.images or [2000, 200_000])))
@@ -283,7 +294,7 @@ def main() -> None:
     if given.what == "faults":
         print(json.dumps(faults(given.photos, images, given.size)))
     else:
-        print(json.dumps(overhead(given.photos, images, given.rounds)))
+        print(json.dumps(overhead(given.photos, images, given.rounds, given.moto)))
 
 
 if __name__ == "__main__":
