@@ -4,6 +4,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,16 @@ def test_a_bringing_that_was_stopped_is_gone_on_with(
     assert len(counted) < 48 + 2 * module.READERS
     assert before > 20
     assert not list(module.cache_folder().glob("archives/.*"))
+
+
+def test_two_at_once(tiny: Path, s3: Store, bucket: str, own_cache_folder: Path) -> None:
+    s3.put(tiny, f"{bucket}/all")
+    source = s3.address(f"{bucket}/all")
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(load, [source, source]))
+    assert [len(one.items) for one in found] == [48, 48]
+    assert all(item.path.is_file() for one in found for item in one.items)
+    assert len(list((own_cache_folder / "archives").iterdir())) == 1
 
 
 def test_no_room(tiny: Path, s3: Store, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

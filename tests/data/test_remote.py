@@ -3,18 +3,17 @@ cannot be reached.
 """
 
 import shutil
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from buckets import Store
+from web import serve
 
+from headstart.data import remote
 from headstart.data.dataset import list_items
 from headstart.data.listing import stream_labelled
-from headstart.data.remote import list_addresses, stream_store
+from headstart.data.remote import list_addresses, open_address, stream_store
 from headstart.errors import DatasetError, StorageError
 from headstart.store.job import write_features
 
@@ -22,28 +21,10 @@ pytest.importorskip("pyarrow")
 EARLY = {"cut": "block2b_add", "size": 64, "precision": "f32"}
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves files and says nothing; what is called busy it never gives."""
-
-    def do_GET(self) -> None:
-        if "busy" in self.path:
-            self.send_error(503)
-        else:
-            super().do_GET()
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture
 def web(tiny: Path) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tiny)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve(tiny) as (address, _):
+        yield address
 
 
 def table(folder: Path, rows: list[str]) -> Path:
@@ -119,3 +100,30 @@ def test_s3(tiny: Path, tmp_path: Path, s3: Store) -> None:
     done = write_features(s3.address("photos/all"), tmp_path / "f", cache=False, progress=False,
                           **EARLY)  # fmt: skip
     assert (done.computed, done.bad) == (48, ())
+
+
+@pytest.mark.parametrize(
+    ("address", "store", "path"),
+    [
+        ("s3://ID:key@bucket/a/b?region=x", "s3://ID:key@bucket?region=x", "bucket/a/b"),
+        ("gs://bucket/a", "gs://bucket", "bucket/a"),
+        ("az://photos/a", "abfs://me@photos", "photos/a"),
+        ("az://you@photos/a", "abfs://you@photos", "photos/a"),
+        ("abfs://photos@me.dfs.core.windows.net/a", "abfs://photos@me.dfs.core.windows.net",
+         "photos/a"),
+        ("file:///tmp/a b", "file:///", "/tmp/a b"),
+    ],
+)  # fmt: skip
+def test_the_store_of_an_address_and_the_path_in_it(
+    address: str, store: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_open_store", lambda bucket, query: bucket + query)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "me")
+    assert open_address(address) == (store, path)
+
+
+def test_pyarrow_takes_these() -> None:
+    for address in ("az://me@photos/a", "abfs://photos@me.dfs.core.windows.net/a", "gs://bucket/a"):
+        files, path = open_address(address)
+        assert path in ("photos/a", "bucket/a")
+        assert files.type_name in ("abfs", "gcs")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 from headstart.data.address import file_name, hide, is_web, join, parent
 from headstart.data.archive import (
@@ -30,7 +31,7 @@ from headstart.data.samples import CLASSES, is_tar, read_classes
 from headstart.data.table import TABLES
 from headstart.errors import DatasetError, StorageError
 from headstart.system.atomic import sibling
-from headstart.system.lock import Hold
+from headstart.system.lock import LOCK, Hold, held_alone
 from headstart.system.places import cache_folder
 from headstart.system.progress import Progress
 from headstart.system.threads import map_ahead
@@ -205,19 +206,19 @@ def _digest(text: str) -> str:
 @contextmanager
 def _arriving(source: str) -> Iterator[Path]:
     """Where files lie until all are there, of this bringing and of one that was stopped; named as
-    what is unfinished is, so that it is removed when nobody goes on with it.
+    what is unfinished is, so that it is removed when nobody goes on with it. Whoever finds another
+    process at it has a folder of its own.
     """
     folder = cache_folder() / "archives" / f".{_digest(source)}.arriving.tmp"
-    try:
-        hold: Hold | None = Hold(folder)
-    except OSError:  # a file system without locks
-        hold = None
-        folder.mkdir(parents=True, exist_ok=True)
-    os.utime(folder)
-    yield folder  # what is there stays, if this does not come to its end
-    if hold is not None:
-        hold.release()
-    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / LOCK).touch()
+    with held_alone(folder / LOCK) as alone:
+        if alone:
+            yield folder  # what is there stays, if this does not come to its end
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        with TemporaryDirectory(dir=folder.parent, prefix=".", suffix=".tmp") as own:
+            yield Path(own)
 
 
 def _list_kept(source: str) -> Iterator[Path]:
