@@ -82,6 +82,15 @@ def test_places(on: str) -> None:
     assert check_place(on) == ("" if on == "ray" else on)
 
 
+@pytest.mark.parametrize("on", ["ray://127.0.0.1:1", "127.0.0.1:1", "no.such.host.invalid:6379"])
+def test_where_no_cluster_is_is_told_at_once(on: str) -> None:
+    with (
+        pytest.raises(StorageError, match=f"expected a Ray cluster at {on}, found: .* runs"),
+        on_ray.cluster(on),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("on", ["", "spark", "http://head:1", "ray://head", "ray://:1"])
 def test_what_is_no_place(on: str) -> None:
     with pytest.raises(RecipeError, match=r"expected --on ray, .* Type: --on ray"):

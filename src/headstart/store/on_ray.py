@@ -40,6 +40,7 @@ from headstart.system.threads import cores, limit_cores
 
 RAY = "ray"
 CORES = 8  # of a worker at most: more cores are more workers
+REACHED = 10  # seconds in which a cluster answers
 MEMORY = 1500  # MB that a worker is to have
 AT_ONCE = 2  # pieces of a worker: one begins while another one ends
 OBJECTS = 100 * 2**20  # bytes of Ray's own store where we start it: no pixels pass through it
@@ -104,6 +105,7 @@ def _connect(ray: Any, address: str) -> None:
         "configure_logging": False,
     }
     address = address or os.environ.get("RAY_ADDRESS", "")
+    _check_there(address)
     if not address:  # never a cluster that happens to run here, which may be somebody else's
         options |= {"address": "local", "num_cpus": cores(), "include_dashboard": False,
                     "object_store_memory": OBJECTS}  # fmt: skip
@@ -114,6 +116,20 @@ def _connect(ray: Any, address: str) -> None:
             f"expected a Ray cluster at {address or 'this computer'}, found: "
             f"{str(error).strip().splitlines()[0]}. Check that it runs (ray status), and that its "
             "versions of Ray and Python are those here"
+        ) from error
+
+
+def _check_there(address: str) -> None:
+    """Raises StorageError where nothing listens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():  # "auto"
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACHED).close()
+    except (OSError, OverflowError) as error:
+        raise StorageError(
+            f"expected a Ray cluster at {address}, found: {error}. Check that it runs (ray status) "
+            "and that a firewall lets this computer speak to it"
         ) from error
 
 
