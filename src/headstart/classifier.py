@@ -19,6 +19,7 @@ import numpy as np
 from headstart.abstention.abstention import Abstention, from_arrays
 from headstart.abstention.selective import check_accuracy
 from headstart.data import dataset
+from headstart.data.address import hide, read_address
 from headstart.data.frames import is_table, list_images
 from headstart.data.item import Item, content_hash
 from headstart.errors import BadImage, ClassifierError
@@ -485,7 +486,10 @@ def _images(source: Any) -> tuple[Iterable[Any], bool]:
     """The images that a source stands for, and whether it is one image by itself."""
     if isinstance(source, str | Path):
         items = dataset.images_in([source])
-        return items, len(items) == 1 and Path(os.path.expanduser(source)).is_file()
+        place = hide(address) if (address := read_address(source)) else None
+        alone = Path(os.path.expanduser(source)).is_file() if place is None else (
+            [place] == [item.name for item in items])  # fmt: skip
+        return items, len(items) == 1 and alone
     if isinstance(source, np.ndarray) and source.dtype.kind not in "OUST":  # not of paths
         return (list(source), False) if source.ndim == 4 else ([source], True)
     if is_table(source):

@@ -21,6 +21,7 @@ from headstart.data.dataset import Dataset, images_in, list_items, load
 from headstart.data.listing import stream_labelled
 from headstart.data.source import stream_items
 from headstart.errors import DatasetError, StorageError
+from headstart.runs import steps
 from headstart.system.progress import Progress
 
 pytest.importorskip("pyarrow")
@@ -319,6 +320,25 @@ def test_a_run_on_an_address(
         assert "secret" not in str(path)
         if path.is_file():
             assert b"secret" not in path.read_bytes(), path
+
+
+def test_a_training_on_addresses_is_gone_on_with(
+    tiny: Path, s3: Store, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for label in ("red", "blue"):
+        s3.put(tiny / label, f"{bucket}/all/{label}")
+        s3.put(sorted((tiny / label).iterdir())[0], f"{bucket}/held/{label}/1.png")
+    source, held = s3.address(f"{bucket}/all"), s3.address(f"{bucket}/held")
+    choices = {"cut": "block2b_add", "size": 64, "precision": "f32"}
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "train_head", lambda *arguments, **options: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            headstart.train(source, test=held, out=tmp_path / "run", progress=False, **choices)
+    run = headstart.resume(tmp_path / "run", progress=False)
+    assert run.record["source"] == source
+    assert run.record["images"]["test"] == 2
+    assert run.classifier.predict(f"{source.replace('/all', '/all/red/0.jpg')}").label == "red"
+    assert len(run.classifier.predict(held)) == 2
 
 
 def test_an_address_is_shown_as_one() -> None:
