@@ -30,7 +30,7 @@ EARLY = ["--cut", "block2b_add", "--size", "64", "--precision", "f32"]
 
 def node(name: str, cpus: int = 1, canary: float = 1.0, why: str = "") -> Node:
     header = Header("e", {"precision": "f32"}, {}, np.array([canary, 1.0], "f4"), "f32")
-    return Node(name, name, cpus, why or header)
+    return Node(name, name, cpus, 0, why or header)
 
 
 def choose(
@@ -118,6 +118,18 @@ def test_the_same_files_as_without(tiny: Path, tmp_path: Path) -> None:
 
 def tiny_copy(tiny: Path, to: Path) -> Path:
     return Path(shutil.copytree(tiny, to / "photos"))
+
+
+def test_how_large_workers_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [Node("a", "a", 16, 64 * 2**30), Node("b", "b", 4, 2**30)]
+    assert on_ray.choose_size(nodes) == (4, 2**30)
+    assert on_ray.choose_size(nodes[:1]) == (8, on_ray.MEMORY * 2**20)
+    monkeypatch.setenv("HEADSTART_WORKER_CORES", "1")
+    monkeypatch.setenv("HEADSTART_WORKER_MB", "700")
+    assert on_ray.choose_size(nodes) == (1, 700 * 2**20)
+    monkeypatch.setenv("HEADSTART_WORKER_MB", "much")
+    with pytest.raises(RecipeError, match=r"from 1 in HEADSTART_WORKER_MB, found 'much'"):
+        on_ray.choose_size(nodes)
 
 
 def test_what_other_computers_do_not_see(tmp_path: Path) -> None:

@@ -41,18 +41,21 @@ from headstart.system.threads import cores, limit_cores
 RAY = "ray"
 CORES = 8  # of a worker at most: more cores are more workers
 REACHED = 10  # seconds in which a cluster answers
-MEMORY = 1500  # MB that a worker is to have
+MEMORY = 1500  # MB that a worker is to have: it takes 200 to 600
 AT_ONCE = 2  # pieces of a worker: one begins while another one ends
 OBJECTS = 100 * 2**20  # bytes of Ray's own store where we start it: no pixels pass through it
 
 
 @dataclass(frozen=True)
 class Node:
-    """A computer of the cluster. header: what it computes, or why it computes nothing."""
+    """A computer of the cluster. memory: bytes that Ray has to give. header: what it computes, or
+    why it computes nothing.
+    """
 
     key: str
     name: str
     cpus: int
+    memory: int = 0
     header: Numbers | str = ""
 
 
@@ -165,7 +168,7 @@ def find_nodes(ray: Any, compute: Callable[[], Numbers]) -> list[Node]:
 
     found = [
         Node(one["NodeID"], f"{one['NodeManagerHostname']} ({one['NodeID'][:8]})",
-             int(one["Resources"].get("CPU", 0)))
+             int(one["Resources"].get("CPU", 0)), int(one["Resources"].get("memory", 0)))
         for one in ray.nodes() if one["Alive"]
     ]  # fmt: skip
     able = [node for node in found if node.cpus]
@@ -303,16 +306,12 @@ def _check_kept(job: Work, one: Made) -> None:
 
 def make_on_ray(
     ray: Any, job: Work, missing: set[str], nodes: list[Node], others: list[Node],
-    progress: Progress, *, cores_each: int | None = None, memory: int = MEMORY,
+    progress: Progress,
 ) -> Iterator[Made]:  # fmt: skip
-    """Each missing piece, once its file is there, in whatever order.
-
-    cores_each: of a worker; by default as many as the smallest computer has, at most CORES.
-    memory: MB that Ray sets aside for a worker.
-    """
+    """Each missing piece, once its file is there, in whatever order."""
     import ray.data as data
 
-    each = cores_each or min(CORES, *(node.cpus for node in nodes))
+    each, memory = choose_size(nodes)
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = 1  # a block a piece: what a worker takes at a time
@@ -322,7 +321,7 @@ def make_on_ray(
     )
     made = pieces.map_batches(
         Worker, batch_size=1, fn_constructor_args=(job, each, Surroundings.here()), num_cpus=each,
-        memory=memory * 2**20,
+        memory=memory,
         compute=data.ActorPoolStrategy(
             min_size=1, initial_size=_count(nodes, each), max_concurrent_calls_per_actor=AT_ONCE,
             enable_true_multi_threading=True,
@@ -339,6 +338,24 @@ def make_on_ray(
                 for _ in range(row["size"] or one.images + len(one.bad)):  # which tells the pace
                     progress.advance()
                 yield one
+
+
+def choose_size(nodes: list[Node]) -> tuple[int, int]:
+    """Cores of a worker, and bytes that Ray sets aside for it: what the environment says, else as
+    many cores as the smallest computer has, up to CORES, and MEMORY, or what is there.
+
+    Raises RecipeError for what is no number there.
+    """
+    each = _read_number("HEADSTART_WORKER_CORES", min(CORES, *(node.cpus for node in nodes)))
+    room = min(node.memory // max(node.cpus // each, 1) for node in nodes)
+    return each, _read_number("HEADSTART_WORKER_MB", min(MEMORY, room // 2**20)) * 2**20
+
+
+def _read_number(name: str, otherwise: int) -> int:
+    text = os.environ.get(name, str(otherwise))
+    if not text.isdigit() or (name in os.environ and int(text) < 1):
+        raise RecipeError(f"expected a whole number from 1 in {name}, found {text!r}. Correct it")
+    return int(text)
 
 
 def _count(nodes: list[Node], each: int) -> int:
