@@ -1,13 +1,15 @@
 """Training on more features than memory holds: seconds, and the memory of the process at its peak.
 
 python bench/large_head.py PHOTOS [--images 200000] [--dtype f32] [--folder DIR] [--optimum]
+                           [--classes 10000] [--cut LAYER --size PIXELS]
 
 Makes so many rows of 1,280 numbers from the features of real photos, each with noise of half the
 features' standard deviation and one in twenty under another label, in files as headstart features
 writes them, and trains on them in a child process as a user does: headstart train DIR. One JSON
 line; peak_gb is the child's largest resident memory. Accuracy only tells that the head has learned.
---optimum: and by how much its log loss and what it minimises lie above the optimum that
-scikit-learn finds in double precision, which takes 8 bytes a number.
+--classes: of so many that are made up, each a photo's features and noise of its own, with the
+images' noise about it. --optimum: and by how much its log loss and what it minimises lie above the
+optimum that scikit-learn finds in double precision, which takes 8 bytes a number.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,9 +41,11 @@ from headstart.system.progress import Silent
 WRONG = 0.1  # of two classes half of these keep theirs
 
 
-def make(photos: Path, folder: Path, images: int, dtype: str) -> None:
+def make(
+    photos: Path, folder: Path, images: int, dtype: str, classes: int = 0, **choices: Any
+) -> None:
     """The files; those that are there already stay."""
-    write_features(photos, folder / "real", progress=False)
+    write_features(photos, folder / "real", progress=False, **choices)
     store = find_store(settle(folder / "real"))
     assert store is not None
     items = store.read_dataset(Recipe()).items
@@ -54,13 +59,19 @@ def make(photos: Path, folder: Path, images: int, dtype: str) -> None:
             continue
         rng = np.random.default_rng(number)
         rows = rng.integers(len(items), size=min(ROWS, images - start))
+        if classes:
+            rows = np.arange(start, start + len(rows)) % classes
         noise = rng.standard_normal((len(rows), len(spread)), np.float32) * spread / 2
         drawn = []
         for place, row in enumerate(rows.tolist(), start):
             wrong = rng.random() < WRONG
-            labels = kinds[rng.integers(len(kinds))] if wrong else items[row].labels
+            labels = kinds[rng.integers(len(kinds))] if wrong else items[row % len(items)].labels
+            if classes:
+                own = np.random.default_rng([row, 0]).standard_normal(len(spread), np.float32)
+                labels = (f"class {rng.integers(classes) if wrong else row:05}",)
+                noise[place - start] += own * spread / 2
             drawn.append(with_content(Item(path, f"{place}.jpg", labels), rng.bytes(16)))
-        write_atomically(path, encode(header, drawn, values[rows] + noise))
+        write_atomically(path, encode(header, drawn, values[rows % len(items)] + noise))
 
 
 def train(folder: Path, out: Path) -> dict[str, object]:
@@ -113,9 +124,13 @@ def main() -> None:
     parser.add_argument("--dtype", default="f32")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--optimum", action="store_true")
+    parser.add_argument("--classes", type=int, default=0)
+    parser.add_argument("--cut")
+    parser.add_argument("--size", type=int)
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp())
-    make(given.photos, folder, given.images, given.dtype)
+    asked = {name: getattr(given, name) for name in ("cut", "size") if getattr(given, name)}
+    make(given.photos, folder, given.images, given.dtype, given.classes, **asked)
     out = Path(tempfile.mkdtemp(dir=folder))
     told = {"images": given.images, "dtype": given.dtype, **train(folder, out)}
     if given.optimum:

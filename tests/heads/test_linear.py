@@ -123,6 +123,30 @@ def test_of_very_many_a_sample_says_where_to_look(
     assert -1e-6 < objective < 1e-4
 
 
+@pytest.mark.parametrize("kind", ["plain", "parts balanced"])
+def test_of_very_many_classes_and_images_some_are_judged(
+    kind: str, large: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is said of them is that of heads that were not trained on them; nothing is held of
+    others, and the head is the optimum on all.
+    """
+    given = large(make(kind, 600))
+    monkeypatch.setattr("headstart.heads.linear.SAID", 150)
+    monkeypatch.setattr("headstart.heads.solver.LOGITS", 1)  # blocks of few rows
+    fit = linear.fit(given)
+    assert fit.judged is not None
+    assert 30 <= len(fit.judged) == len(fit.out_of_fold) <= 60
+    assert fit.cross_validation.logits.shape == (len(fit.judged), 3)
+    right = fit.out_of_fold.argmax(axis=1) == given.targets[fit.judged]
+    assert 0.5 < right.mean() < 1
+    if kind == "plain":
+        best = Optimum(given.values[:, 0], given.targets, given.task,
+                       fit.cross_validation.strength, given.weights)  # fmt: skip
+        loss, objective = best.compare(fit.head(), fit.temperature)
+        assert abs(loss) < 1e-4
+        assert -1e-6 < objective < 1e-4
+
+
 @pytest.mark.parametrize("kind", ["parts", "parts balanced", "parts several classes"])
 def test_an_average_of_heads_is_that_of_optima(kind: str, large: Any) -> None:
     """Of several cuts a head each."""

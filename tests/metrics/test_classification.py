@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,3 +159,13 @@ def test_cross_validation_tells_less_of_the_final_classifier_than_new_images() -
     assert metrics.accuracy_interval == pytest.approx(interval(90, 100))
     assert metrics.balanced_accuracy_interval == pytest.approx(interval(90, 100), abs=1e-6)
     assert metrics.classes[0].recall_interval == pytest.approx(interval(45, 50))
+
+
+def test_of_very_many_classes_no_matrix_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All else is the same."""
+    rng = np.random.default_rng(0)
+    probabilities, labels = rng.dirichlet(np.ones(4), 50), rng.integers(0, 4, 50)
+    whole = evaluate(probabilities, labels, list("abcd"))
+    assert [sum(row) for row in whole.confusion] == [row.support for row in whole.classes]
+    monkeypatch.setattr("headstart.metrics.classification.CONFUSED", 3)
+    assert evaluate(probabilities, labels, list("abcd")) == replace(whole, confusion=())

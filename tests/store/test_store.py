@@ -406,3 +406,22 @@ def test_an_archive_is_one_piece(tiny: Path, tmp_path: Path, engine: FakeEngine)
 
 def done_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.parquet"))
+
+
+def test_very_many_classes(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would be a number for each image and class is kept of some of the images."""
+    from headstart.runs.page import write_page
+
+    for name in ("runs.steps.SAID", "heads.linear.SAID"):
+        monkeypatch.setattr(f"headstart.{name}", 12)
+    monkeypatch.setattr("headstart.metrics.classification.CONFUSED", 1)
+    run = headstart.train(stored, out=stored.parent / "many")
+    judged = run.metrics["validation"].n
+    assert 3 <= judged <= 6
+    assert run.record["images"]["validation"] == judged
+    assert f"{judged} of the " in run.record["warnings"][0]
+    assert run.metrics["validation"].confusion == ()
+    assert run.metrics["cross_validation"].n < run.record["images"]["train"]
+    assert "cross_validated" not in (run.folder / "training.csv").read_text()
+    assert write_page(run).is_file()
+    assert run.summary()

@@ -87,20 +87,21 @@ def learn(
     seed: int,
     columns: slice | None = None,
     frozen: bool = True,
+    judged: np.ndarray | None = None,
 ) -> tuple[Abstention, list[LeftOut]]:
     """When not to answer, and what is refused of each class when it is left out.
 
     features: (N, D) of the training images. targets: (N,) class numbers; where an image may be in
     several classes, (N, C). out_of_fold: (N, C) probabilities by heads that have not seen the
-    image, if there are any. fold_of: (N,) numbers, best FOLDS of them. columns: of the features,
-    that tell how far an image is from others; by default all. frozen: whether the network
-    has not learned from these images; otherwise they lie nearer to each other than new ones to
-    them, which would be refused.
+    image, if there are any; judged: of which images alone, if not of all. fold_of: (N,) numbers,
+    best FOLDS of them. columns: of the features, that tell how far an image is from others; by
+    default all. frozen: whether the network has not learned from these images; otherwise they lie
+    nearer to each other than new ones to them, which would be refused.
     """
     alone = targets.ndim == 1
     answers = None
     if alone and out_of_fold is not None:
-        answers = OutOfFold.of(out_of_fold, targets)
+        answers = OutOfFold.of(out_of_fold, targets if judged is None else targets[judged])
     if not frozen:
         return Abstention(answers), []
     sample = Sample(features, seed, columns)

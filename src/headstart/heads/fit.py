@@ -27,8 +27,9 @@ OnEpoch = Callable[[dict[str, float]], None]
 @dataclass(frozen=True)
 class Trained:
     """A trained head. out_of_fold: (N, C) probabilities of the training images by heads that had
-    not seen them, where there are such. thresholds: (C,) of a head for several classes an image;
-    thresholds_out_of_fold: (N, C), for each training image by others alone.
+    not seen them, where there are such; judged: None, or of which images alone these are.
+    thresholds: (C,) of a head for several classes an image; thresholds_out_of_fold: (N, C), for
+    each training image by others alone.
     history: by epoch, empty for a linear head. strength, trials, temperature: of a linear head,
     what was chosen among what, and what its logits were divided by to calibrate them. tuned:
     whether the network itself has learned from the training images.
@@ -36,6 +37,7 @@ class Trained:
 
     head: Head
     out_of_fold: np.ndarray | None = None
+    judged: np.ndarray | None = None
     history: dict[str, list[float]] = field(default_factory=dict)
     kept_epoch: int | None = None
     thresholds: np.ndarray | None = None
@@ -51,9 +53,10 @@ def fit_linear(examples: Examples, recipe: Recipe) -> Trained:
     fit = linear.fit(examples, folds=recipe.folds, seed=recipe.seed)
     out_of_fold = fit.out_of_fold
     covered = ~np.isnan(out_of_fold[:, 0])
-    thresholds = examples.task.thresholds(out_of_fold[covered], examples.targets[covered])
+    targets = examples.targets if fit.judged is None else examples.targets[fit.judged]
+    thresholds = examples.task.thresholds(out_of_fold[covered], targets[covered])
     return Trained(
-        fit.head(of_folds=recipe.ensemble), out_of_fold, thresholds=thresholds,
+        fit.head(of_folds=recipe.ensemble), out_of_fold, fit.judged, thresholds=thresholds,
         thresholds_out_of_fold=None if thresholds is None else _thresholds_by_others(
             examples, out_of_fold, recipe),
         strength=fit.cross_validation.strength, trials=fit.cross_validation.trials,
@@ -110,7 +113,7 @@ def fit_neural(
         len(examples.task.classes), examples.dimensions, recipe, folder=folder, resume=resume,
         on_epoch=on_epoch, callbacks=callbacks,
     )  # fmt: skip
-    return Trained(fit.head, None, fit.history, fit.kept_epoch)
+    return Trained(fit.head, history=fit.history, kept_epoch=fit.kept_epoch)
 
 
 def needs_images_apart(recipe: Recipe, callbacks: Sequence[Any] = ()) -> bool:

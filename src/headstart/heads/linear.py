@@ -8,7 +8,7 @@ Letters: N images, R rows (their views), D features, C classes, K columns of log
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,12 +28,13 @@ from headstart.heads.solver import (
     standardise,
 )
 from headstart.metrics.task import Task
-from headstart.system.memory import iterate_blocks
+from headstart.system.memory import iterate_blocks, take_rows
 from headstart.system.threads import algebra_for
 
 STRENGTHS = tuple(float(10.0**k) for k in np.arange(1, -4.01, -0.5))
 CHOOSING, FINAL = 3e-2, 1e-3  # tolerances: a choice needs less than a result
 PATIENCE = 2  # strengths without gain before the search ends
+SAID = 2**25  # numbers that are held of what is said of images
 MANY = 200_000  # images of which strengths are tried on a sample first
 SAMPLE = 2**25  # numbers in its features, 134 MB
 FEWER, FEWEST = 4, 100  # times fewer images than there are, groups at least
@@ -77,7 +78,8 @@ class LinearFit:
     mean_of_folds: weight and bias of an ensemble, the mean of the folds' heads.
     temperature: what the logits were divided by to calibrate them.
     out_of_fold: (N, C) probabilities of images by heads that have not seen them, at the temperature
-    of other images' logits; nan where the cross-validation has none.
+    of other images' logits; nan where the cross-validation has none. judged: None; or of which
+    images these are, where those of all would be too many numbers to hold.
     """
 
     task: Task
@@ -87,6 +89,7 @@ class LinearFit:
     cross_validation: CrossValidation
     temperature: float
     out_of_fold: np.ndarray
+    judged: np.ndarray | None
     iterations: int
 
     def head(self, *, of_folds: bool = False) -> Head:
@@ -104,15 +107,17 @@ def fit(examples: Examples, *, folds: int = 5, seed: int = 0) -> LinearFit:
     """
     _check(examples)
     parts: list[_Part] = []
-    tried = _affordable_folds(examples, STRENGTHS, folds)
+    plan = _Plan.of(examples, STRENGTHS, folds)
     for part in examples.split_parts():
         near = parts[0].search.strength if parts else None
         with algebra_for(part.values.size):
-            parts.append(_fit_part(part, folds, seed, near, tried))
+            parts.append(_fit_part(part, plan, folds, seed, near))
     searches = [part.search for part in parts]
     shares = weigh([search.log_loss for search in searches])
     logits = average([search.logits for search in searches], shares)
-    heat, out_of_fold = _calibrate(logits, examples, examples.folds(folds, seed + 1))
+    judged = searches[0].judged
+    told = examples if judged is None else examples.take(judged)
+    heat, out_of_fold = _calibrate(logits, told, told.folds(folds, seed + 1))
     return LinearFit(
         examples.task,
         *_join([(part.weight, part.bias) for part in parts], shares / heat, examples),
@@ -120,6 +125,7 @@ def fit(examples: Examples, *, folds: int = 5, seed: int = 0) -> LinearFit:
         _crossed(searches, shares, logits, examples.views),
         temperature=heat,
         out_of_fold=out_of_fold,
+        judged=judged,
         iterations=max(part.iterations for part in parts),
     )
 
@@ -145,7 +151,8 @@ def cross_validate(
         if near or searches:
             beside = _strengths_beside(near[number] if near else searches[0].strength, beside)
         with algebra_for(part.values.size):
-            problem = _Problem.of(part, folds, seed, needs_weights=False)
+            plan = _Plan(folds, tried)
+            problem = _Problem.of(part, plan, seed, needs_weights=False)
             searches.append(_choose_strength(problem, beside, tried))
     shares = weigh([search.log_loss for search in searches])
     logits = average([search.logits for search in searches], shares)
@@ -168,12 +175,15 @@ class _Part:
     iterations: int
 
 
-def _fit_part(examples: Examples, folds: int, seed: int, near: float | None, tried: int) -> _Part:
-    strengths = _strengths_of_sample(examples, folds, seed, tried)
-    if near is not None:
+def _fit_part(
+    examples: Examples, plan: "_Plan", folds: int, seed: int, near: float | None
+) -> _Part:
+    if near is None:
+        strengths = _strengths_of_sample(examples, folds, seed)
+    else:
         strengths = _strengths_beside(near, STRENGTHS)
-    problem = _Problem.of(examples, folds, seed, needs_weights=True)
-    search = _choose_strength(problem, strengths, tried)
+    problem = _Problem.of(examples, plan, seed, needs_weights=True)
+    search = _choose_strength(problem, strengths, plan.tried)
     row_weights = problem.weights
     final, iterations = solve(
         problem.data, problem.targets, (row_weights / row_weights.sum())[None],
@@ -185,9 +195,7 @@ def _fit_part(examples: Examples, folds: int, seed: int, near: float | None, tri
     return _Part(weight, bias, mean_of_folds, search, int(iterations[0]))
 
 
-def _strengths_of_sample(
-    examples: Examples, folds: int, seed: int, tried: int
-) -> tuple[float, ...]:
+def _strengths_of_sample(examples: Examples, folds: int, seed: int) -> tuple[float, ...]:
     """Those worth a try of very many images: the more there are the weaker serves best, so none
     that is much stronger than what serves a sample of them.
     """
@@ -197,8 +205,9 @@ def _strengths_of_sample(
     sample = examples.take(np.arange(0, len(examples), step))
     if step < FEWER or sample.group_count < FEWEST:
         return STRENGTHS
-    problem = _Problem.of(sample, folds, seed, needs_weights=False)
-    near = _choose_strength(problem, STRENGTHS, tried).strength
+    plan = _Plan.of(sample, STRENGTHS, folds)
+    problem = _Problem.of(sample, plan, seed, needs_weights=False)
+    near = _choose_strength(problem, STRENGTHS, plan.tried).strength
     return tuple(s for s in STRENGTHS if s < near * 4)
 
 
@@ -229,16 +238,18 @@ class _Problem:
     fold_of: np.ndarray
     learnable: np.ndarray
     preconditioner: Preconditioner
+    some: bool
 
     @classmethod
-    def of(cls, examples: Examples, folds: int, seed: int, *, needs_weights: bool) -> "_Problem":
+    def of(cls, examples: Examples, plan: "_Plan", seed: int, *, needs_weights: bool) -> "_Problem":
         """needs_weights: whether they are asked for, or only predictions."""
-        fold_of = examples.folds(folds, seed)
+        fold_of = examples.folds(plan.folds, seed)
         data = rotate(standardise(examples.rows()), weights=needs_weights)
         repeat = examples.repeat
         return cls(
             examples.task, data, repeat(examples.targets), repeat(examples.weights),
             repeat(fold_of), repeat(examples.learnable(fold_of)), Preconditioner(data),
+            plan.some,
         )  # fmt: skip
 
     @property
@@ -250,13 +261,14 @@ class _Problem:
 @dataclass(frozen=True)
 class _Search:
     """The best strength, what was tried, its (R, C) out-of-fold logits, and the mean of its folds'
-    weights (1, D + 1, K), near which the final head lies.
+    weights (1, D + 1, K), near which the final head lies. judged: as in LinearFit.
     """
 
     strength: float
     trials: tuple[Trial, ...]
     logits: np.ndarray
     start: np.ndarray
+    judged: np.ndarray | None
 
     @property
     def log_loss(self) -> float:
@@ -294,6 +306,25 @@ def _affordable_folds(examples: Examples, strengths: Sequence[float], folds: int
     return int(np.clip(WORK // max(cost, 1), 1, folds))
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """How images are judged by heads that have not seen them: in so many folds, of which the first
+    are tried. some: whether what is said is kept of the images in these alone.
+    """
+
+    folds: int
+    tried: int
+    some: bool = False
+
+    @classmethod
+    def of(cls, examples: Examples, strengths: Sequence[float], folds: int) -> "_Plan":
+        """Of very many images and classes one fold is judged, of which all that is said is held."""
+        said = len(examples) * len(examples.task.classes)
+        if said > SAID and not examples.task.multilabel and examples.views == 1:
+            return cls(max(folds, -(-said // SAID)), 1, some=True)
+        return cls(folds, _affordable_folds(examples, strengths, folds))
+
+
 def _choose_strength(problem: _Problem, strengths: tuple[float, ...], folds: int) -> _Search:
     """From the strongest down, until weaker ones only get worse. folds: of which, the first."""
     folds = min(folds, int(problem.fold_of.max()) + 1)
@@ -303,6 +334,7 @@ def _choose_strength(problem: _Problem, strengths: tuple[float, ...], folds: int
     covered = fold_of < folds
     if (covered & problem.learnable).any():  # else the mildest errors choose: the strongest
         covered &= problem.learnable
+    judged = np.flatnonzero(fold_of < folds) if problem.some else None
     trials: list[Trial] = []
     best: _Search | None = None
     weights, waited = None, 0
@@ -311,18 +343,23 @@ def _choose_strength(problem: _Problem, strengths: tuple[float, ...], folds: int
             problem.data, problem.targets, masks, np.full(folds, strength), problem.columns,
             problem.preconditioner, loss=loss, start=weights, tolerance=CHOOSING,
         )  # fmt: skip
-        logits = loss.expand(predict_out_of_fold(problem.data, fold_of, weights, folds))
-        trials.append(_measure(problem, strength, logits, covered))
+        if judged is None:
+            scores = predict_out_of_fold(problem.data, fold_of, weights, folds)
+        else:
+            scores = _predict_some(problem.data, judged, fold_of, weights)
+        logits = loss.expand(scores)
+        trials.append(_measure(problem, strength, logits, covered, judged))
         if best is None or trials[-1].log_loss <= trials[-1 - waited - 1].log_loss:
-            best = _Search(strength, (), logits, weights.mean(axis=0, keepdims=True))
+            start = weights.mean(axis=0, keepdims=True)
+            best = _Search(strength, (), logits, start, judged)
             waited = 0
         else:
             waited += 1
             if waited == PATIENCE:
                 break
     assert best is not None
-    best.logits[~problem.learnable] = np.nan
-    return _Search(best.strength, tuple(trials), best.logits, best.start)
+    best.logits[~(problem.learnable if judged is None else problem.learnable[judged])] = np.nan
+    return replace(best, trials=tuple(trials))
 
 
 def predict_out_of_fold(
@@ -337,9 +374,25 @@ def predict_out_of_fold(
     return scores
 
 
-def _measure(problem: _Problem, strength: float, logits: np.ndarray, covered: np.ndarray) -> Trial:
+def _predict_some(
+    data: StandardisedFeatures, judged: np.ndarray, fold_of: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """(n, K) logits of the rows judged, each by the head of its own fold."""
+    scores = np.empty((len(judged), weights.shape[2]), np.float32)
+    for start in range(0, len(judged), BLOCK):
+        rows = judged[start : start + BLOCK]
+        some = replace(data, features=take_rows(data.features, rows))
+        logits = compute_logits(some, weights, slice(None))
+        scores[start : start + BLOCK] = logits[np.arange(len(rows)), fold_of[rows]]
+    return scores
+
+
+def _measure(
+    problem: _Problem, strength: float, logits: np.ndarray, covered: np.ndarray,
+    judged: np.ndarray | None,
+) -> Trial:  # fmt: skip
     targets, weight = problem.targets[covered], problem.weights[covered]
-    task, logits = problem.task, logits[covered]
+    task, logits = problem.task, logits[covered if judged is None else covered[judged]]
     losses = task.loss.of_logits(logits, targets)
     mean = float(np.average(losses, weights=weight))
     error = float(np.sqrt(np.average((losses - mean) ** 2, weights=weight) / len(targets)))

@@ -28,6 +28,8 @@ from headstart.system.memory import iterate_blocks
 
 BLOCK = 4096  # rows at a time: temporary arrays stay small
 MEMORY = 8  # pairs that L-BFGS remembers
+LOGITS, SMALLEST = 2**23, 256  # numbers of a block's logits at most, rows of a block at least
+PAIRS = 2**26  # numbers of these pairs at most
 ARMIJO = 1e-4
 MOST = 8_000_000  # numbers in features that may be held a second time
 TELLING = 65_536  # rows that tell how features go together
@@ -212,7 +214,8 @@ def objective(
     curvature = np.zeros((problems, columns))
     products = np.zeros((len(data.mean), problems * columns), np.float32)
     sums = np.zeros((problems, columns))
-    for rows, block in iterate_blocks(data.features, BLOCK):
+    size = min(BLOCK, max(SMALLEST, LOGITS // (problems * columns)))
+    for rows, block in iterate_blocks(data.features, size):
         z = compute_logits(data, weights, rows)
         share = row_weights[:, rows].T  # (n, P)
         losses_of_rows, residual = loss.with_residual(z, targets[rows])
@@ -262,10 +265,11 @@ def solve(
     weights = np.zeros((problems, dimensions + 1, columns), np.float32)
     if start is not None:
         weights[:] = start
+    memory = int(np.clip(PAIRS // (2 * weights.size), 2, MEMORY))
     iterations = np.zeros(problems, int)
     active = np.arange(problems)
     value, gradient, curvature = objective(data, targets, row_weights, strengths, weights, loss)
-    pairs: deque[tuple[np.ndarray, np.ndarray, np.ndarray]] = deque(maxlen=MEMORY)
+    pairs: deque[tuple[np.ndarray, np.ndarray, np.ndarray]] = deque(maxlen=memory)
     for _ in range(most):
         direction = -_precondition(gradient, pairs, preconditioner, strengths[active], curvature)
         slope = _dot(direction, gradient)
@@ -274,7 +278,7 @@ def solve(
             active = active[going]
             if not active.size:
                 break
-            pairs = deque(((s[going], y[going], r[going]) for s, y, r in pairs), maxlen=MEMORY)
+            pairs = deque(((s[going], y[going], r[going]) for s, y, r in pairs), maxlen=memory)
             direction, slope = direction[going], slope[going]
             value, gradient, curvature = value[going], gradient[going], curvature[going]
         iterations[active] += 1

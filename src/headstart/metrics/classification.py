@@ -15,6 +15,7 @@ from headstart.metrics.losses import CrossEntropy
 
 R = TypeVar("R")
 BINS = 15  # of the calibration error, as in Guo et al. 2017
+CONFUSED = 1000  # classes up to which a matrix of them is kept
 DRAWS = 400  # of labels, to see what chance alone makes of the calibration error
 
 
@@ -44,7 +45,8 @@ class Bin:
 class Metrics:
     """What the probabilities of N labelled images are worth. None where it cannot be told.
 
-    confusion: (C, C) counts, rows by true class, columns by predicted class.
+    confusion: (C, C) counts, rows by true class, columns by predicted class; none of more than
+    CONFUSED classes.
     calibration_error_by_chance: mean and 95% quantile of the calibration errors that these
     probabilities have where they are exactly right; None in files of versions that did not say.
     """
@@ -128,14 +130,14 @@ def evaluate(
     probabilities, labels = probabilities[known], labels[known]
     n = len(labels)
     predicted = probabilities.argmax(axis=1) if n else np.zeros(0, int)
-    confusion = np.zeros((count, count), int)
-    np.add.at(confusion, (labels, predicted), 1)
-    rows = _by_class(confusion, classes, worth)
-    right = int(np.trace(confusion))
+    support, given = (np.bincount(these, minlength=count) for these in (labels, predicted))
+    hits = np.bincount(labels[labels == predicted], minlength=count)
+    rows = _by_class(hits, support, given, classes, worth)
+    right = int(hits.sum())
     top = probabilities.max(axis=1) if n else np.zeros(0)
     bin_of = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
     bins = _bins(bin_of, top, predicted == labels)
-    balanced, balanced_interval = _balanced(confusion, worth)
+    balanced, balanced_interval = _balanced(hits, support, worth)
     present = [row.f1 for row in rows if row.f1 is not None]
     return Metrics(
         n=n,
@@ -155,18 +157,23 @@ def evaluate(
         ),
         reliability=bins,
         classes=rows,
-        confusion=tuple(tuple(int(value) for value in row) for row in confusion),
+        confusion=_confuse(labels, predicted, count) if count <= CONFUSED else (),
         calibration_error_by_chance=_errors_by_chance(bin_of, top) if n else None,
     )
 
 
+def _confuse(labels: np.ndarray, predicted: np.ndarray, count: int) -> tuple[tuple[int, ...], ...]:
+    confusion = np.zeros((count, count), int)
+    np.add.at(confusion, (labels, predicted), 1)
+    return tuple(map(tuple, confusion.tolist()))
+
+
 def _by_class(
-    confusion: np.ndarray, classes: Sequence[str], worth: float
+    hits: np.ndarray, supports: np.ndarray, givens: np.ndarray, classes: Sequence[str], worth: float
 ) -> tuple[ClassMetrics, ...]:
     rows = []
-    for index, name in enumerate(classes):
-        right = int(confusion[index, index])
-        support, given = int(confusion[index].sum()), int(confusion[:, index].sum())
+    counts = zip(classes, hits.tolist(), supports.tolist(), givens.tolist(), strict=True)
+    for name, right, support, given in counts:
         rows.append(
             ClassMetrics(
                 name=name,
@@ -181,13 +188,14 @@ def _by_class(
     return tuple(rows)
 
 
-def _balanced(confusion: np.ndarray, worth: float) -> tuple[float | None, Interval | None]:
+def _balanced(
+    hits: np.ndarray, support: np.ndarray, worth: float
+) -> tuple[float | None, Interval | None]:
     """Mean recall of the classes present, and its interval."""
-    support = confusion.sum(axis=1)
     present = support > 0
     if not present.any():
         return None, None
-    n, right = support[present], np.diag(confusion)[present]
+    n, right = support[present], hits[present]
     return float((right / n).mean()), interval_of_mean(right, n, worth)
 
 

@@ -130,7 +130,8 @@ class OneClass(OfSplit):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if [len(self.classes)] * len(self.classes) != [len(row) for row in self.confusion]:
+        sizes = [len(row) for row in self.confusion]  # none where there are very many classes
+        if sizes and sizes != [len(self.classes)] * len(self.classes):
             raise ValueError("a row and a column of the confusion for each class")
         if self.n != sum(row.support for row in self.classes):
             raise ValueError("as many images as its classes have")

@@ -48,7 +48,7 @@ from headstart.system.json import dumps
 from headstart.system.lock import held_alone
 from headstart.system.reading import Written, read_object
 
-AT_ONCE = 1000  # rows of a table that are in memory as it is written
+AT_ONCE = 64  # rows of a table that are in memory as it is written
 RECIPE = "recipe.toml"
 CLAIM = f".{STARTED}.tmp"  # there while a training begins
 

@@ -361,13 +361,14 @@ def _confuse(judged: Judged, gallery: Gallery) -> dict[str, Any]:
         return {"matrix": None, "pairs": _list_errors(judged, gallery), "of_pairs": 0}
     size = len(judged.classes)
     said = judged.probabilities.argmax(axis=1)
-    counts = np.zeros((size, size), int)
-    np.add.at(counts, (judged.targets, said), 1)
-    wrong = [(i, j) for i, j in np.argwhere(counts).tolist() if i != j]
+    codes, each = np.unique(judged.targets * size + said, return_counts=True)
+    counts = {divmod(code, size): n for code, n in zip(codes.tolist(), each.tolist(), strict=True)}
+    support = np.bincount(judged.targets, minlength=size).tolist()
+    wrong = [(i, j) for i, j in counts if i != j]
     wrong.sort(key=lambda cell: -counts[cell])
     left = CELLS
     cells: dict[tuple[int, int], _Cell] = {}
-    right = [(c, c) for c in range(size) if counts[c, c]] if size <= MATRIX else []
+    right = [(c, c) for c in range(size) if (c, c) in counts] if size <= MATRIX else []
     listed = wrong if size <= MATRIX else wrong[:PAIRS]
     for i, j in [*listed, *right]:
         inside = np.flatnonzero((judged.targets == i) & (said == j))
@@ -376,8 +377,8 @@ def _confuse(judged: Judged, gallery: Gallery) -> dict[str, Any]:
         order = inside[np.argsort(-sure if i != j else sure, kind="stable")][:most]
         left -= len(order)
         cells[i, j] = _Cell(
-            f"cell-{i}-{j}", judged.classes[i], judged.classes[j], int(counts[i, j]),
-            counts[i, j] / max(1, counts[i].sum()), i == j,
+            f"cell-{i}-{j}", judged.classes[i], judged.classes[j], counts[i, j],
+            counts[i, j] / support[i], i == j,
             [_Shown(judged, at, gallery) for at in order.tolist()],
         )  # fmt: skip
     matrix = None
@@ -417,7 +418,7 @@ def _describe_classes(judged: Judged, measured: Any, training: _Training) -> lis
     rows = []
     for c, row in enumerate(measured.classes):
         taken = None
-        if not multi:
+        if not multi and measured.confusion:
             others = [count if j != c else 0 for j, count in enumerate(measured.confusion[c])]
             if any(others):
                 taken = judged.classes[int(np.argmax(others))], max(others)

@@ -108,12 +108,12 @@ def write_run(
         [*runs.PREDICTIONS, *classes],
         _prediction_rows(features, results.probabilities, task, trained.thresholds),
     )
-    crossed = [] if trained.out_of_fold is None else [runs.CROSSED, *classes]
+    crossed = [runs.CROSSED, *classes] if _has_crossed(trained) else []
     runs.write_table(
         folder / "training.csv", [*runs.TRAINING, *crossed],
         _training_rows(features["train"], trained, task),
     )  # fmt: skip
-    if trained.out_of_fold is not None:
+    if trained.out_of_fold is not None and _has_crossed(trained):
         judged.write_out_of_fold(folder, trained.out_of_fold, trained.thresholds_out_of_fold)
     step = -(-len(features["train"].items) // MOST_SHOWN)
     neighbours.learn(
@@ -197,11 +197,16 @@ def _regularisation(recipe: Recipe) -> Regularisation:
     )  # fmt: skip
 
 
+def _has_crossed(trained: Trained) -> bool:
+    """Whether each training image is told what heads said that had not seen it."""
+    return trained.out_of_fold is not None and trained.judged is None
+
+
 def _training_rows(part: Features, trained: Trained, task: Task) -> Iterable[list[Any]]:
     """Each training image, with what heads that had not seen it say of it where there are such."""
     for place, item in enumerate(part.items):
         row: list[Any] = [item.name, item.content_hash.hex(), item.label]
-        if trained.out_of_fold is not None:
+        if trained.out_of_fold is not None and _has_crossed(trained):
             probabilities, each = trained.out_of_fold[place], trained.thresholds_out_of_fold
             if np.isnan(probabilities).any():  # in a fold that could not be judged
                 row += [""] * (1 + len(probabilities))

@@ -71,12 +71,12 @@ def review(
 ) -> Audit:
     """What is wrong with the images of a training, told in a line a kind.
 
-    trained: a head with out-of-fold probabilities, if there is one already.
+    trained: a head with out-of-fold probabilities of all images, if there is one already.
     """
     evidence = examined.evidence
     bad = [row for part in inputs.features.values() for row in part.bad]
     with progress.stage("audit"):
-        if trained is None or trained.out_of_fold is None:
+        if trained is None or trained.out_of_fold is None or trained.judged is not None:
             opinions = ask_heads(evidence, examined.values, inputs.recipe.folds, inputs.recipe.seed)
         else:
             opinions = _ask(inputs, evidence, trained, trained.out_of_fold)

@@ -11,7 +11,7 @@ from headstart.abstention.abstention import FOLDS, Abstention, learn
 from headstart.classifier import resume_command
 from headstart.data.dataset import Dataset, load
 from headstart.data.item import Item
-from headstart.data.rows import list_column
+from headstart.data.rows import list_column, take
 from headstart.data.ties import group_numbers
 from headstart.errors import BadImage, DatasetError, HeadstartError, RecipeError
 from headstart.features.cost import count_costs
@@ -23,6 +23,7 @@ from headstart.heads.callbacks import check_callbacks
 from headstart.heads.ensemble import check_ensemble
 from headstart.heads.examples import Examples, Labels
 from headstart.heads.fit import Trained, fit_ensemble, fit_linear, fit_neural, needs_images_apart
+from headstart.heads.linear import SAID
 from headstart.images.augment import NONE
 from headstart.metrics.task import Task
 from headstart.recipe import Recipe
@@ -33,6 +34,7 @@ from headstart.selection.cuts import Selection, select
 from headstart.selection.heads import LEAST, HeadScore, HeadSelection, select_head
 from headstart.selection.precision import describe, may_pay, weigh
 from headstart.store.store import Store
+from headstart.system.memory import take_rows
 from headstart.system.progress import Progress
 from headstart.system.threads import algebra_for
 
@@ -394,23 +396,48 @@ class Results:
     probabilities: dict[str, np.ndarray]
 
 
+def thin(part: Features, classes: int) -> Features:
+    """So many of the images that what is said of them, a number a class, is held in memory."""
+    step = -(-len(part.items) * classes // SAID)
+    if step <= 1:
+        return part
+    rows = np.arange(0, len(part.items), step)
+    return replace(part, values=take_rows(part.values, rows), items=take(part.items, rows))
+
+
+def thin_judged(inputs: Inputs, progress: Progress) -> Inputs:
+    """With so many validation and test images as can be judged in memory, which is told."""
+    classes, thinned = len(inputs.task.classes), dict(inputs.features)
+    for split, part in inputs.features.items():
+        if split != "train" and (some := thin(part, classes)) is not part:
+            progress.warn(
+                f"{len(some.items):,} of the {len(part.items):,} {split} images are judged: of "
+                f"{classes:,} classes memory holds no more"
+            )
+            thinned[split] = some
+    return replace(inputs, features=thinned)
+
+
 def measure(inputs: Inputs, trained: Trained, progress: Progress) -> Results:
     """What the trained head says of every split, and how good that is."""
     task = inputs.task
     with progress.stage("evaluation"):
-        targets = {split: inputs.examples(split).targets for split in inputs.features}
+        parts = {split: thin(part, len(task.classes)) for split, part in inputs.features.items()}
+        targets = {split: label(part.items, task, inputs.recipe).targets
+                   for split, part in parts.items()}  # fmt: skip
         probabilities = {
-            split: trained.head.probabilities(part.values[:, 0])
-            for split, part in inputs.features.items()
+            split: trained.head.probabilities(part.values[:, 0]) for split, part in parts.items()
         }
         metrics = {
             split: task.evaluate(rows, targets[split], trained.thresholds)
             for split, rows in probabilities.items()
         }
         if trained.out_of_fold is not None and not np.isnan(trained.out_of_fold).all():
+            judged = inputs.examples().targets
             metrics["cross_validation"] = task.evaluate(
-                trained.out_of_fold, targets["train"], trained.thresholds_out_of_fold, crossed=True
-            )
+                trained.out_of_fold, judged if trained.judged is None else judged[trained.judged],
+                trained.thresholds_out_of_fold, crossed=True,
+            )  # fmt: skip
     return Results(metrics, probabilities)
 
 
@@ -457,7 +484,7 @@ def learn_abstention(inputs: Inputs, trained: Trained, progress: Progress) -> Do
         abstention, left_out = learn(
             examples.values[:, 0], examples.targets, trained.out_of_fold,
             examples.folds(FOLDS, recipe.seed), examples.task.classes, seed=recipe.seed,
-            columns=find_deepest(inputs.extractor), frozen=not trained.tuned,
+            columns=find_deepest(inputs.extractor), frozen=not trained.tuned, judged=trained.judged,
         )  # fmt: skip
     told: dict[str, Any] = {"temperature": trained.temperature}
     if abstention.out_of_fold is not None:

@@ -177,6 +177,7 @@ def _carry_out(
         store.check_needs(recipe)
     selection = steps.choose_cut(dataset, recipe, progress)
     inputs = steps.prepare(dataset, selection.recipe, progress, strict, store)
+    inputs = steps.thin_judged(inputs, progress)
     examined = examine(inputs, progress)
     if examined is not None:
         inputs = examined.hold_together(inputs)
