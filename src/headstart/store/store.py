@@ -66,7 +66,7 @@ class Store:
                 raise RecipeError(
                     f"expected {name} = {made[name]!r}, as the features in {self.folder} were "
                     f"made, found {value!r}. Leave it out, or make other features: headstart "
-                    "features PHOTOS --out FOLDER"
+                    "features PHOTOS --to FOLDER"
                 )
         made |= {name: wanted[name] for name in TYPED_ANYWAY if name in wanted}
         recipe = recipe.changed(**{name: v for name, v in made.items() if v is not None})
@@ -166,7 +166,7 @@ class Store:
         if not ends:
             raise DatasetError(
                 f"expected features in {self.folder}, found none. Type: headstart features PHOTOS "
-                f"--out {self.folder}"
+                f"--to {self.folder}"
             )
         columns = {"labels": labels.column(), "split": splits.column(), "group": groups.column()}
         table = Table(
@@ -210,8 +210,7 @@ def find_store(source: Source) -> Store | None:
         return None
     folder = open_folder(place or source.place)
     files = _list_files(folder)
-    headers = {str(file): (file, _read_header(file)) for file in files[:1]}
-    if not files or (place is not None and next(iter(headers.values()))[1] is None):
+    if not files or (place is not None and _read_header(files[0]) is None):
         return None
     if source.sides:
         raise DatasetError(
