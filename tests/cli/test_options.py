@@ -24,7 +24,7 @@ PASSED_OVER = [p for p in commands()["train"].params if p.name not in {*BESIDE_R
 def test_the_options_that_a_resumed_run_would_pass_over_are_many() -> None:
     names = {parameter.name for parameter in PASSED_OVER}
     assert {"photos", "recipe", "precision", "balanced", "strict", "settings"} <= names
-    assert len(names) == 17
+    assert len(names) == 19
 
 
 @pytest.mark.parametrize("parameter", PASSED_OVER, ids=lambda parameter: str(parameter.name))

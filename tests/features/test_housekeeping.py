@@ -152,6 +152,8 @@ def everything(tmp_path: Path) -> Path:
         "archives/a/content/cats/1.jpg": bytes(9000),
         "archives/a/lock": b"",
         "archives/a/archive.json": json.dumps(seal({"source": "/photos.zip"})).encode(),
+        "files/f/photos/1-of-1-00001-0123456789abcdef.parquet": bytes(5000),
+        "files/f/lock": b"",
         "selections/s.json": json.dumps(seal({})).encode(),
         "addresses/vgg16.json": json.dumps(
             {"url": url, "md5": "37b51ca06a9a575d30b8761f7d3feb8c"}
@@ -206,7 +208,7 @@ def test_the_sources_keep_nothing_of_an_unknown_kind() -> None:
     root = Path(headstart.__file__).parent
     texts = [path.read_text(encoding="utf-8") for path in root.rglob("*.py")]
     kinds = {kind for text in texts for kind in re.findall(r'cache_folder\(\) / "(\w+)"', text)}
-    assert {"extractors", "archives", "selections", "addresses", "weights"} <= kinds
+    assert {"extractors", "archives", "files", "selections", "addresses", "weights"} <= kinds
     assert kinds <= set(KINDS)
 
 
@@ -220,7 +222,7 @@ def test_pruning_everything_leaves_only_what_is_not_ours(everything: Path) -> No
 
 def test_weights_count_but_stay_unless_everything_goes(everything: Path) -> None:
     assert [entry.kind for entry in prune(everything, older_than=42.5)] == [
-        "addresses", "selections",
+        "addresses", "selections", "files",
     ]  # fmt: skip
     weights = next(entry for entry in list_entries(everything) if entry.kind == "weights")
     features = next(entry for entry in list_entries(everything) if entry.kind == "features")

@@ -24,6 +24,7 @@ from headstart.cli.options import (
     collect_choices,
 )
 from headstart.cli.output import print_json, reporter, tell, tell_command
+from headstart.cli.usage import whole
 
 
 @app.command(epilog="Example: headstart features photos/ --to features --shard 1/2")
@@ -41,6 +42,12 @@ def features(
         str, typer.Option(metavar="TYPE", help="f32, or f16 in half the space.")
     ] = "f32",
     on: OnRay = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole(100, 100_000), metavar="N", help="Measure the cut on N images first."
+        ),
+    ] = None,
     recipe: RecipeName = "quick",
     backbone: Backbone = None,
     weights: Weights = None,
@@ -60,6 +67,8 @@ def features(
 
     What is there is not made again: a job that was stopped goes on with the same command.
     """
+    from headstart.recipe import load_recipe
+    from headstart.store.folder import open_folder
     from headstart.store.job import write_features
 
     choices = collect_choices(
@@ -67,10 +76,14 @@ def features(
         precision=precision, groups=groups,
     )  # fmt: skip
     progress = reporter(quiet, as_json)
+    chosen = load_recipe(recipe, **choices)
+    if sample is not None:
+        from headstart.runs.sampled import settle_recipe
+
+        chosen = settle_recipe(photos, open_folder(to), chosen, progress, sample)
     done = write_features(
-        photos, to, recipe, shard=shard or "1/1", dtype=dtype, cache=not no_cache, on=on,
+        photos, to, chosen, shard=shard or "1/1", dtype=dtype, cache=not no_cache, on=on,
         progress=progress,
-        **choices,
     )  # fmt: skip
     if quiet and not as_json:
         tell(done.folder)

@@ -14,6 +14,7 @@ from headstart.cli.options import (
     Cuts,
     Groups,
     NewRun,
+    OnRay,
     PoolingKind,
     Precision,
     Quiet,
@@ -85,6 +86,11 @@ def train(
     groups: Groups = None,
     strict: Strict = False,
     settings: Settings = None,
+    on: OnRay = None,
+    features: Annotated[
+        str | None,
+        typer.Option(metavar="DEST", help="With --on: where the features go (s3://...)."),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -134,7 +140,7 @@ def train(
         callbacks = open_trackers(load_recipe(recipe, **choices), tensorboard, mlflow)
         run = training.train(
             photos, recipe, validation=validation, test=test, out=out, strict=strict,
-            progress=progress, callbacks=callbacks, **choices,
+            on=on, features=features, progress=progress, callbacks=callbacks, **choices,
         )  # fmt: skip
     show_run(run, quiet, as_json, verbose)
     track(run, tensorboard, mlflow)

@@ -1,9 +1,9 @@
 """All that lies in the cache folder: listed, checked, removed.
 
 An entry is what can be removed alone: the folder of an extractor's features, an extractor, an
-unpacked archive, the outcome of a search, an address, a file of weights. All but weights are made
-again when they are needed. Weights need a network, or a person who brings them: they go only when
-everything is to go.
+unpacked archive, a job's files of features, the outcome of a search, an address, a file of weights.
+All but weights are made again when they are needed. Weights need a network, or a person who brings
+them: they go only when everything is to go.
 """
 
 import json
@@ -79,6 +79,7 @@ def verify(folder: Path | None = None) -> dict[str, str]:
         "features": _check_features,
         "extractors": _check_extractor,
         "archives": _check_archive,
+        "files": _check_readable,
         "selections": _check_sealed,
         "addresses": _check_json,
         "weights": _check_weights,

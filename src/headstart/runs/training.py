@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from headstart.data.given import Source, settle
 from headstart.data.rows import index_names
-from headstart.errors import HeadstartError
+from headstart.errors import HeadstartError, RecipeError
 from headstart.heads.fit import Trained
 from headstart.images.augment import NONE
 from headstart.recipe import Choices, Recipe, check_heeded, load_recipe, show_choices
@@ -18,6 +18,7 @@ from headstart.runs import record, steps
 from headstart.runs.changes import check_same, check_there, look_back
 from headstart.runs.folder import Run, as_run
 from headstart.runs.review import examine, review
+from headstart.runs.sampled import extract_on_ray
 from headstart.store.store import find_store
 from headstart.system.progress import Progress, Recorder, choose_progress
 
@@ -32,6 +33,8 @@ def train(
     test: Any = None,
     out: str | Path | None = None,
     strict: bool = False,
+    on: str | None = None,
+    features: str | Path | None = None,
     progress: Progress | bool | None = None,
     callbacks: Sequence[Any] = (),
     **choices: Unpack[Choices],
@@ -46,6 +49,8 @@ def train(
     on that side alone. recipe: a name, a TOML file or a Recipe; `choices` override single fields of
     it (`backbone="inception_v3"`).
     out: the run's folder, new; by default runs/NAME-N. strict: stop at an unusable image.
+    on: "ray", or the address of a Ray cluster, whose computers make the features, as Parquet files
+    in the folder or at the address `features`; the cut is then chosen on a sample.
     progress: False to say nothing; by default a terminal or a notebook shows how it goes.
     callbacks: Keras callbacks for a neural head, such as TensorBoard or EarlyStopping; the model
     that they see is the head. A RecipeError says which are not served.
@@ -58,13 +63,19 @@ def train(
     recipe = load_recipe(recipe, **choices)
     check_heeded(recipe, choices)
     runs.check_new(out)
-    source = settle(source, labels, validation, test)
-    if (store := find_store(source)) is not None:
-        recipe = store.adopt(recipe, choices)
+    source, progress = settle(source, labels, validation, test), choose_progress(progress)
     with ExitStack() as held:
-        return _carry_out(
-            source, recipe, strict, Recorder(choose_progress(progress)), callbacks, held, out=out
-        )
+        if on is not None:
+            source = extract_on_ray(source, recipe, on, features, strict, progress, held)
+            choices = {}  # they have shaped the features
+        elif features is not None:
+            raise RecipeError(
+                f"expected --on ray with --features, found --features {features} alone. Type: "
+                "--on ray, or headstart features PHOTOS --to DEST"
+            )
+        if (store := find_store(source)) is not None:
+            recipe = store.adopt(recipe, choices)
+        return _carry_out(source, recipe, strict, Recorder(progress), callbacks, held, out=out)
 
 
 @show_choices

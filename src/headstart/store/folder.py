@@ -66,6 +66,10 @@ class Folder:
         """What pyarrow reads the file from. Raises OSError."""
         return self.path / name
 
+    def read(self, name: str) -> bytes:
+        """All of a file. Raises OSError."""
+        return (self.path / name).read_bytes()
+
     def write(self, name: str, content: bytes) -> None:
         """Raises StorageError if it cannot be written."""
         write_atomically(self.path / name, content)
@@ -123,6 +127,10 @@ class Bucket(Folder):
 
     def open(self, name: str) -> Any:
         return self.files.open_input_file(f"{self.top}/{name}")
+
+    def read(self, name: str) -> bytes:
+        with self.open(name) as file:
+            return bytes(file.read())
 
     def write(self, name: str, content: bytes) -> None:
         with self._told(f"write {name} in"):

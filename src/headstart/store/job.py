@@ -180,8 +180,8 @@ def _check_recipe(recipe: Recipe, dtype: str, progress: Progress) -> Recipe:
         )
     if recipe.cut == (AUTO,):
         progress.say(
-            "the features of the last layer. To measure which cut serves best, train on a sample "
-            "and type: --recipe RUN/recipe.toml"
+            "the features of the last layer. To measure on a sample which cut serves best, type: "
+            "--sample 2000"
         )
     return recipe.changed(cut=[str(cut) for cut in recipe.cuts])
 

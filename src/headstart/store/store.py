@@ -75,17 +75,8 @@ class Store:
 
     def check_needs(self, recipe: Recipe) -> None:
         """Raises RecipeError for a recipe that looks at images, of which only features are here."""
-        needs = {
-            "finetune = true": recipe.finetune,
-            f"views = {recipe.views!r}": recipe.fresh or recipe.cached_views > 1,
-            "augmentation": recipe.augmentation != NONE and recipe.views != 1,
-        }
-        for name, wanted in needs.items():
-            if wanted:
-                raise RecipeError(
-                    f"expected a recipe that needs no images, for {self.folder} holds features, "
-                    f"found {name}. Give the images in its place: headstart train PHOTOS"
-                )
+        advice = "Give the images in its place: headstart train PHOTOS"
+        check_needs(recipe, f"{self.folder} holds features", advice)
 
     def read_dataset(self, recipe: Recipe) -> Dataset:
         """The labelled images, divided as the recipe says. Raises DatasetError as `load` does."""
@@ -195,6 +186,20 @@ def _invert(part: Rows) -> np.ndarray:
     places = np.full(len(part.table.contents), -1)
     places[part.numbers] = np.arange(len(part))
     return places
+
+
+def check_needs(recipe: Recipe, why: str, advice: str) -> None:
+    """Raises RecipeError for a recipe that looks at images, and says why there can be none."""
+    needs = {
+        "finetune = true": recipe.finetune,
+        f"views = {recipe.views!r}": recipe.fresh or recipe.cached_views > 1,
+        "augmentation": recipe.augmentation != NONE and recipe.views != 1,
+    }
+    for name, wanted in needs.items():
+        if wanted:
+            raise RecipeError(
+                f"expected a recipe that needs no images, for {why}, found {name}. {advice}"
+            )
 
 
 def find_store(source: Source) -> Store | None:

@@ -9,6 +9,7 @@ KINDS = {
     "features": "what extractors say of images, a folder an extractor",
     "extractors": "compiled backbones, a folder each",
     "archives": "unpacked archives, a folder each",
+    "files": "features as files that a training had made elsewhere, a folder each",
     "selections": "outcomes of searches for the best cut, a file each",
     "addresses": "where Keras publishes weights, a file a backbone",
     "weights": "fetched weights, a file each",
