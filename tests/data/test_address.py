@@ -50,6 +50,7 @@ def test_what_an_address_is() -> None:
             "abfs://photos@me.dfs.core.windows.net/a",
         ),
         ("az://photos/a", "az://photos/a"),
+        ("s3://anonymous@bucket/a?secret", "s3://anonymous@bucket/a"),
         ("hf://datasets/me/photos@main/a", "hf://datasets/me/photos@main/a"),
     ],
 )

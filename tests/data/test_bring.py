@@ -176,6 +176,40 @@ def test_a_bringing_that_was_stopped_is_gone_on_with(
     assert not list(module.cache_folder().glob("archives/.*"))
 
 
+def test_a_public_bucket(
+    tiny: Path, s3: Store, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=f"http://{s3.host}", region_name="us-east-1")
+    client.put_bucket_acl(Bucket=bucket, ACL="public-read")
+    for name in ("red/0.jpg", "blue/1.png"):
+        data = (tiny / name).read_bytes()
+        client.put_object(Bucket=bucket, Key=f"all/{name}", Body=data, ACL="public-read")
+    source = s3.address(f"{bucket}/all")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "wrong")
+    items = load(source.replace("s3://", "s3://anonymous@"), split=False).items
+    assert sorted(item.name for item in items) == ["blue/1.png", "red/0.jpg"]
+    with pytest.raises(DatasetError, match=r"expected an address of s3, .*odd"):
+        load(source.replace("s3://", "s3://anonymous@") + "&odd=1")
+
+
+def test_names_that_no_file_can_have() -> None:
+    long = f"a/{300 * 'x'}"
+    wanted = ["a/1.jpg", "a/2.jpg/3.jpg", "headstart-decisions.csv"]
+    odd = ["/c.jpg", "a/2.jpg", "a//d.jpg", long]
+    passed_over = ["../b.jpg", "a/notes.txt", ".git/4.jpg", "t.parquet"]
+    entries = [
+        module.Entry(name, f"s3://b/{name}", 1, "") for name in [*wanted, *odd, *passed_over]
+    ]
+    chosen, left_out = module._choose(entries)
+    assert [entry.name for entry in chosen] == wanted
+    assert sorted(left_out) == sorted(odd)
+    chosen, _ = module._choose([*entries[-3:-2], *entries[-1:]])
+    assert [entry.name for entry in chosen] == ["t.parquet"]
+
+
 def test_two_at_once(tiny: Path, s3: Store, bucket: str, own_cache_folder: Path) -> None:
     s3.put(tiny, f"{bucket}/all")
     source = s3.address(f"{bucket}/all")

@@ -43,7 +43,7 @@ def find_common(sources: Sequence[str]) -> str:
     from headstart.data.table import TABLES
 
     if any(map(read_address, sources)):
-        return f"{hide(sources[0])}/" if len(sources) == 1 else ""
+        return f"{hide(sources[0]).rstrip('/')}/" if len(sources) == 1 else ""
     places = []
     for source in sources:
         path = Path(os.path.expanduser(source))

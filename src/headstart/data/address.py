@@ -99,12 +99,14 @@ def check_address(address: str) -> None:
 
 def hide(address: str) -> str:
     """The address as it may be shown: without what stands after a question mark or before an @,
-    where keys are written. Azure's containers stand before an @ too, and are kept.
+    where keys are written. What stands there and is no key is kept: Azure's containers, and the
+    word anonymous, for which nobody is asked for a key.
     """
     head = unescape(address.partition("?")[0])
     if head.partition(":")[0] in AZURE:
         return re.sub(r"(//[^/@:]*):[^@]*@", r"\1@", head)
-    return re.sub(r"//([^/@]*|[^/@:]*:(?!\d+/)[^@]*)@", "//", head)  # a key may have a slash in it
+    # A key may have a slash in it; what follows a port has none.
+    return re.sub(r"//(?!anonymous@)([^/@]*|[^/@:]*:(?!\d+/)[^@]*)@", "//", head)
 
 
 def note(address: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from headstart.data.address import (
     AZURE,
@@ -245,8 +246,13 @@ def open_address(address: str) -> tuple[Any, str]:
 def _open_store(bucket: str, query: str) -> Any:
     fs = _import_fs()
     try:
+        if bucket.startswith("s3://anonymous@"):  # which pyarrow knows of gs:// alone
+            options = dict(parse_qsl(query.lstrip("?")))
+            if not options.keys() & {"region", "endpoint_override"}:
+                options["region"] = fs.resolve_s3_region(bucket.partition("@")[2])
+            return fs.S3FileSystem(anonymous=True, **options)
         return fs.FileSystem.from_uri(f"{bucket}{query}")[0]
-    except ValueError as error:  # pyarrow's own
+    except (ValueError, TypeError, OSError) as error:  # pyarrow's own
         raise DatasetError(
             f"expected an address of {', '.join(STORES[:-1])}, found {hide(bucket)}: "
             f"{clean(error)}. Correct it"
