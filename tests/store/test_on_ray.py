@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from headstart.data.item import Item
-from headstart.errors import DatasetError, EngineError, RecipeError, StorageError
+from headstart.errors import DatasetError, EngineError, HeadstartError, RecipeError, StorageError
 from headstart.features.extractor import open_extractor
 from headstart.recipe import Recipe
 from headstart.store import on_ray
@@ -140,6 +140,30 @@ def test_what_other_computers_do_not_see(tmp_path: Path) -> None:
     job = Job(tmp_path, Recipe(), Shard(), Folder(tmp_path), header, 10)
     with pytest.raises(StorageError, match=r"is not in it \(1\.parquet\)\. Give a folder that all"):
         on_ray._check_kept(job, Made("d", "1.parquet", 1, ()))
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("headstart.errors.StorageError: expected to write a, found: no room", StorageError),
+        ("headstart.errors.MissingExtra: expected pyarrow. Type: pip", HeadstartError),
+    ],
+)
+def test_what_a_worker_raises_is_raised_here(line: str, kind: type[Exception]) -> None:
+    text = (
+        f"ray::MapWorker()\nOSError: [Errno 28]\n\n  File x\n{line}\n\nUDF failed.\nTo change, call"
+    )
+    with pytest.raises(kind) as caught, on_ray._told():
+        raise RuntimeError(text)
+    assert type(caught.value) is kind
+    assert str(caught.value) == line.partition(": ")[2]
+
+
+def test_what_ray_raises_is_told() -> None:
+    with pytest.raises(StorageError, match=r"go on, found: it is gone. What is done is kept"), (
+        on_ray._told()
+    ):  # fmt: skip
+        raise RuntimeError("some node:\nit is gone")
 
 
 def test_a_late_comer_that_computes_otherwise_is_refused(

@@ -9,6 +9,7 @@ again elsewhere; one whose file is there already is not.
 import logging
 import os
 import pickle
+import re
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from headstart import errors
 from headstart.data.address import list_keys, take_keys
 from headstart.data.item import Held
 from headstart.data.remote import Remote
@@ -39,6 +41,7 @@ from headstart.system.progress import Progress
 from headstart.system.threads import cores, limit_cores
 
 RAY = "ray"
+OURS = re.compile(r"^headstart\.errors\.(\w+): (.+)$", re.M)
 CORES = 8  # of a worker at most: more cores are more workers
 REACHED = 10  # seconds in which a cluster answers
 MEMORY = 1500  # MB that a worker is to have: it takes 200 to 600
@@ -90,7 +93,7 @@ def cluster(on: str) -> Iterator[Any]:
     except ImportError as error:
         raise MissingExtra("working on a cluster", RAY) from error
     for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are told as ours
     mine = not ray.is_initialized()
     if mine:
         _connect(ray, address)
@@ -394,17 +397,17 @@ def _strip(piece: Piece) -> Piece:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """An error of ours, whatever Ray has wrapped it in."""
+    """An error of ours as it was, of which Ray keeps what Python would have printed."""
     try:
         yield
     except HeadstartError:
         raise
     except Exception as error:
-        inner: BaseException | None = error
-        while inner is not None and not isinstance(inner, HeadstartError):
-            inner = getattr(inner, "cause", None) or inner.__cause__
-        if isinstance(inner, HeadstartError):
-            raise inner from None
+        ours = OURS.findall(str(error))
+        if ours:
+            kind = getattr(errors, ours[-1][0])
+            kind = HeadstartError if "__init__" in vars(kind) else kind  # made of other arguments
+            raise kind(ours[-1][1]) from error
         reason = str(error).strip().splitlines()[-1]
         raise StorageError(
             f"expected the cluster to go on, found: {reason}. What is done is kept: type the same "
