@@ -102,6 +102,19 @@ def test_classes_of_one_group_are_told(tmp_path: Path) -> None:
     assert warning == ("too few groups to validate: a (no validation image: all are in one group)")
 
 
+def test_several_classes_an_image_are_validated_too(tmp_path: Path) -> None:
+    """However the places of few groups fall, one is on the other side."""
+    rows = [("photos", f"p{i // 2}_{i}.jpg", str(i).encode()) for i in range(8)]
+    written(tmp_path, rows)
+    lines = [f"photos/{name},{'a;b' if i % 3 else 'b'},p{i // 2}"
+             for i, (_, name, _) in enumerate(rows)]  # fmt: skip
+    (table := tmp_path / "t.csv").write_text("\n".join(["path,label,patient", *lines]))
+    for seed in range(20):
+        for fraction in (0.01, 0.2, 0.99):
+            dataset = load(table, groups="patient", seed=seed, validation_fraction=fraction)
+            assert {item.split for item in dataset.items} == {"train", "validation"}
+
+
 def test_names_that_do_not_match(tmp_path: Path) -> None:
     rows = [("a", "patient1_1.jpg", b"1"), ("b", "patient2_1.jpg", b"2"), ("b", "x.jpg", b"3")]
     folder = written(tmp_path, rows)

@@ -104,6 +104,8 @@ def assign_sides(items: Some, fraction: float, seed: int) -> Some:
     labels = list_column(take(items, free), "labels")
     if all(len(value) == 1 for value in list_column(items, "labels").values):  # combinations are no
         _lend(held, places, _list_members(labels.codes, ties.numbers[free], held))  # classes
+    elif free.any():  # of several classes an image only all together lend
+        _lend(held, places, [np.unique(ties.numbers[free])])
     sides = tuple(dict.fromkeys(["train", "validation", *filter(None, split.values)]))
     given = np.array([sides.index(value or "train") for value in split.values])[split.codes]
     codes = np.where(free, held[ties.numbers], given)
@@ -175,8 +177,11 @@ def find_unvalidated_classes(items: Sequence[Item], classes: tuple[str, ...]) ->
     lacking = [name for name in classes if name not in there]
     if not lacking or "test" in list_column(items, "split").values:
         return []
-    groups = list_column(items, "group").values != (None,)
-    few, why = ("groups", ": all are in one group") if groups else ("images", "")
+    labels, groups = list_column(items, "labels"), list_column(items, "group")
+    of = [np.array([name in value for value in labels.values])[labels.codes] for name in lacking]
+    alone = all(len(np.unique(groups.codes[mask])) == 1 for mask in of)
+    why = ": all are in one group" if alone and groups.values != (None,) else ""
+    few = "images" if groups.values == (None,) else "groups"
     return [f"too few {few} to validate: {', '.join(lacking)} (no validation image{why})"]
 
 
