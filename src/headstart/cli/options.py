@@ -61,7 +61,9 @@ def parse_share(text: str | float) -> float:
 Photos = Annotated[
     Path,
     typer.Argument(
-        parser=parse_path, metavar="PHOTOS", help="Folder, table or archive of labelled images."
+        parser=parse_path,
+        metavar="PHOTOS",
+        help="Folder, table, archive or address of labelled images.",
     ),
 ]
 Data = Annotated[

@@ -66,7 +66,7 @@ def predict(
         list[str] | None,
         typer.Argument(
             metavar="PHOTOS",
-            help="Images, folders, patterns, archives, tables, lists of paths; - for such a list.",
+            help="Images, folders, patterns, archives, tables, lists, addresses; - for a list.",
         ),
     ] = None,
     form: Annotated[

@@ -49,7 +49,7 @@ def train(
         typer.Argument(
             parser=parse_path,
             metavar="PHOTOS",
-            help="Folder, table or archive of labelled images.",
+            help="Folder, table, archive or address of labelled images.",
         ),
     ] = None,
     recipe: RecipeName = "quick",
