@@ -16,6 +16,7 @@ import typer
 import headstart
 from headstart.cli.app import load_commands, main
 from headstart.serve.feedback import Feedback
+from headstart.store.job import write_features
 
 NOT_RUN = {
     "finetune": "takes minutes; run in tests/tuning",
@@ -46,8 +47,8 @@ def examples() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def here(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """photos/, new/ (labelled too), runs/photos-1, runs/photos-2, an export and a folder that
-    `serve --feedback` kept.
+    """photos/, new/ (labelled too), stored/ (features), runs/photos-1, runs/photos-2, an export and
+    a folder that `serve --feedback` kept.
     """
     folder = tmp_path_factory.mktemp("examples")
     shutil.copytree(tiny, folder / "photos")
@@ -60,6 +61,7 @@ def here(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
         patch.setenv("HEADSTART_CACHE", str(folder / "cache"))
         for number, cut in enumerate(("block1a_project_bn", "block2a_project_bn"), 1):
             headstart.train("photos", out=f"runs/photos-{number}", cut=cut, size=64)
+        write_features("photos", "stored", cut=cut, size=64, progress=False)
         yield folder
 
 

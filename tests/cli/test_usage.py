@@ -16,7 +16,7 @@ Call = Callable[..., Any]
     ("line", "text"),
     [
         ("trian photos", "found 'trian'. Near: train. Type: headstart --help"),
-        ("cache rm", "expected a command (info, verify, prune), found 'rm'"),
+        ("cache rm", "expected a command (info, add, verify, prune), found 'rm'"),
         ("--foo", "expected an option of headstart, found --foo. Type: headstart --help"),
         ("train --bakcbone x", "found --bakcbone. Near: --backbone"),
         ("cache prune --al", "Near: --all. Type: headstart cache prune --help"),

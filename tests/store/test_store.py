@@ -21,9 +21,11 @@ from headstart.store import job, pieces
 from headstart.store.file import File, Header, read_features, read_header
 from headstart.store.folder import Folder
 from headstart.store.job import Done, write_features
+from headstart.store.keep import keep_features
 from headstart.store.pieces import Shard
 from headstart.store.store import Store, find_store
 from headstart.system.lock import held_alone
+from headstart.system.progress import Silent
 
 pq = pytest.importorskip("pyarrow.parquet")
 EARLY = {"cut": "block2b_add", "size": 64, "precision": "f32"}
@@ -425,3 +427,32 @@ def test_very_many_classes(stored: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "cross_validated" not in (run.folder / "training.csv").read_text()
     assert write_page(run).is_file()
     assert run.summary()
+
+
+# --- into the cache -----------------------------------------------------------------------
+def test_what_lies_in_files_is_kept_in_the_cache(
+    tiny: Path, stored: Path, run: headstart.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    store = open_store(stored)
+    kept = keep_features(store, Silent())
+    assert (kept.new, kept.there) == (48, 0)
+    assert kept.space == f"features/{store.header.extractor}"
+    again = keep_features(store, Silent())
+    assert (again.new, again.there) == (0, 48)
+    direct = headstart.train(tiny, out=tmp_path / "run", **EARLY)  # type: ignore[arg-type]
+    assert direct.record["cache"] == {"hits": 48, "misses": 0}
+    head = "classifier/head.safetensors"
+    assert (direct.folder / head).read_bytes() == (run.folder / head).read_bytes()
+
+
+def test_what_others_computed_is_not_kept(
+    tiny: Path, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_features(tiny, tmp_path / "half", progress=False, dtype="f16", **EARLY)
+    with pytest.raises(DatasetError, match=r"in f32, found f16 in .*: headstart train"):
+        keep_features(open_store(tmp_path / "half"), Silent())
+    canary = Extractor.canary
+    monkeypatch.setattr(Extractor, "canary", lambda self: canary(self) * np.float32(1 + 1e-6))
+    with pytest.raises(DatasetError, match=r"found others in 1 of 1 files: .*parquet"):
+        keep_features(open_store(stored), Silent())

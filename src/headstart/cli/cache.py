@@ -1,12 +1,14 @@
-"""headstart cache info, verify, prune."""
+"""headstart cache info, add, verify, prune."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headstart.cli.app import app, command
-from headstart.cli.output import tell
+from headstart.cli.options import parse_path
+from headstart.cli.output import reporter, tell
 from headstart.cli.usage import Commands, parse_number
 
 if TYPE_CHECKING:
@@ -58,6 +60,38 @@ def _print_line(name: str, what: str, count: str, size: int, used: float | None)
 
     date = "" if used is None else datetime.fromtimestamp(used).strftime("%Y-%m-%d %H:%M")
     tell(f"{name:<40}{what:<40}{count:>18}{size / 1e6:>10,.1f} MB  {date}".rstrip())
+
+
+@cache.command(epilog="Example: headstart cache add stored")
+@command
+def add(
+    features: Annotated[
+        Path,
+        typer.Argument(
+            parser=parse_path, metavar="FEATURES", help="The folder that headstart features wrote."
+        ),
+    ],
+) -> None:
+    """Keep the features that headstart features wrote, so that headstart train on the photos
+    computes none of them again.
+
+    They must be what this computer would compute, in f32.
+    """
+    from headstart.data.given import settle
+    from headstart.errors import DatasetError
+    from headstart.store.keep import keep_features
+    from headstart.store.store import find_store
+
+    store = find_store(settle(features))
+    if store is None:
+        raise DatasetError(
+            f"expected a folder of features, found none in {features}. Give the one that headstart "
+            "features wrote, or train on the photos: their features are kept as they are computed"
+        )
+    progress = reporter(quiet=False, as_json=False)
+    with progress.stage("features"):
+        kept = keep_features(store, progress)
+    tell(f"{kept.new:,} vectors put into {kept.space}, {kept.there:,} were there already")
 
 
 @cache.command(epilog="Example: headstart cache verify")

@@ -108,6 +108,14 @@ class Space:
             self.warn(f"{damaged} damaged files of kept features: they are computed again")
         return found
 
+    def list_keys(self) -> set[bytes]:
+        """Of all vectors that are kept; none of damaged shards."""
+        keys: set[bytes] = set()
+        for shard in list_shards(self.folder, self.sign):
+            with suppress(Damaged, OSError), shard.open("rb", buffering=0) as file:
+                keys |= {key for key, _ in ENTRY.iter_unpack(_read_index(file)[2])}
+        return keys
+
     def put(self, keys: Sequence[bytes], values: np.ndarray) -> None:
         """Keep vectors (N, D) float32 in one shard; on return they are on disk.
 

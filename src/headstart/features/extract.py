@@ -180,9 +180,14 @@ def prepare(item: Item, extractor: Extractor) -> np.ndarray | str:
 def _key(item: Item, augmentation: Augmentation, seed: int, k: int) -> bytes:
     """Image content and view; the extractor is the space. View 0 is the same for any recipe."""
     if k == 0:
-        return item.content_hash + bytes(8)
+        return key_of_image(item.content_hash)
     drawn = f"{augmentation} seed={seed} view={k}".encode()
     return item.content_hash + hashlib.blake2b(drawn, digest_size=8).digest()
+
+
+def key_of_image(content: bytes) -> bytes:
+    """Of the image itself, by its content."""
+    return content + bytes(8)
 
 
 def _list_missing(items: Sequence[Item], cached: np.ndarray) -> list[_Work]:

@@ -116,7 +116,7 @@ class Store:
         places = {name: _invert(part) for name, part in rows.items()}
         start = 0
         for file in self.files:
-            with _told(file):
+            with told(file):
                 for _, numbers in read_features(file, self.header.dimensions):
                     for name, place in places.items():
                         own = place[start : start + len(numbers)]
@@ -143,7 +143,7 @@ class Store:
         prefixes, labels, splits, groups = (Coder() for _ in range(4))
         for file in self.files:
             prefix = self._prefix(file)
-            with _told(file):
+            with told(file):
                 for facts in read_facts(file):
                     for name in facts.names:
                         text += name.encode("utf-8", "surrogatepass")
@@ -237,7 +237,7 @@ def _list_files(folder: Folder) -> list[File]:
 
 
 def _read_header(file: File) -> Header | None:
-    with _told(file):
+    with told(file):
         return read_header(file)
 
 
@@ -271,7 +271,8 @@ def _check_alike(folder: Folder, files: list[File]) -> Header:
 
 
 @contextmanager
-def _told(file: File) -> Iterator[None]:
+def told(file: File) -> Iterator[None]:
+    """Raises DatasetError that names the file, for damage found within the block."""
     try:
         yield
     except Damaged as error:
