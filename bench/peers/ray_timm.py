@@ -106,7 +106,8 @@ def main():
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     import ray
 
-    ray.init(log_to_driver=False, include_dashboard=False,
+    # "local": a cluster that happens to run here is somebody else's
+    ray.init(address="local", log_to_driver=False, include_dashboard=False,
              runtime_env={"env_vars": {"PYTHONPATH": HERE}})  # fmt: skip
     ray.data.DataContext.get_current().enable_progress_bars = False
     started = time.perf_counter()
