@@ -12,9 +12,9 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "headstart"
 ORDER = ["errors", "system", "metrics", "images", "backbones", "data", "recipe", "report",
-         "features", "heads", "abstention", "saved", "classifier", "explain", "predictions",
-         "serve", "audit", "selection", "tuning", "store", "runs", "export", "demo", "estimator",
-         "cli"]  # fmt: skip
+         "features", "store", "heads", "abstention", "saved", "classifier", "explain",
+         "predictions", "serve", "audit", "selection", "tuning", "runs", "export", "demo",
+         "estimator", "cli"]  # fmt: skip
 
 
 def count_imports() -> Counter[tuple[str, str]]:

@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packed import write_tar
 
 import headstart
+from headstart.data.dataset import load
+from headstart.data.item import Held
 from headstart.errors import StorageError
 from headstart.predictions.looks import Looks, _put_in_order, look
 from headstart.predictions.pieces import Sayer, predict_pieces
 from headstart.predictions.rows import Asked
+from headstart.runs.evaluate import _list
 from headstart.store.work import Made
 from headstart.system.progress import Silent
 
@@ -62,6 +66,20 @@ def test_pieces_are_looked_at_as_the_whole(run: Path, photos: Path) -> None:
             if b.probabilities is None
             else (a.probabilities.tobytes() == b.probabilities.tobytes())
         )
+
+
+def test_images_are_listed_as_they_are_loaded(photos: Path, tmp_path: Path) -> None:
+    """In the same order, in which figures are summed, and without their bytes."""
+    for name in ("a", "b"):
+        members: dict[str, bytes | str] = {}
+        for number, photo in enumerate(sorted(photos.rglob(f"*{'1' if name == 'a' else '2'}.*"))):
+            members |= {f"{number}.jpg": photo.read_bytes(), f"{number}.cls": photo.parent.name}
+        write_tar(tmp_path / "tars" / f"{name}.tar", members)
+    for source in (photos, tmp_path / "tars", tmp_path / "tars" / "a.tar"):
+        listed, loaded = _list(source), load(source, split=False)
+        assert [i.name for i in listed.items] == [i.name for i in loaded.items]
+        assert [i.content_hash for i in listed.items] == [i.content_hash for i in loaded.items]
+        assert not any(isinstance(item, Held) for item in listed.items)
 
 
 def test_the_same_rows_and_figures(

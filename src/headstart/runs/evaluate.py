@@ -159,7 +159,8 @@ def evaluate_views(
 def _list(source: Any) -> Dataset:
     """The labelled images, which other computers read."""
     warnings: list[str] = []
-    items = list(stream_labelled(source, None, warnings.append, in_order=True))
+    listed = stream_labelled(source, None, warnings.append, in_order=True)
+    items = [item.let_go() for item in listed]  # of an archive they come with their bytes
     return arrange(items, Path(str(source)), validation_fraction=0, seed=0, split=False,
                    before=warnings)  # fmt: skip
 
