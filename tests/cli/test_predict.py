@@ -91,7 +91,7 @@ def test_options_combine_with_a_file(run: Path, tiny: Path, tmp_path: Path, call
     assert "24 images, " in done.out
     assert "answered of 24" in done.err
     again = call("predict", run, tiny / "red", "--out", "l.jsonl", "--resume", *asked)
-    assert "0 images and 24 before" in again.out
+    assert "24 images, all there before" in again.out
     assert "answered of 24" in again.err
     other = call("predict", run, tiny / "red", "--out", "l.jsonl", "--resume", "--top-k", 2)
     assert (other.code, "accuracy 0.9, not None" in other.err) == (2, True)

@@ -203,9 +203,7 @@ def predict(
         count = explained.draw(run, explain)
         tell(f"{count:,} explained: pictures in {explain}", to=sys.stderr)
     if out is not None:
-        new, seconds = tally.images - kept, time.perf_counter() - began
-        tell(f"{new:,} images{f' and {kept:,} before' if kept else ''}, "
-             f"{new / seconds:,.0f} a second: {out}")  # fmt: skip
+        tell(f"{_describe_pace(tally.images - kept, kept, began)}: {out}")
     if form == "table" and summary.images > 1:
         tell_summary(summary, listed)
         if sources and out is None and sorter is None:
@@ -252,10 +250,9 @@ def _predict_pieces(
     if as_json:
         print_json({**done.to_dict(), "warnings": progress.warnings})
     else:
-        kept, seconds = done.tally.images - done.new, time.perf_counter() - began
+        kept = done.tally.images - done.new
         files = "1 file" if done.files == 1 else f"{done.files:,} files"
-        tell(f"{done.new:,} images{f' and {kept:,} before' if kept else ''}, "
-             f"{done.new / seconds:,.0f} a second: {files} of {done.folder}")  # fmt: skip
+        tell(f"{_describe_pace(done.new, kept, began)}: {files} of {done.folder}")
         if done.summary.images > 1:
             tell_summary(done.summary, Listed([], find_common(sources)))
         if asked.silent:
@@ -407,6 +404,14 @@ class _Explained:
         near = read_neighbours(run, self.explainer.classifier)
         rows = explain_all(self.explainer, self.items, self.said, near, folder)
         return sum(picture is not None for *_, picture in rows)
+
+
+def _describe_pace(new: int, kept: int, began: float) -> str:
+    """How many images were looked at since then, beside those that had been before."""
+    if kept and not new:
+        return f"{kept:,} images, all there before"
+    before = f" and {kept:,} before" if kept else ""
+    return f"{new:,} images{before}, {new / (time.perf_counter() - began):,.0f} a second"
 
 
 def _tell_silence(
