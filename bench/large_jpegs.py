@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from headstart import load
-from headstart.data.dataset import images_in
+from headstart.data.places import images_in
 
 SIDES = (4, 6, 12)  # from 4 on the file is reduced
 NOISE = 6  # standard deviation, of 255

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from headstart.classifier import load
-from headstart.data.dataset import images_in
+from headstart.data.places import images_in
 from headstart.errors import BadImage
 from headstart.export.browser import open_page
 from headstart.export.formats import Subject

@@ -18,10 +18,10 @@ import numpy as np
 
 from headstart.abstention.abstention import Abstention, from_arrays
 from headstart.abstention.selective import check_accuracy
-from headstart.data import dataset
 from headstart.data.address import hide, read_address
 from headstart.data.frames import is_table, list_images
 from headstart.data.item import Item, content_hash
+from headstart.data.places import images_in
 from headstart.errors import BadImage, ClassifierError
 from headstart.features.engine import OpenVinoEngine
 from headstart.heads.head import Head
@@ -485,7 +485,7 @@ def _able(precision: str) -> str:
 def _images(source: Any) -> tuple[Iterable[Any], bool]:
     """The images that a source stands for, and whether it is one image by itself."""
     if isinstance(source, str | Path):
-        items = dataset.images_in([source])
+        items = images_in([source])
         place = hide(address) if (address := read_address(source)) else None
         alone = Path(os.path.expanduser(source)).is_file() if place is None else (
             [place] == [item.name for item in items])  # fmt: skip
@@ -504,7 +504,7 @@ def _expand(sources: Iterable[Any]) -> Iterator[Any]:
     """Folders and archives in a list stand for the images in them."""
     for source in sources:
         if isinstance(source, str | Path):
-            yield from dataset.images_in([source])
+            yield from images_in([source])
         else:
             yield source
 

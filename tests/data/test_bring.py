@@ -17,8 +17,9 @@ from headstart.data import address as addresses
 from headstart.data import bring as module
 from headstart.data.address import to_place
 from headstart.data.bring import bring
-from headstart.data.dataset import Dataset, images_in, list_items, load
+from headstart.data.dataset import Dataset, list_items, load
 from headstart.data.listing import stream_labelled
+from headstart.data.places import images_in
 from headstart.data.source import stream_items
 from headstart.errors import DatasetError, StorageError
 from headstart.runs import steps

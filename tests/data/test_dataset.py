@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import headstart
-from headstart.data.dataset import Dataset, images_in, load
+from headstart.data.dataset import Dataset, load
 from headstart.data.item import Item, content_hash, natural_key
+from headstart.data.places import images_in
 from headstart.errors import DatasetError
 
 

@@ -15,7 +15,8 @@ pytest.importorskip("huggingface_hub", reason="pip install 'headstart[hub]'")
 TOKEN = "hf_secret"
 ASK = f"""
 import json, sys
-from headstart.data.dataset import images_in, load
+from headstart.data.dataset import load
+from headstart.data.places import images_in
 from headstart.data.source import stream_items
 from headstart.errors import HeadstartError
 source = "hf://datasets/{NAME}"

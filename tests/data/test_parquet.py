@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import headstart
-from headstart.data.dataset import Dataset, images_in, load
+from headstart.data.dataset import Dataset, load
+from headstart.data.places import images_in
 from headstart.data.source import stream_items
 from headstart.errors import DatasetError, HeadstartError, MissingExtra
 from headstart.images.decode import decode

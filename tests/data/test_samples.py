@@ -7,7 +7,8 @@ import pytest
 from packed import picture, samples, write_tar
 
 from headstart.data.containers import read_parquet_images, read_tar
-from headstart.data.dataset import images_in, load
+from headstart.data.dataset import load
+from headstart.data.places import images_in
 from headstart.data.samples import expand, is_sampled, read_classes
 from headstart.data.source import stream_items
 from headstart.errors import DatasetError

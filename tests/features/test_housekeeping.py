@@ -17,7 +17,8 @@ from spaces import WIDTH, find, line, open_space, put, start
 
 import headstart
 from headstart.classifier import assemble
-from headstart.data.dataset import images_in, load
+from headstart.data.dataset import load
+from headstart.data.places import images_in
 from headstart.errors import CacheError
 from headstart.features.extractor import open_extractor
 from headstart.features.housekeeping import CacheEntry, list_entries, measure_usage, prune, verify

@@ -20,7 +20,7 @@ from headstart.system.text import escape
 LONGEST = 4000  # letters of a message: no list of names, or content, fills the terminal
 STOPPED = 130  # what a shell expects of a program ended by Ctrl-C
 RESUMABLE = ("train", "finetune")
-MODULES = ("train", "predict", "explain", "serve", "runs", "report", "compare", "audit",
+MODULES = ("train", "predict", "evaluate", "explain", "serve", "runs", "report", "compare", "audit",
            "catalogue", "layers", "measure", "look", "recipe", "export", "fetch", "weights",
            "cache", "doctor", "features")  # fmt: skip
 # The commands as the help lists them, by what somebody wants.

@@ -86,10 +86,10 @@ def explain(
 
 def find_images(places: Sequence[Path], command: str) -> "list[Item]":
     """The images in files, folders and archives. Raises DatasetError if there are none."""
-    from headstart.data import dataset
+    from headstart.data.places import images_in
     from headstart.errors import DatasetError
 
-    items = dataset.images_in(places)
+    items = images_in(places)
     if not items:
         raise DatasetError(
             f"expected images in {' '.join(map(str, places))}, found none. Type: {command} PHOTOS "

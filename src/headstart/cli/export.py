@@ -220,10 +220,10 @@ def find_photos(run: Path, classifier: "Classifier", images: Path | None) -> lis
     """
     import numpy as np
 
-    from headstart.data import dataset
+    from headstart.data.places import images_in
 
     if images is not None:
-        paths = [item.path for item in dataset.images_in([images]) if item.path.is_file()]
+        paths = [item.path for item in images_in([images]) if item.path.is_file()]
         where = f"there are none in {images} that can be used"
     else:
         paths, where = own_photos(run), "the run's photos are not where they were"

@@ -70,7 +70,7 @@ def augment(
     from PIL import Image
 
     from headstart.backbones.catalogue import backbone
-    from headstart.data.dataset import images_in
+    from headstart.data.places import images_in
     from headstart.errors import BadImage, DatasetError
     from headstart.images.augment import NONE
     from headstart.images.decode import decode

@@ -20,11 +20,12 @@ from headstart.data.address import (
 )
 from headstart.data.archive import is_archive
 from headstart.data.bring import bring
-from headstart.data.dataset import gather, resolve_source
+from headstart.data.dataset import gather
 from headstart.data.decisions import decisions_file
 from headstart.data.folder import ARRANGE, files_in, stream_folder
 from headstart.data.given import settle
 from headstart.data.item import Item
+from headstart.data.places import resolve_source
 from headstart.data.remote import list_addresses, list_table, stream_store
 from headstart.data.samples import is_braced
 from headstart.data.shards import Container, find_containers, find_remote_containers

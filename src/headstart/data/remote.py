@@ -210,8 +210,10 @@ def _fetch(address: str) -> bytes:
     if is_web(address):
         return fetch_web(address, _take)
     files, path = open_address(address)
-    with files.open_input_stream(path) as source:
-        return _take(source)
+    with files.open_input_file(path) as source:  # which knows the size: no room for more is taken
+        if source.size() > MOST_FILE:
+            raise too_large(MOST_FILE)
+        return bytes(source.read(source.size()))
 
 
 def _take(source: Any) -> bytes:

@@ -29,11 +29,11 @@ from headstart.data.address import (
 from headstart.data.archive import is_archive, unpack
 from headstart.data.bring import bring
 from headstart.data.containers import read_parquet_images, read_tar
-from headstart.data.dataset import cell_items, images_in, resolve_source, unpack_cells
 from headstart.data.elsewhere import open_file, open_stream, told, walk_address
 from headstart.data.folder import PASSED_OVER, cannot_list, is_candidate
 from headstart.data.item import Item, natural_key, to_printable
 from headstart.data.parquet import SUFFIX, holds_images
+from headstart.data.places import cell_items, images_in, resolve_source, unpack_cells
 from headstart.data.remote import ELSEWHERE, Remote
 from headstart.data.samples import find_tars, is_braced, is_tar
 from headstart.data.table import TABLES, stream_paths
