@@ -140,15 +140,17 @@ def extract(
 
 
 def stream(
-    pairs: Iterable[tuple[T, Item]], extractor: Extractor
+    pairs: Iterable[tuple[T, Item]], extractor: Extractor, *, readers: int = 1
 ) -> Iterator[tuple[T, Item, np.ndarray | str]]:
     """Each image with its (D,) features, or with why it has none, in order and without end; it is
-    read once, and nothing is kept. What stands before an image comes back with it.
+    read once, and nothing is kept. What stands before an image comes back with it. readers: threads
+    that read and decode, at least; more than processors where reading is waiting.
     """
     order: deque[tuple[T, Item, str]] = deque()
 
     def decode(pair: tuple[T, Item]) -> tuple[T, Item, np.ndarray | str]:
         tag, item = pair
+        item = item.bring()
         result = prepare(item, extractor)
         return tag, item.let_go(), result
 
@@ -158,7 +160,7 @@ def stream(
             if not isinstance(result, str):
                 yield result
 
-    with ThreadPoolExecutor(cores(), "decode") as pool:
+    with ThreadPoolExecutor(max(cores(), readers), "decode") as pool:
         for vector in extractor.run(images(pool)):
             while order[0][2]:
                 yield order.popleft()

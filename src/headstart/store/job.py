@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -34,7 +34,7 @@ from headstart.store.file import (
 )
 from headstart.store.folder import READERS, Folder, open_folder
 from headstart.store.pieces import ROWS, Piece, Shard, cut, cut_containers
-from headstart.store.work import Files, Made, Ran, bring_ahead, count, run
+from headstart.store.work import Files, Made, Ran, count, run
 from headstart.system.progress import Progress, Silent, choose_progress
 from headstart.system.threads import map_ahead
 
@@ -211,9 +211,13 @@ def make_pieces(
     """Each of the pieces, once its file is there; the network never waits for the next one, nor
     for the disk.
     """
-    with ThreadPoolExecutor(READERS, "bring") as pool, ThreadPoolExecutor(1, "write") as writer:
-        pairs = bring_ahead(pool, pieces, job.recipe.groups)
-        answers = count(stream(pairs, extractor), progress)
+    pieces = iter(pieces)
+    first = list(islice(pieces, 1))
+    afar = any(isinstance(item, Remote) for piece in first for item in piece.items)
+    pairs = ((piece, item) for piece in chain(first, pieces)
+             for item in piece.stream(job.recipe.groups))  # fmt: skip
+    with ThreadPoolExecutor(1, "write") as writer:
+        answers = count(stream(pairs, extractor, readers=READERS if afar else 1), progress)
         whole = (list(some) for _, some in groupby(answers, key=lambda answer: answer[0].number))
         yield from map_ahead(writer, lambda answered: _keep(job, answered), whole, depth=1)
 

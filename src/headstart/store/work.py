@@ -14,8 +14,6 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
-from headstart.data.item import Item
-from headstart.data.remote import Remote
 from headstart.errors import DatasetError, EngineError
 from headstart.store.file import SAME, Damaged, File, check_whole
 from headstart.store.folder import READERS, Folder
@@ -169,22 +167,6 @@ def run(work: Files, make: Callable[[set[str], int], Iterator[Made]], progress: 
         )
     there = (made.get(piece.digest) for piece in pieces)
     return Ran(tuple(one for one in there if one is not None), before, stale)
-
-
-def bring_ahead(
-    pool: ThreadPoolExecutor, pieces: Iterable[Piece], groups: str | None = None
-) -> Iterator[tuple[Piece, Item]]:
-    """Each image behind its piece; what lies on a network is brought while others are looked at."""
-
-    def remote(piece: Piece) -> Iterator[tuple[Piece, Item]]:
-        for item in map_ahead(pool, lambda item: item.bring(), piece.items, 4 * READERS):
-            yield piece, item
-
-    for piece in pieces:
-        if any(isinstance(item, Remote) for item in piece.items):
-            yield from remote(piece)
-        else:
-            yield from ((piece, item) for item in piece.stream(groups))
 
 
 def count(answers: Iterable[T], progress: Progress) -> Iterator[T]:
