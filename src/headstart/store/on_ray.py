@@ -44,7 +44,7 @@ RAY = "ray"
 OURS = re.compile(r"^headstart\.errors\.(\w+): (.+)$", re.M)
 CORES = 8  # of a worker at most: more cores are more workers
 REACHED = 10  # seconds in which a cluster answers
-MEMORY = 1500  # MB that a worker is to have: it takes 200 to 600
+MEMORY = 1500  # MB that a worker is to have: it takes some 350
 AT_ONCE = 2  # pieces of a worker: one begins while another one ends
 OBJECTS = 100 * 2**20  # bytes of Ray's own store where we start it: no pixels pass through it
 
@@ -312,35 +312,66 @@ def make_on_ray(
     progress: Progress,
 ) -> Iterator[Made]:  # fmt: skip
     """Each missing piece, once its file is there, in whatever order."""
+    given = (job, missing, nodes, others, choose_size(nodes), Surroundings.here())
+    afar = ray.util.client.ray.is_connected()
+    seen: Counter[str] = Counter()
+    with _told():
+        for one, size in _ask_steward(ray, *given) if afar else distribute(*given):
+            seen[one.digest] += 1
+            if seen[one.digest] == 1:
+                _check_kept(job, one)
+                for _ in range(size or one.images + len(one.bad)):  # one by one tells the pace
+                    progress.advance()
+                yield one
+
+
+def distribute(
+    job: Work, missing: set[str], nodes: list[Node], others: list[Node], size: tuple[int, int],
+    here: Surroundings,
+) -> Iterator[tuple[Made, int]]:  # fmt: skip
+    """Each missing piece, made by Ray Data, with how many images it is of. size: of a worker, as
+    `choose_size` says it. here: what the command was typed in.
+    """
     import ray.data as data
 
-    each, memory = choose_size(nodes)
+    cores_each, memory = size
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = 1  # a block a piece: what a worker takes at a time
     left_out = {"ray.io/node-id": f"!in({','.join(node.key for node in others)})"} if others else {}
     pieces = data.read_datasource(
-        _source(data, job, missing), override_num_blocks=1, num_cpus=0, max_retries=3
+        _source(data, job, missing, here), override_num_blocks=1, num_cpus=0, max_retries=3
     )
     made = pieces.map_batches(
-        Worker, batch_size=1, fn_constructor_args=(job, each, Surroundings.here()), num_cpus=each,
+        Worker, batch_size=1, fn_constructor_args=(job, cores_each, here), num_cpus=cores_each,
         memory=memory,
         compute=data.ActorPoolStrategy(
-            min_size=1, initial_size=_count(nodes, each), max_concurrent_calls_per_actor=AT_ONCE,
-            enable_true_multi_threading=True,
+            min_size=1, initial_size=_count(nodes, cores_each),
+            max_concurrent_calls_per_actor=AT_ONCE, enable_true_multi_threading=True,
         ),
         **({"label_selector": left_out} if left_out else {}),
     )  # fmt: skip
-    seen: Counter[str] = Counter()
-    with _told():
-        for row in made.iter_rows():
-            one: Made = pickle.loads(row["made"])
-            seen[one.digest] += 1
-            if seen[one.digest] == 1:
-                _check_kept(job, one)
-                for _ in range(row["size"] or one.images + len(one.bad)):  # which tells the pace
-                    progress.advance()
-                yield one
+    for row in made.iter_rows():
+        yield pickle.loads(row["made"]), row["size"]
+
+
+class Steward:
+    """An actor that distributes for a process that only speaks with the cluster (ray://), where
+    Ray Data does not run.
+    """
+
+    def __init__(self, *given: Any) -> None:
+        self.made = distribute(*given)
+
+    def next(self) -> tuple[Made, int] | None:
+        """The next piece, once it is made; None where there is none."""
+        return next(self.made, None)
+
+
+def _ask_steward(ray: Any, *given: Any) -> Iterator[tuple[Made, int]]:
+    steward = ray.remote(Steward).options(num_cpus=0).remote(*given)
+    while (one := ray.get(steward.next.remote())) is not None:
+        yield one
 
 
 def choose_size(nodes: list[Node]) -> tuple[int, int]:
@@ -366,7 +397,7 @@ def _count(nodes: list[Node], each: int) -> int:
     return max(sum(node.cpus // each for node in nodes), 1)
 
 
-def _source(data: Any, job: Work, missing: set[str]) -> Any:
+def _source(data: Any, job: Work, missing: set[str], here: Surroundings) -> Any:
     """What lists the missing pieces, in one task, as they are asked for."""
     import pyarrow as pa
     from ray.data.block import BlockMetadata
@@ -378,8 +409,6 @@ def _source(data: Any, job: Work, missing: set[str]) -> Any:
         def get_read_tasks(self, parallelism: int, *more: Any, **options: Any) -> list[Any]:
             unknown = BlockMetadata(None, None, None, None)
             return [data.ReadTask(_list_blocks, unknown)]
-
-    here = Surroundings.here()
 
     def _list_blocks() -> Iterator[Any]:
         here.enter()
