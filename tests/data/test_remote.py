@@ -127,3 +127,14 @@ def test_pyarrow_takes_these() -> None:
         files, path = open_address(address)
         assert path in ("photos/a", "bucket/a")
         assert files.type_name in ("abfs", "gcs")
+
+
+@pytest.mark.parametrize("address", ["http://[", "http://[::1", "http://host:port/a.jpg"])
+def test_what_is_no_address_is_an_image_that_cannot_be_used(address: str, tmp_path: Path) -> None:
+    from headstart.data.elsewhere import list_files
+    from headstart.data.remote import ELSEWHERE, Remote
+
+    with pytest.raises(DatasetError, match="expected a file at http://"):
+        list_files(address)
+    with pytest.raises((FileNotFoundError, StorageError)):
+        Remote(ELSEWHERE, "a.jpg", address=address).read()

@@ -33,6 +33,8 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "int8": ("networks in 8 bits, to train on and to export", ("nncf",)),
     "litert": ("exports to LiteRT, for phones", ("tensorflow", "ai_edge_litert")),
     "parquet": ("tables in Parquet, read and written", ("pyarrow",)),
+    "hub": ("data sets of Hugging Face by their address, hf://", ("pyarrow", "huggingface_hub")),
+    "ray": ("features, predict, evaluate and train --on a Ray cluster", ("pyarrow", "ray")),
     "tensorboard": ("train --tensorboard", ("tensorboard",)),
     "mlflow": ("train --mlflow", ("mlflow", "pandas")),
     "serve": ("headstart serve: answers over HTTP",
@@ -45,6 +47,9 @@ VARIABLES = {
     "KERAS_HOME": "where else weights are looked for",
     "OMP_NUM_THREADS": "threads of the linear algebra",
     "OPENBLAS_NUM_THREADS": "the same",
+    "RAY_ADDRESS": "the cluster that --on ray is",
+    "HEADSTART_WORKER_CORES": "processors of a worker there",
+    "HEADSTART_WORKER_MB": "megabytes set aside for one",
     "COLUMNS": "letters in a line of the terminal",
     "NO_COLOR": "no colours in the terminal",
 }

@@ -1,5 +1,6 @@
 """Files of web servers, by Python's own means."""
 
+import errno
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -43,9 +44,9 @@ def check_whole(source: Any) -> None:
 
 def ask_web(address: str) -> Any:
     """What a server says of a file, its headers, without sending it. Raises as `try_again` does."""
-    request = urllib.request.Request(quote(with_keys(address), safe=SAFE), method="HEAD")
 
     def ask() -> Any:
+        request = urllib.request.Request(quote(with_keys(address), safe=SAFE), method="HEAD")
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return answer.headers
 
@@ -72,4 +73,6 @@ def try_again(ask: Callable[[], T]) -> T:
         except HTTPException as error:  # no OSError: an answer that breaks off, or is none
             if not left:
                 raise OSError(f"{type(error).__name__} {error}".strip()) from error
+        except ValueError as error:
+            raise FileNotFoundError(errno.EINVAL, f"no address ({error})") from error
     raise AssertionError("never reached")
