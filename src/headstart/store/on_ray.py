@@ -380,15 +380,25 @@ def choose_size(nodes: list[Node]) -> tuple[int, int]:
 
     Raises RecipeError for what is no number there.
     """
-    each = _read_number("HEADSTART_WORKER_CORES", min(CORES, *(node.cpus for node in nodes)))
-    room = min(node.memory // max(node.cpus // each, 1) for node in nodes)
-    return each, _read_number("HEADSTART_WORKER_MB", min(MEMORY, room // 2**20)) * 2**20
+    most = max(node.cpus for node in nodes)
+    usual = min(CORES, *(node.cpus for node in nodes))
+    each = _read_number("HEADSTART_WORKER_CORES", usual, most)
+    able = [node for node in nodes if node.cpus >= each]
+    room = min(node.memory // (node.cpus // each) for node in able) // 2**20
+    most = max(node.memory for node in able) // 2**20
+    return each, _read_number("HEADSTART_WORKER_MB", min(MEMORY, room), most) * 2**20
 
 
-def _read_number(name: str, otherwise: int) -> int:
-    text = os.environ.get(name, str(otherwise))
-    if not text.isdigit() or (name in os.environ and int(text) < 1):
-        raise RecipeError(f"expected a whole number from 1 in {name}, found {text!r}. Correct it")
+def _read_number(name: str, usual: int, most: int) -> int:
+    """What the environment says, of what one computer can give at most: for more Ray would wait."""
+    text = os.environ.get(name)
+    if text is None:
+        return usual
+    if not text.isdigit() or not 1 <= int(text) <= most:
+        raise RecipeError(
+            f"expected a whole number from 1 to {most:,}, which the largest computer has, in "
+            f"{name}, found {text!r}. Correct it"
+        )
     return int(text)
 
 
