@@ -1,5 +1,9 @@
 """Features in a store on a network: written there, gone on with, trained on there."""
 
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +69,18 @@ def test_no_store_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_images_are_no_features(tiny: Path) -> None:
     assert find_store(settle(tiny.as_uri())) is None
+
+
+def test_the_next_command_says_where_the_bucket_is(tiny: Path, s3: Store) -> None:
+    s3.put(tiny, "next-command/photos")
+    to = s3.address("next-command/features")
+    told = subprocess.run(
+        [sys.executable, "-m", "headstart", "features", s3.address("next-command/photos"), "--to",
+         to, "--cut", "block2b_add", "--size", "64"],
+        capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "400"},
+    ).stdout  # fmt: skip
+    command = shlex.split(told.partition("Next: ")[2])
+    assert command[:2] == ["headstart", "train"]
+    store = find_store(settle(command[2]))  # as it stands there it is found
+    assert store is not None
+    assert len(store.files) == 1

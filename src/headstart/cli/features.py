@@ -67,6 +67,7 @@ def features(
 
     What is there is not made again: a job that was stopped goes on with the same command.
     """
+    from headstart.data.address import note, read_address
     from headstart.recipe import load_recipe
     from headstart.store.folder import open_folder
     from headstart.store.job import write_features
@@ -95,4 +96,6 @@ def features(
     tell(f"{done.images:,} images in {files} of {done.folder}, {done.computed:,} of them new")
     if done.bad:
         tell(f"{len(done.bad):,} images left out, see {done.table}")
-    tell_command("Next: ", f"headstart train {shlex.quote(str(done.folder))}")
+    address = read_address(to)  # with the options that say where it is, without its keys
+    place = done.folder if address is None else note(address)
+    tell_command("Next: ", f"headstart train {shlex.quote(place)}")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from headstart.data.address import STORES, hide, read_address
+from headstart.data.address import STORES, clean, hide, read_address
 from headstart.data.remote import open_address
 from headstart.errors import DatasetError, StorageError
 from headstart.system.atomic import cannot_write, write_atomically
@@ -164,7 +164,7 @@ class Bucket(Folder):
             yield
         except OSError as error:
             told = StorageError(
-                f"expected to {doing} {self}, found: {str(error).splitlines()[0]}. Check the "
+                f"expected to {doing} {self}, found: {clean(error).rstrip('.')}. Check the "
                 "address and its credentials. What is done is kept: type the same command again"
             )
             told.errno = error.errno
